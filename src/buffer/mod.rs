@@ -1,0 +1,1 @@
+//! Messages, receive arenas, size prediction, file regions and gather lists.

@@ -1,0 +1,1 @@
+//! Errors that say who is at fault and what to do.

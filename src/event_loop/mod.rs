@@ -1,0 +1,1 @@
+//! The event loop: tasks, timers, turns, groups.

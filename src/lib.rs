@@ -1,0 +1,11 @@
+//! Tidegate is Netty for Rust: channels, pipelines, handlers, bootstraps and event loops on its own
+//! reactor over raw epoll and kqueue.
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod buffer;
+pub mod channel;
+pub mod error;
+pub mod event_loop;
+pub mod future;
+pub mod reactor;

@@ -1,0 +1,1 @@
+//! One wait over the selector, dispatched to handles.

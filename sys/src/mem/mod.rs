@@ -1,0 +1,1 @@
+//! Memory structures that need unsafe: inline closures, erased values, the task queue.
