@@ -72,7 +72,13 @@ impl Arena {
     /// An arena without memory; the first read allocates.
     #[must_use]
     pub const fn new() -> Self {
-        Self { current: None, spare: None, pinned: Vec::new(), next_look: 0, allocated: 0 }
+        Self {
+            current: None,
+            spare: None,
+            pinned: Vec::new(),
+            next_look: 0,
+            allocated: 0,
+        }
     }
 
     /// Reads through `fill`, which appends at most the given number of bytes to the buffer, and
@@ -90,7 +96,10 @@ impl Arena {
         fill: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<Option<BytesMut>> {
         let guess = guess.max(1);
-        let ready = self.current.as_mut().is_some_and(|chunk| chunk.has_room(guess));
+        let ready = self
+            .current
+            .as_mut()
+            .is_some_and(|chunk| chunk.has_room(guess));
         let chunk = match &mut self.current {
             Some(chunk) if ready => chunk,
             _ => self.rotate(guess),
@@ -145,8 +154,17 @@ impl Arena {
     #[must_use]
     pub fn stats(&self) -> ArenaStats {
         let pinned_bytes = self.pinned.iter().map(|chunk| chunk.size).sum();
-        let open = self.current.iter().chain(&self.spare).map(|chunk| chunk.size).sum::<usize>();
-        ArenaStats { live_bytes: open + pinned_bytes, pinned_bytes, allocated: self.allocated }
+        let open = self
+            .current
+            .iter()
+            .chain(&self.spare)
+            .map(|chunk| chunk.size)
+            .sum::<usize>();
+        ArenaStats {
+            live_bytes: open + pinned_bytes,
+            pinned_bytes,
+            allocated: self.allocated,
+        }
     }
 
     /// Puts a chunk with room for `guess` bytes in the place of the current one.
@@ -184,7 +202,11 @@ impl Arena {
             if self.pinned[self.next_look].is_free() {
                 let free = self.pinned.remove(self.next_look);
                 self.keep_spare(free);
-                if self.spare.as_ref().is_some_and(|spare| spare.size >= enough) {
+                if self
+                    .spare
+                    .as_ref()
+                    .is_some_and(|spare| spare.size >= enough)
+                {
                     return;
                 }
             } else {
@@ -195,7 +217,11 @@ impl Arena {
 
     /// Keeps the larger of two free chunks.
     fn keep_spare(&mut self, free: Chunk) {
-        if self.spare.as_ref().is_none_or(|spare| spare.size < free.size) {
+        if self
+            .spare
+            .as_ref()
+            .is_none_or(|spare| spare.size < free.size)
+        {
             self.spare = Some(free);
         }
     }
@@ -226,7 +252,11 @@ impl Chunk {
 
     #[inline]
     fn split(&mut self) -> BytesMut {
-        let end = self.room.len().next_multiple_of(LINE).min(self.room.capacity());
+        let end = self
+            .room
+            .len()
+            .next_multiple_of(LINE)
+            .min(self.room.capacity());
         let rest = self.room.split_off(end);
         std::mem::replace(&mut self.room, rest)
     }
@@ -287,7 +317,10 @@ mod tests {
             room.extend_from_slice(b"half");
             Err(io::ErrorKind::WouldBlock.into())
         });
-        assert_eq!(error.expect_err("the closure fails").kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(
+            error.expect_err("the closure fails").kind(),
+            io::ErrorKind::WouldBlock
+        );
         let next = read(&mut arena, 64, 1);
         assert_eq!(next.as_ptr().addr() - held.as_ptr().addr(), 64);
         assert_eq!(next, [7][..]);
@@ -296,7 +329,9 @@ mod tests {
     #[test]
     fn pinned_chunks_are_counted_and_given_back() {
         let mut arena = Arena::new();
-        let held: Vec<_> = (0..20).map(|_| read(&mut arena, CHUNK_SIZE / 2 + 1, CHUNK_SIZE)).collect();
+        let held: Vec<_> = (0..20)
+            .map(|_| read(&mut arena, CHUNK_SIZE / 2 + 1, CHUNK_SIZE))
+            .collect();
         assert_eq!(arena.stats().pinned_bytes, 19 * CHUNK_SIZE);
         assert_eq!(arena.stats().live_bytes, 20 * CHUNK_SIZE);
         arena.trim();
@@ -320,7 +355,13 @@ mod tests {
         assert!(arena.owns(&held));
         drop(held);
         arena.release();
-        assert_eq!(arena.stats(), ArenaStats { allocated: 1, ..ArenaStats::default() });
+        assert_eq!(
+            arena.stats(),
+            ArenaStats {
+                allocated: 1,
+                ..ArenaStats::default()
+            }
+        );
     }
 
     #[test]
@@ -337,7 +378,9 @@ mod tests {
     #[test]
     fn the_arena_knows_its_own_bytes() {
         let mut arena = Arena::new();
-        let held: Vec<_> = (0..5).map(|_| read(&mut arena, CHUNK_SIZE, CHUNK_SIZE)).collect();
+        let held: Vec<_> = (0..5)
+            .map(|_| read(&mut arena, CHUNK_SIZE, CHUNK_SIZE))
+            .collect();
         let foreign = BytesMut::from(&held[0][..64]);
         for bytes in &held {
             assert!(arena.owns(bytes) && arena.owns(&bytes[CHUNK_SIZE - 1..]));

@@ -67,7 +67,9 @@ impl Message {
         };
         match cast::<T, Self>(value) {
             Ok(message) => message,
-            Err(value) => Self { repr: Repr::Other(Erased::new(value)) },
+            Err(value) => Self {
+                repr: Repr::Other(Erased::new(value)),
+            },
         }
     }
 
@@ -85,7 +87,9 @@ impl Message {
             Repr::BytesMut(bytes) => cast(bytes).map_err(Self::from),
             Repr::Bytes(bytes) => cast(bytes).map_err(Self::from),
             Repr::Region(region) => cast(region).map_err(Self::from),
-            Repr::Other(value) => value.downcast().map_err(|value| Self { repr: Repr::Other(value) }),
+            Repr::Other(value) => value.downcast().map_err(|value| Self {
+                repr: Repr::Other(value),
+            }),
         }
     }
 
@@ -247,21 +251,27 @@ fn cast<T: Any, U: Any>(value: T) -> Result<U, T> {
 impl From<BytesMut> for Message {
     #[inline]
     fn from(bytes: BytesMut) -> Self {
-        Self { repr: Repr::BytesMut(bytes) }
+        Self {
+            repr: Repr::BytesMut(bytes),
+        }
     }
 }
 
 impl From<Bytes> for Message {
     #[inline]
     fn from(bytes: Bytes) -> Self {
-        Self { repr: Repr::Bytes(bytes) }
+        Self {
+            repr: Repr::Bytes(bytes),
+        }
     }
 }
 
 impl From<FileRegion> for Message {
     #[inline]
     fn from(region: FileRegion) -> Self {
-        Self { repr: Repr::Region(region) }
+        Self {
+            repr: Repr::Region(region),
+        }
     }
 }
 
@@ -327,7 +337,10 @@ mod tests {
         assert!(matches!(message.repr, Repr::BytesMut(_)));
         assert!(matches!(Message::new(Bytes::new()).repr, Repr::Bytes(_)));
         assert!(matches!(Message::new(region()).repr, Repr::Region(_)));
-        assert!(matches!(Message::new(Message::new(Bytes::new())).repr, Repr::Bytes(_)));
+        assert!(matches!(
+            Message::new(Message::new(Bytes::new())).repr,
+            Repr::Bytes(_)
+        ));
         assert!(matches!(Message::new(7_u8).repr, Repr::Other(_)));
     }
 
@@ -337,11 +350,17 @@ mod tests {
         assert_eq!(message.downcast_ref::<Large>(), Some(&Large([3; 9])));
         let message = message.downcast::<u32>().expect_err("not a number");
         let message = message.downcast::<Bytes>().expect_err("not bytes");
-        assert_eq!(message.downcast::<Large>().expect("is a Large"), Large([3; 9]));
+        assert_eq!(
+            message.downcast::<Large>().expect("is a Large"),
+            Large([3; 9])
+        );
 
         let message = Message::new(BytesMut::from(&b"abc"[..]));
         let message = message.downcast::<Bytes>().expect_err("is a BytesMut");
-        assert_eq!(message.downcast::<BytesMut>().expect("is a BytesMut"), "abc");
+        assert_eq!(
+            message.downcast::<BytesMut>().expect("is a BytesMut"),
+            "abc"
+        );
     }
 
     #[test]
@@ -350,7 +369,10 @@ mod tests {
         *number.downcast_mut::<u64>().expect("is a number") += 1;
         assert_eq!(number.downcast_ref::<u64>(), Some(&2));
         let mut bytes = Message::new(BytesMut::from(&b"abc"[..]));
-        bytes.downcast_mut::<BytesMut>().expect("is a BytesMut").truncate(1);
+        bytes
+            .downcast_mut::<BytesMut>()
+            .expect("is a BytesMut")
+            .truncate(1);
         assert_eq!(bytes.as_bytes(), Some(&b"a"[..]));
         assert!(bytes.downcast_mut::<Message>().is_some());
         assert!(bytes.downcast_mut::<u64>().is_none());
@@ -377,12 +399,30 @@ mod tests {
 
     #[test]
     fn bytes_come_out_frozen_or_writable() {
-        let frozen = Message::new(BytesMut::from(&b"abc"[..])).into_bytes().expect("bytes");
+        let frozen = Message::new(BytesMut::from(&b"abc"[..]))
+            .into_bytes()
+            .expect("bytes");
         assert_eq!(frozen, "abc");
-        let writable = Message::new(frozen.clone()).into_bytes_mut().expect("bytes");
-        assert_ne!(writable.as_ptr(), frozen.as_ptr(), "shared bytes are copied");
-        assert!(Message::new(1_u8).into_bytes().expect_err("no bytes").is::<u8>());
-        assert!(Message::new(region()).into_bytes_mut().expect_err("no bytes").is::<FileRegion>());
+        let writable = Message::new(frozen.clone())
+            .into_bytes_mut()
+            .expect("bytes");
+        assert_ne!(
+            writable.as_ptr(),
+            frozen.as_ptr(),
+            "shared bytes are copied"
+        );
+        assert!(
+            Message::new(1_u8)
+                .into_bytes()
+                .expect_err("no bytes")
+                .is::<u8>()
+        );
+        assert!(
+            Message::new(region())
+                .into_bytes_mut()
+                .expect_err("no bytes")
+                .is::<FileRegion>()
+        );
     }
 
     #[test]

@@ -90,10 +90,17 @@ enum State {
     Adaptive(Adaptive),
     Fixed(u32),
     /// 0 <= left <= per_loop
-    MaxBytes { per_loop: u32, per_read: u32, left: u32 },
+    MaxBytes {
+        per_loop: u32,
+        per_read: u32,
+        left: u32,
+    },
 }
 
-const _: () = assert!(size_of::<RecvPredictor>() <= 16, "one predictor per idle connection");
+const _: () = assert!(
+    size_of::<RecvPredictor>() <= 16,
+    "one predictor per idle connection"
+);
 
 impl RecvPredictor {
     /// Starts a prediction. Sizes that [`RecvAllocator::validate`] would refuse are clamped.
@@ -260,7 +267,11 @@ fn index_at_least(size: u32) -> u8 {
 /// The index of the largest entry that is not above `size`, or of the first entry.
 fn index_at_most(size: u32) -> u8 {
     let index = index_at_least(size);
-    if table(index) > size { index.saturating_sub(1) } else { index }
+    if table(index) > size {
+        index.saturating_sub(1)
+    } else {
+        index
+    }
 }
 
 #[cfg(test)]
@@ -283,9 +294,16 @@ mod tests {
     fn both_roundings_agree_with_a_search_of_the_table() {
         let all: Vec<u32> = (0..53).map(table).collect();
         for size in (1..5000).chain([65_535, 65_536, 65_537, (1 << 30) - 1, 1 << 30]) {
-            let at_least = all.iter().position(|&entry| entry >= size).expect("in the table");
+            let at_least = all
+                .iter()
+                .position(|&entry| entry >= size)
+                .expect("in the table");
             let at_most = all.iter().rposition(|&entry| entry <= size).unwrap_or(0);
-            assert_eq!(usize::from(index_at_least(size)), at_least, "at least {size}");
+            assert_eq!(
+                usize::from(index_at_least(size)),
+                at_least,
+                "at least {size}"
+            );
             assert_eq!(usize::from(index_at_most(size)), at_most, "at most {size}");
         }
     }
@@ -298,7 +316,10 @@ mod tests {
             assert!(predictor.record(predictor.guess()));
             guesses.push(predictor.guess());
         }
-        assert_eq!(guesses, [512, 8192, 131_072, 2_097_152, 8_388_608, 8_388_608]);
+        assert_eq!(
+            guesses,
+            [512, 8192, 131_072, 2_097_152, 8_388_608, 8_388_608]
+        );
     }
 
     #[test]
@@ -309,7 +330,10 @@ mod tests {
             guesses.push(predictor.guess());
             predictor.read_complete(total);
         }
-        assert_eq!(guesses, [512, 8192, 8192, 4096, 4096, 2048, 2048, 2048, 2048]);
+        assert_eq!(
+            guesses,
+            [512, 8192, 8192, 4096, 4096, 2048, 2048, 2048, 2048]
+        );
     }
 
     #[test]
@@ -402,9 +426,20 @@ mod tests {
         assert!(ok(RecvAllocator::default()));
         assert!(!ok(RecvAllocator::Fixed(0)));
         assert!(!ok(RecvAllocator::Fixed(SIZE_MAX + 1)));
-        assert!(!ok(RecvAllocator::Adaptive { min: 0, initial: 1, max: 1 }));
-        assert!(!ok(RecvAllocator::Adaptive { min: 64, initial: 32, max: 128 }));
-        assert!(!ok(RecvAllocator::MaxBytes { per_loop: 10, per_read: 11 }));
+        assert!(!ok(RecvAllocator::Adaptive {
+            min: 0,
+            initial: 1,
+            max: 1
+        }));
+        assert!(!ok(RecvAllocator::Adaptive {
+            min: 64,
+            initial: 32,
+            max: 128
+        }));
+        assert!(!ok(RecvAllocator::MaxBytes {
+            per_loop: 10,
+            per_read: 11
+        }));
         // The predictor itself stays sane even with what was refused.
         assert_eq!(RecvPredictor::new(RecvAllocator::Fixed(0)).guess(), 1);
         assert_eq!(adaptive(64, 32, 16).guess(), 64);

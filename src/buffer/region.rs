@@ -69,7 +69,12 @@ impl FileRegion {
     }
 
     fn from_source(source: Source, position: u64, count: u64) -> Self {
-        Self(Box::new(Region { source, position, count, transferred: 0 }))
+        Self(Box::new(Region {
+            source,
+            position,
+            count,
+            transferred: 0,
+        }))
     }
 
     /// The open file; opens it if only its path was known.
@@ -113,7 +118,10 @@ impl FileRegion {
 
     /// Notes that `bytes` more were sent, never more than were left.
     pub fn advance(&mut self, bytes: u64) {
-        debug_assert!(bytes <= self.remaining(), "a transport sent more of a file than was asked");
+        debug_assert!(
+            bytes <= self.remaining(),
+            "a transport sent more of a file than was asked"
+        );
         self.0.transferred += bytes.min(self.remaining());
     }
 
@@ -198,7 +206,9 @@ mod tests {
             static NEXT: AtomicU32 = AtomicU32::new(0);
             let number = NEXT.fetch_add(1, Ordering::Relaxed);
             let path = std::env::temp_dir().join(format!("region-{}-{number}", process::id()));
-            File::create(&path).and_then(|mut file| file.write_all(contents)).expect("writable");
+            File::create(&path)
+                .and_then(|mut file| file.write_all(contents))
+                .expect("writable");
             Self(path)
         }
     }
@@ -233,7 +243,10 @@ mod tests {
         let temp = Temp::with(b"0123456789");
         let mut region = FileRegion::open(&temp.0, 2, 7).expect("opens");
         assert_eq!(send_all(&mut region, 3).expect("reads"), b"2345678");
-        assert_eq!((region.position(), region.count(), region.remaining()), (2, 7, 0));
+        assert_eq!(
+            (region.position(), region.count(), region.remaining()),
+            (2, 7, 0)
+        );
     }
 
     #[test]
@@ -271,7 +284,10 @@ mod tests {
         let temp = Temp::with(b"abc");
         let mut region = FileRegion::whole(&temp.0).expect("opens");
         assert_eq!(region.count(), 3);
-        assert_eq!(region.transfer(|_, _, _| Ok(0)).expect("the file is fine"), 0);
+        assert_eq!(
+            region.transfer(|_, _, _| Ok(0)).expect("the file is fine"),
+            0
+        );
         assert!(!region.is_done());
     }
 
@@ -279,6 +295,11 @@ mod tests {
     fn an_empty_region_is_done_from_the_start_and_opens_nothing() {
         let mut region = FileRegion::lazy("does/not/exist", 0, 0);
         assert!(region.is_done());
-        assert_eq!(region.transfer(|_, _, _| unreachable!("nothing to send")).expect("done"), 0);
+        assert_eq!(
+            region
+                .transfer(|_, _, _| unreachable!("nothing to send"))
+                .expect("done"),
+            0
+        );
     }
 }
