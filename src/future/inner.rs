@@ -143,12 +143,10 @@ impl<V: ?Sized> Inner<V> {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let next = change(state).ok_or(state)?;
-            match self.state.compare_exchange_weak(
-                state,
-                next,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .state
+                .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(before) => return Ok(before),
                 Err(now) => state = now,
             }

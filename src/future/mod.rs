@@ -14,11 +14,13 @@
 //! - `observers`: who waits: listeners, keys, wakers, threads.
 //! - `promise`, `completion`: the two ends without a value.
 //! - `value`: the two ends with one.
+//! - `forward`: passing an outcome on to another promise.
 //! - `pool`: promises to be used again, for operations that must not allocate.
 //! - `combiner`: one promise for many futures.
 
 mod combiner;
 mod completion;
+mod forward;
 mod host;
 mod inner;
 mod observers;
