@@ -82,6 +82,8 @@ pub(super) struct Chunk {
     pub(super) base: AtomicUsize,
     /// 0 or 1; changes each time the chunk is used again, so that old code words read as empty.
     pub(super) lap: AtomicUsize,
+    /// The chunk before this one; followed only by a producer whose slot is there or farther on.
+    pub(super) prev: AtomicPtr<Chunk>,
     /// The chunk behind this one, once there is one.
     pub(super) next: AtomicPtr<Chunk>,
     /// 0, or the tail at a moment when no new producer could find this chunk any more (rule 4).
@@ -99,6 +101,7 @@ impl Chunk {
         unsafe {
             (&raw mut (*p).base).write(AtomicUsize::new(0));
             (&raw mut (*p).lap).write(AtomicUsize::new(1));
+            (&raw mut (*p).prev).write(AtomicPtr::new(ptr::null_mut()));
             (&raw mut (*p).next).write(AtomicPtr::new(ptr::null_mut()));
             (&raw mut (*p).passed).write(AtomicUsize::new(0));
             let slots = (&raw mut (*p).slots).cast::<Slot>();

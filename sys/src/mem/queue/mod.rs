@@ -133,9 +133,18 @@ impl Shared {
         let tail = &self.tail.0;
         let mut chunk = tail.chunk.load(Acquire);
         loop {
-            // SAFETY: chunk was reached from tail.chunk after the reservation (rule 4).
-            if !chunk.is_null() && unsafe { (*chunk).base.load(Relaxed) } == base {
-                return chunk;
+            if !chunk.is_null() {
+                // SAFETY: chunk was reached from tail.chunk after the reservation (rule 4).
+                let at = unsafe { &*chunk };
+                let ahead = base.wrapping_sub(at.base.load(Relaxed)).cast_signed();
+                if ahead == 0 {
+                    return chunk;
+                }
+                if ahead < 0 {
+                    // Others have gone on between our reservation and our look at tail.chunk.
+                    chunk = at.prev.load(Relaxed);
+                    continue;
+                }
             }
             // SAFETY: as above.
             let next = unsafe { self.after(chunk) };
@@ -174,6 +183,7 @@ impl Shared {
         // SAFETY: new is ours alone until it is linked.
         unsafe {
             (*new).base.store(base, Relaxed);
+            (*new).prev.store(chunk, Relaxed);
             (*new).next.store(ptr::null_mut(), Relaxed);
             (*new).passed.store(0, Relaxed);
         }
