@@ -290,6 +290,20 @@ impl Selector {
         each!(&mut self.inner, backend => backend.deregister(fd))
     }
 
+    /// Makes a descriptor known by its number: for moving what another selector watches to this one, when
+    /// nobody who owns the descriptors is at hand. Else as `register`; a number that is closed by now is
+    /// refused like any other (EBADF; poll reports it as an error in the next wait).
+    pub fn adopt(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        if fd < 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: the number is not -1 (checked above), and it is used for nothing but a registration,
+        // which names an entry of the kernel's table and neither reads, writes nor closes it. Whoever
+        // registered it first deregisters before closing (rule 6), so it is still theirs.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        self.register(fd, token, interest)
+    }
+
     /// Waits for readiness (rule 7): without a timeout until something happens, with a timeout of zero
     /// not at all. Replaces what `events` held. An error means that the set itself is unusable.
     pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
