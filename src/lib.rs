@@ -8,4 +8,4 @@ pub mod channel;
 pub mod error;
 pub mod event_loop;
 pub mod future;
-pub mod reactor;
+mod reactor;
