@@ -46,8 +46,8 @@ pub fn head(source: &Source) -> Vec<String> {
     vec![source.complain(0, "the file does not open with a //! head")]
 }
 
-/// Unsafe code is only in sys/, and each block, impl and extern block has its SAFETY line, each unsafe fn and
-/// trait the conditions that it sets.
+/// Unsafe code is only in sys/; each block and impl has its SAFETY line, and each unsafe fn and trait says what
+/// it asks for: a public one in a `# Safety` section, a private one in any comment.
 pub fn unsafe_code(source: &Source) -> Vec<String> {
     let lines: Vec<&str> = source.code.lines().collect();
     code_lines(source, |at, line| {
@@ -72,8 +72,9 @@ pub fn unsafe_code(source: &Source) -> Vec<String> {
         }
         let declared = next.strip_prefix("fn ").or(next.strip_prefix("trait "))?;
         let named = declared.starts_with(|c: char| c.is_alphabetic() || c == '_');
-        let told = told_above(source, at, "# Safety") || told_above(source, at, "SAFETY:");
-        (named && !told).then_some("no `# Safety` section above: what must the caller promise?")
+        let public = line.trim_start().starts_with("pub");
+        let told = told_above(source, at, if public { "# Safety" } else { "//" });
+        (named && !told).then_some("nothing above says what the caller must promise")
     })
 }
 
@@ -267,8 +268,9 @@ mod tests {
     #[test]
     fn an_unsafe_fn_needs_its_conditions() {
         let text = "/// Runs.\n///\n/// # Safety\n/// Once only.\n#[inline]\npub unsafe fn run() {}\n\
-            unsafe fn bare() {}\nstruct V { run: unsafe fn(*mut u8) }\n";
-        assert_eq!(lines(unsafe_code(&sys(text))), [7]);
+            unsafe fn bare() {}\nstruct V { run: unsafe fn(*mut u8) }\n\
+            // The payload is an F.\nunsafe fn told() {}\n/// Runs.\npub(super) unsafe fn short() {}\n";
+        assert_eq!(lines(unsafe_code(&sys(text))), [7, 12]);
     }
 
     #[test]
