@@ -97,7 +97,7 @@ else
 	@[[ -n '$(BENCH)' ]] || { echo 'PERF=1 needs BENCH=name: one benchmark at a time'; exit 2; }
 	@$(call need,perf,linux-perf)
 	@$(CARGO) bench --bench $(BENCH) \
-		--config 'target."cfg(unix)".runner = ["perf", "record", "--call-graph", "fp", "-o", "target/perf.data", "--"]' \
+		--config 'target."cfg(unix)".runner = ["perf", "record", "--call-graph", "fp", "-o", "$(CURDIR)/target/perf.data", "--"]' \
 		-- --profile-time 10
 	@perf report -i target/perf.data --stdio --no-children --percent-limit 1 --call-graph none
 	@echo '==> perf report -i target/perf.data shows it with callers'
