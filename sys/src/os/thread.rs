@@ -24,7 +24,12 @@ const NAME_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android"))
     31
 };
 
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
 fn name_this_thread(name: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: the calling thread exists, and `name` ends with a zero byte.
     match unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) } {
@@ -81,7 +86,12 @@ fn name_this_thread(_name: &std::ffi::CStr) -> io::Result<()> {
 /// Keeps the calling thread on one CPU, counted from zero. `InvalidInput` if there is no such CPU or the
 /// process may not use it; `Unsupported` on macOS and on NetBSD and OpenBSD.
 pub fn set_affinity(cpu: usize) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "dragonfly"
+    ))]
     {
         use nix::sched::{CpuSet, sched_setaffinity};
         use nix::unistd::Pid;

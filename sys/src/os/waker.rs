@@ -187,7 +187,9 @@ mod tests {
 
     fn assert_woken(selector: &mut Selector) {
         let mut events = Events::new();
-        let waited = selector.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
         assert_eq!(waited, Waited::Events(1), "{selector:?}");
         assert_eq!(events[0].token, TOKEN);
         assert!(events[0].ready.contains(Ready::READABLE));

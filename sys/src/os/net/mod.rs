@@ -172,7 +172,11 @@ pub fn max_backlog() -> i32 {
             return bound;
         }
     }
-    #[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_vendor = "apple"))]
+    #[cfg(any(
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_vendor = "apple"
+    ))]
     {
         #[cfg(target_vendor = "apple")]
         let name = c"kern.ipc.somaxconn";
