@@ -15,7 +15,7 @@ use super::pipeline::nodes::{Index, Resume};
 use super::pipeline::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
 use crate::buffer::Message;
-use crate::error::{Error, Failure};
+use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, TimerKey};
 use crate::future::Promise;
 
@@ -298,12 +298,14 @@ impl<'a> Context<'a> {
         option: ChannelOption<T>,
         value: T,
     ) -> Result<(), Error> {
-        self.core.set_option(option.name(), &option.value(value)?)
+        self.core.set_option(option.id(), &option.erase(value)?)
     }
 
     /// Read an option of the live channel.
     pub fn option<T: super::options::OptionType>(&self, option: ChannelOption<T>) -> Result<T, Error> {
-        option.read(&self.core.option(option.name())?)
+        option.restore(&self.core.option(option.id())?).ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, format!("option {} has another type", option.name()))
+        })
     }
 }
 

@@ -10,7 +10,6 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -28,7 +27,7 @@ use super::tail::Tail;
 use super::transport::{Io, Metadata, Transport};
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, Failure};
-use crate::event_loop::LoopCore;
+use crate::event_loop::{LoopCore, boundary};
 use crate::future::Promise;
 use crate::reactor::{IoEvent, IoHandle};
 
@@ -207,10 +206,10 @@ impl Core {
             tail: RefCell::new(None),
             metadata,
             transport: RefCell::new(transport),
-            outbound: RefCell::new(OutboundBuffer::new()),
+            outbound: RefCell::new(OutboundBuffer::default()),
             predictor: RefCell::new(RecvPredictor::default()),
             token: Cell::new(None),
-            seen: Cell::new(Ready::EMPTY),
+            seen: Cell::new(Ready::NONE),
             wasted_edges: Cell::new(0),
             write_spin: Cell::new(16),
             reads_max: Cell::new(metadata.max_messages_per_read),
@@ -233,13 +232,13 @@ impl Core {
         self.lp.pipeline_depth.set(depth + 1);
         self.running.set(true);
         self.resumes.set(0);
-        let result = catch_unwind(AssertUnwindSafe(|| {
+        let result = boundary::catch(|| {
             work(self);
             // On another channel's stack only operations run; what they caused waits for the loop.
             if depth == 0 {
                 self.settle();
             }
-        }));
+        });
         self.running.set(false);
         self.lp.pipeline_depth.set(depth);
         if let Err(panic) = result {
@@ -452,7 +451,7 @@ impl Core {
 
     #[cold]
     pub(crate) fn report_failed_exception_caught(&self, index: Index, first: &str, second: &Failure) {
-        self.lp.metrics().failed_exception_caught();
+        self.lp.metrics().channel.failed_exception_caught.add(1);
         tracing::warn!(
             channel = %self.shared.id(),
             handler = self.nodes.borrow().name(index),
@@ -464,7 +463,7 @@ impl Core {
 
     #[cold]
     pub(crate) fn count_void_failure(&self, handler: &str, error: &Error) {
-        self.lp.metrics().unobserved_write_failure();
+        self.lp.metrics().channel.unobserved_write_failures.add(1);
         if !self.has(flag::VOID_FAILURE_TOLD) {
             self.set(flag::VOID_FAILURE_TOLD);
             tracing::warn!(
@@ -478,18 +477,17 @@ impl Core {
 
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
-    fn panicked(&self, panic: Box<dyn Any + Send>) {
-        let text = crate::event_loop::panic_text(&*panic);
+    fn panicked(&self, text: String) {
         let (names, dropped) = self.bury_busy();
-        self.lp.metrics().handler_panicked();
+        self.lp.metrics().channel.handler_panics.add(1);
         tracing::error!(
             channel = %self.shared.id(),
             handlers = names.join(" <- "),
-            panic = text,
+            panic = text.as_str(),
             "a handler panicked; it is dropped and the channel closes"
         );
         for handler in dropped {
-            if catch_unwind(AssertUnwindSafe(move || drop(handler))).is_err() {
+            if boundary::catch(move || drop(handler)).is_err() {
                 tracing::error!(channel = %self.shared.id(), "a handler panicked once more while it was dropped");
             }
         }
@@ -507,11 +505,11 @@ impl Core {
         let first = self.first_msg.take();
         let slow = self.slow.borrow_mut().take();
         self.attention.set(self.attention.get() & (attention::ROOTS | attention::DEAD));
-        let waiting = catch_unwind(AssertUnwindSafe(move || {
+        let waiting = boundary::catch(move || {
             drop(first);
             let Some(mut slow) = slow else { return Vec::new() };
             std::mem::take(&mut slow.waiting)
-        }));
+        });
         for (_, op) in waiting.unwrap_or_default() {
             op.fail(error.clone());
         }

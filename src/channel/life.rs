@@ -4,7 +4,6 @@
 //! writes fail, then unflushed ones, in order; then, from the root queue, parked data is emitted, channel_inactive
 //! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 use tidegate_sys::os::Interest;
@@ -20,6 +19,7 @@ use super::root::Root;
 use super::transport::{Direction, Progress};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::boundary;
 use crate::future::Promise;
 
 /// A closure that runs on the channel's loop, whatever it needs to carry.
@@ -290,7 +290,7 @@ impl Core {
         }
         // The last references to user code of this channel go here, guarded like any other callback.
         let tail = self.tail.borrow_mut().take();
-        if catch_unwind(AssertUnwindSafe(move || drop(tail))).is_err() {
+        if boundary::catch(move || drop(tail)).is_err() {
             tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
         }
         self.attention.set(self.attention.get() & !attention::SUSPENDED);

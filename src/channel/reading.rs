@@ -96,7 +96,7 @@ impl Core {
 
     /// The selector or the ready list says that something can be done.
     pub(crate) fn on_ready(&self, ready: Ready) {
-        self.seen.set(self.seen.get() | (ready & (Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY)));
+        self.seen.set(self.seen.get() | ready);
         match self.life.get() {
             Life::Connecting => {
                 self.set(flag::READABLE);

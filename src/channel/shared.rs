@@ -81,12 +81,12 @@ impl ListenerHost for WeakHost {
     fn run_listener(&self, job: Task) {
         match self.shared.upgrade() {
             Some(shared) => shared.run_listener(job),
-            None => self.event_loop.run_listener(job),
+            None => self.event_loop.host().run_listener(job),
         }
     }
 
     fn would_deadlock(&self) -> bool {
-        self.event_loop.would_deadlock()
+        self.event_loop.host().would_deadlock()
     }
 }
 
@@ -177,16 +177,13 @@ impl Shared {
     /// Runs `call` as a task of the loop. Not waking: it runs when the loop is awake for another reason.
     pub(crate) fn submit(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static, wake: bool) -> bool {
         let shared = self.clone();
-        let task = Task::new(move || {
+        let task = move || {
             if let Some(core) = shared.core() {
                 call(&core);
             }
-        });
-        let submitted = if wake {
-            self.event_loop.execute_task(task)
-        } else {
-            self.event_loop.execute_lazy_task(task)
         };
+        let submitted =
+            if wake { self.event_loop.execute(task) } else { self.event_loop.execute_lazy(task) };
         submitted.is_ok()
     }
 
@@ -295,11 +292,11 @@ impl ListenerHost for Shared {
             return core.push_root(Root::Listener(job));
         }
         // Not registered, ended, or another thread: the loop's own order has to do.
-        self.event_loop.run_listener(job);
+        self.event_loop.host().run_listener(job);
     }
 
     fn would_deadlock(&self) -> bool {
-        self.event_loop.would_deadlock()
+        self.event_loop.host().would_deadlock()
     }
 }
 

@@ -21,7 +21,7 @@ impl Core {
         if let Some(tail) = tail {
             return tail.message(self, msg);
         }
-        self.lp.metrics().unhandled_message();
+        self.lp.metrics().channel.unhandled_messages.add(1);
         let told = self.has(flag::UNHANDLED_TOLD);
         self.set(flag::UNHANDLED_TOLD);
         if !told {
@@ -48,7 +48,7 @@ impl Core {
         if let Some(tail) = tail {
             return tail.exception(self, cause);
         }
-        self.lp.metrics().unhandled_error();
+        self.lp.metrics().channel.unhandled_errors.add(1);
         let closes = self.has(flag::CLOSE_ON_UNHANDLED);
         tracing::warn!(
             channel = %self.shared.id(),

@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
@@ -17,6 +18,7 @@ use tidegate_sys::os::{Time, clock};
 use super::attached::Attached;
 use super::budget::Budget;
 use super::config::LoopConfig;
+use super::futures::Futures;
 use super::metrics::Metrics;
 use super::shared::{Closing, EventLoop, Kit, LoopId};
 use super::spin::Spinner;
@@ -88,6 +90,8 @@ pub(crate) struct LoopCore {
     pub(super) ready: RefCell<VecDeque<Rc<dyn IoHandle>>>,
     pub(super) roots: RefCell<VecDeque<Root>>,
     pub(super) attached: RefCell<Attached>,
+    /// The futures that `spawn_local` was given.
+    pub(super) futures: RefCell<Futures>,
     pub(super) end: Cell<EndState>,
     /// When a task last ran; counts for the quiet period.
     pub(super) last_task: Cell<Time>,
@@ -102,13 +106,13 @@ pub(crate) struct LoopCore {
 }
 
 impl LoopCore {
-    /// The core of a loop with a selector, from what its handle was made with. `None` in the kit's place
-    /// of a selector makes a core that never waits.
+    /// The core of a loop, from what its handle was made with. Without a selector in the kit it never
+    /// waits.
     pub(crate) fn new(handle: EventLoop, kit: Kit, clock: Clock) -> Rc<Self> {
         let Kit { config, tasks, parts } = kit;
-        let counters = Rc::new(handle.shared().metrics().reactor.clone());
+        let counters = Arc::clone(&handle.shared().metrics().reactor);
         let core = Self {
-            reactor: parts.map(|parts| Reactor::new(parts, (*counters).clone())),
+            reactor: parts.map(|parts| Reactor::new(parts, counters)),
             handle,
             cached_now: Cell::new(Time::ZERO),
             clock,
@@ -118,6 +122,7 @@ impl LoopCore {
             ready: RefCell::new(VecDeque::new()),
             roots: RefCell::new(VecDeque::new()),
             attached: RefCell::new(Attached::new()),
+            futures: RefCell::new(Futures::new()),
             end: Cell::new(EndState::Open),
             last_task: Cell::new(Time::ZERO),
             budget: RefCell::new(Budget::new()),
@@ -252,6 +257,11 @@ impl LoopCore {
 
     pub(super) fn insert_timer(&self, deadline: Time, job: TimerJob) -> TimerKey {
         self.timers.borrow_mut().insert(deadline, job)
+    }
+
+    /// How many of the loop's own tasks wait.
+    pub(super) fn local_len(&self) -> usize {
+        self.local.borrow().len()
     }
 
     /// Whether the loop must not sleep: something of its own waits.

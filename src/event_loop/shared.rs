@@ -14,16 +14,17 @@
 //! Only forward. `closing` and `closed` are stored before the loop is woken, and the loop looks at the
 //! phase again after it has announced that it sleeps: so a request is never slept through.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tidegate_sys::mem::Task;
-use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed};
+use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed, Refused};
 use tidegate_sys::os::Waker;
 use tracing::error;
 
@@ -136,6 +137,11 @@ pub(crate) struct Shared {
     pub(crate) max_pending_tasks: Option<usize>,
     pub(crate) rejection: Rejection,
     pub(crate) measures_queue_wait: bool,
+    /// Tasks that must not be refused, on loops whose queue has a bound. Apart from that queue so that
+    /// they keep their order among themselves.
+    insistent: Mutex<VecDeque<Task>>,
+    /// The length of `insistent`, to be looked at without the lock.
+    insistent_len: AtomicUsize,
     owner: Arc<Owner>,
     closing: Mutex<Option<Closing>>,
     /// `Some` until the thread was started or the loop ended without one.
@@ -172,6 +178,8 @@ impl EventLoop {
         let owner = Arc::new(Owner::default());
         let host = Arc::new(EndHost { owners: vec![Arc::clone(&owner)] });
         let ending = Promise::new(host);
+        // The end of a loop is a fact, not an offer.
+        ending.set_uncancellable();
         let shared = Shared {
             id: LoopId::next(),
             name: config.name.clone(),
@@ -183,6 +191,8 @@ impl EventLoop {
             max_pending_tasks: config.max_pending_tasks,
             rejection: config.rejection,
             measures_queue_wait: config.measures_queue_wait,
+            insistent: Mutex::new(VecDeque::new()),
+            insistent_len: AtomicUsize::new(0),
             owner,
             closing: Mutex::new(None),
             launch: Mutex::new(launch),
@@ -344,6 +354,41 @@ impl Shared {
 
     pub(crate) fn closing(&self) -> Option<Closing> {
         *lock(&self.closing)
+    }
+
+    /// Queues a task of the loop's own machinery from another thread, whatever the queue's bound. It
+    /// comes back when the loop has ended.
+    pub(crate) fn push_insistent(&self, task: Task) -> Result<(), Task> {
+        if self.max_pending_tasks.is_none() {
+            let pushed = self.tasks.push(task).map_err(Refused::into_task)?;
+            self.pushed(pushed);
+            return Ok(());
+        }
+        {
+            let mut insistent = lock(&self.insistent);
+            // Under the lock: what is queued before the loop's last look is seen by it.
+            if self.phase() >= Phase::Closed {
+                return Err(task);
+            }
+            insistent.push_back(task);
+            self.insistent_len.store(insistent.len(), Ordering::Release);
+        }
+        if self.tasks.claim_wake() {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn has_insistent(&self) -> bool {
+        self.insistent_len.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn pop_insistent(&self) -> Option<Task> {
+        let mut insistent = lock(&self.insistent);
+        let task = insistent.pop_front();
+        self.insistent_len.store(insistent.len(), Ordering::Release);
+        task
     }
 
     /// Acts on the answer of a push.

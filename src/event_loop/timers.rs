@@ -167,6 +167,11 @@ impl<T> Timers<T> {
         values
     }
 
+    /// Takes away all timers.
+    pub(crate) fn clear(&mut self) -> Vec<T> {
+        self.extract(|_| true)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }

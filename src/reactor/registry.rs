@@ -107,6 +107,11 @@ impl Registry {
             .collect()
     }
 
+    /// Ends all registrations.
+    pub(crate) fn drain(&mut self) -> Vec<Registration> {
+        self.tokens().into_iter().filter_map(|token| self.remove(token)).collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.live
     }
@@ -180,5 +185,7 @@ mod tests {
         assert_eq!(registry.tokens(), [tokens[0], tokens[2], tokens[3]]);
         assert_eq!(registry.len(), 3);
         assert!(matches!(registry.look_up(Token::new(99, 0)), Lookup::Ghost));
+        assert_eq!(registry.drain().len(), 3);
+        assert_eq!(registry.len(), 0);
     }
 }
