@@ -100,6 +100,8 @@ pub(crate) mod flag {
     pub(crate) const ENDED: u32 = 1 << 24;
     /// Messages that reach the tail are logged once a channel in words, then only counted.
     pub(crate) const UNHANDLED_TOLD: u32 = 1 << 25;
+    /// Out of descriptors: nothing is read until one is closed or the retry is due.
+    pub(crate) const PAUSED: u32 = 1 << 28;
     /// A batch of reads is running.
     pub(crate) const READ_BATCH: u32 = 1 << 26;
     /// The selector has to be told of every change of interest: level-triggered, or kqueue's write filter.

@@ -12,7 +12,6 @@ use super::address::Address;
 use super::core::{Closing, Core, Life, News, attention, flag};
 use super::events::ChannelOutputShutdown;
 use super::op::Op;
-use super::pause;
 use super::pipeline::nodes::{HEAD, TAIL};
 use super::pipeline::slow::Inbound;
 use super::root::Root;
@@ -117,7 +116,8 @@ impl Core {
         let Some(token) = self.token.take() else { return };
         let transport = self.transport.borrow();
         if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
-            reactor.deregister(fd, token);
+            // A descriptor that the selector does not know any more is what was wanted.
+            let _ = reactor.deregister(fd, token);
         }
     }
 
@@ -239,7 +239,7 @@ impl Core {
             return;
         }
         self.set_life(Life::Closed);
-        pause::descriptor_closed();
+        self.lp.fd_closed();
         let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
             Some(closing) => {
                 (std::mem::take(&mut closing.promises), closing.failure.take(), closing.cause.clone())

@@ -5,7 +5,7 @@
 //! - `options`, `attributes`, `address`, `events`: the vocabulary.
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
-//! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `pause`: one channel on its loop.
+//! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`: one channel on its loop.
 //! - `shared`, `channel`, `future`: one channel for every thread.
 
 mod address;
@@ -25,7 +25,6 @@ mod mask;
 mod op;
 pub mod options;
 mod outbound;
-mod pause;
 mod pipeline;
 mod reading;
 mod root;

@@ -10,11 +10,9 @@ use tidegate_sys::os::{Interest, Ready};
 
 use super::core::{Core, Life, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
-use super::pause;
 use super::pipeline::nodes::{HEAD, TAIL};
 use super::pipeline::slow::Inbound;
 use super::root::Root;
-use super::signal::Signal;
 use super::transport::{Direction, Read, ReadBytes};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
@@ -123,6 +121,9 @@ impl Core {
             // The errno is read out even while reading is paused: the connection is gone.
             self.set(flag::READ_ERROR);
         }
+        if self.has(flag::PAUSED) {
+            return;
+        }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {
             self.read_batch();
         } else {
@@ -160,7 +161,7 @@ impl Core {
 
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
-        self.clear(flag::IN_READY_LIST);
+        self.clear(flag::IN_READY_LIST | flag::PAUSED);
         if self.attention.get() & attention::SUSPENDED != 0 {
             self.unsuspend();
             self.enter(|_| {});
@@ -224,6 +225,9 @@ impl Core {
         }
         self.enter(|core| core.end_batch(end));
         if self.life.get() != Life::Active || self.has(flag::INPUT_SHUT) {
+            return;
+        }
+        if self.has(flag::PAUSED) {
             return;
         }
         if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
@@ -312,17 +316,18 @@ impl Core {
     /// latest after `retry`, from the ready list.
     #[cold]
     fn pause_reading(&self, retry: std::time::Duration) {
-        self.clear(flag::READABLE);
-        pause::wait_for_descriptor(Signal::new(self.shared.clone()));
+        self.set(flag::PAUSED);
+        if let Some(me) = self.me.upgrade() {
+            self.lp.wait_for_fd(me);
+        }
         let me = self.me.clone();
         self.lp.add_timer(
             self.lp.now() + retry,
             tidegate_sys::mem::LocalTask::new(move || {
-                if let Some(core) = me.upgrade() {
-                    core.set(flag::READABLE);
-                    if core.has(flag::READ_PENDING) {
-                        core.push_ready();
-                    }
+                if let Some(core) = me.upgrade()
+                    && core.has(flag::PAUSED)
+                {
+                    core.push_ready();
                 }
             }),
         );

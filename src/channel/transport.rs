@@ -238,6 +238,6 @@ impl Io<'_> {
 
     /// A descriptor of this process was closed: acceptors that ran out of them try again.
     pub fn descriptor_closed(&self) {
-        super::pause::descriptor_closed();
+        self.core.lp.fd_closed();
     }
 }

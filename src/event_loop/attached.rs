@@ -10,7 +10,9 @@ enum Place {
         /// Whether it has heard that the loop is closing.
         is_told: bool,
     },
-    Free { next: Option<u32> },
+    Free {
+        next: Option<u32>,
+    },
 }
 
 /// Slots are used again at once: a key is its holder's until the holder gives it back.
@@ -24,13 +26,21 @@ pub(crate) struct Attached {
 
 impl Attached {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: None, len: 0, untold: 0 }
+        Self {
+            places: Vec::new(),
+            free: None,
+            len: 0,
+            untold: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, handle: Rc<dyn IoHandle>) -> u32 {
         self.len += 1;
         self.untold += 1;
-        let taken = Place::Taken { handle, is_told: false };
+        let taken = Place::Taken {
+            handle,
+            is_told: false,
+        };
         if let Some(key) = self.free {
             let place = &mut self.places[key as usize];
             if let Place::Free { next } = place {
@@ -76,7 +86,11 @@ impl Attached {
         }
         self.untold = 0;
         for place in &mut self.places {
-            if let Place::Taken { handle, is_told: told @ false } = place {
+            if let Place::Taken {
+                handle,
+                is_told: told @ false,
+            } = place
+            {
                 *told = true;
                 untold.push(Rc::clone(handle));
             }

@@ -32,10 +32,21 @@ impl LoopCore {
             EndState::Closing { .. } => {}
             EndState::Open | EndState::Ended => return,
         }
-        if let EndState::Closing { since, told_channels, .. } = self.end.get() {
+        if let EndState::Closing {
+            since,
+            told_channels,
+            ..
+        } = self.end.get()
+        {
             // The request may have been shortened meanwhile.
-            let Some(closing) = self.handle().shared().closing() else { return };
-            self.end.set(EndState::Closing { closing, since, told_channels });
+            let Some(closing) = self.handle().shared().closing() else {
+                return;
+            };
+            self.end.set(EndState::Closing {
+                closing,
+                since,
+                told_channels,
+            });
             self.go_on(closing, since, told_channels);
         }
     }
@@ -47,7 +58,12 @@ impl LoopCore {
 
     /// When ending goes on by itself.
     pub(super) fn closing_deadline(&self) -> Option<Time> {
-        let EndState::Closing { closing, since, told_channels } = self.end.get() else {
+        let EndState::Closing {
+            closing,
+            since,
+            told_channels,
+        } = self.end.get()
+        else {
             return None;
         };
         let timeout = since + closing.timeout;
@@ -61,17 +77,34 @@ impl LoopCore {
 
     /// Whether a closing loop has something to do that no deadline says.
     pub(super) fn closing_is_pressing(&self) -> bool {
-        let EndState::Closing { closing, told_channels, .. } = self.end.get() else { return false };
+        let EndState::Closing {
+            closing,
+            told_channels,
+            ..
+        } = self.end.get()
+        else {
+            return false;
+        };
         let is_shortened = self.handle().shared().closing() != Some(closing);
         is_shortened || (told_channels && self.attached.borrow().has_untold())
     }
 
     fn begin(&self) {
-        let Some(closing) = self.handle().shared().closing() else { return };
+        let Some(closing) = self.handle().shared().closing() else {
+            return;
+        };
         let now = self.now();
         self.last_task.set(now);
-        self.end.set(EndState::Closing { closing, since: now, told_channels: false });
-        debug!(loop_name = self.handle().name(), ?closing, "event loop is closing");
+        self.end.set(EndState::Closing {
+            closing,
+            since: now,
+            told_channels: false,
+        });
+        debug!(
+            loop_name = self.handle().name(),
+            ?closing,
+            "event loop is closing"
+        );
         let scheduled = {
             let is_scheduled = |job: &TimerJob| matches!(job, TimerJob::Scheduled(_));
             self.timers.borrow_mut().extract(is_scheduled)
@@ -117,7 +150,11 @@ impl LoopCore {
     /// Each channel hears of the end once.
     fn tell_channels(&self) {
         if let EndState::Closing { closing, since, .. } = self.end.get() {
-            self.end.set(EndState::Closing { closing, since, told_channels: true });
+            self.end.set(EndState::Closing {
+                closing,
+                since,
+                told_channels: true,
+            });
         }
         let untold = self.attached.borrow_mut().take_untold();
         for handle in untold {
@@ -125,8 +162,14 @@ impl LoopCore {
         }
     }
 
+    /// Ends without a request and without waiting.
+    pub(super) fn end_now(&self) {
+        self.handle().shared().advance(Phase::Closing);
+        self.end_loop();
+    }
+
     /// The end. Nothing is left when it returns.
-    pub(super) fn end_loop(&self) {
+    fn end_loop(&self) {
         self.tell_channels();
         for _ in 0..LAST_ROUNDS {
             let ready = self.run_ready();
@@ -141,7 +184,10 @@ impl LoopCore {
         self.remote.borrow_mut().close();
         let dropped = self.drop_leftovers();
         if dropped > 0 {
-            warn!(loop_name = self.handle().name(), dropped, "tasks were left when the loop ended");
+            warn!(
+                loop_name = self.handle().name(),
+                dropped, "tasks were left when the loop ended"
+            );
         }
         self.arena().borrow_mut().release();
     }
@@ -176,7 +222,8 @@ impl LoopCore {
                 self.protect("dropping a future", || drop(future));
             }
             let ready = std::mem::take(&mut *self.ready.borrow_mut());
-            self.protect("dropping a channel", || drop(ready));
+            let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
+            self.protect("dropping a channel", || drop((ready, waiting)));
             let handles = self.attached.borrow_mut().drain();
             self.metrics().channels.set(0);
             for handle in handles {

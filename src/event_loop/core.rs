@@ -72,7 +72,11 @@ pub(crate) enum Root {
 pub(crate) enum EndState {
     Open,
     /// Shutdown was seen.
-    Closing { closing: Closing, since: Time, told_channels: bool },
+    Closing {
+        closing: Closing,
+        since: Time,
+        told_channels: bool,
+    },
     /// Everything was dropped.
     Ended,
 }
@@ -92,6 +96,8 @@ pub(crate) struct LoopCore {
     pub(super) attached: RefCell<Attached>,
     /// The futures that `spawn_local` was given.
     pub(super) futures: RefCell<Futures>,
+    /// Handles that wait for a free descriptor.
+    pub(super) waits_for_fd: RefCell<Vec<Rc<dyn IoHandle>>>,
     pub(super) end: Cell<EndState>,
     /// When a task last ran; counts for the quiet period.
     pub(super) last_task: Cell<Time>,
@@ -109,7 +115,11 @@ impl LoopCore {
     /// The core of a loop, from what its handle was made with. Without a selector in the kit it never
     /// waits.
     pub(crate) fn new(handle: EventLoop, kit: Kit, clock: Clock) -> Rc<Self> {
-        let Kit { config, tasks, parts } = kit;
+        let Kit {
+            config,
+            tasks,
+            parts,
+        } = kit;
         let counters = Arc::clone(&handle.shared().metrics().reactor);
         let core = Self {
             reactor: parts.map(|parts| Reactor::new(parts, counters)),
@@ -123,6 +133,7 @@ impl LoopCore {
             roots: RefCell::new(VecDeque::new()),
             attached: RefCell::new(Attached::new()),
             futures: RefCell::new(Futures::new()),
+            waits_for_fd: RefCell::new(Vec::new()),
             end: Cell::new(EndState::Open),
             last_task: Cell::new(Time::ZERO),
             budget: RefCell::new(Budget::new()),
@@ -140,7 +151,9 @@ impl LoopCore {
     /// A core without thread and kernel, driven step by step by its owner: `run_ready`, `run_roots`,
     /// `run_timers`, `run_tasks`.
     pub(crate) fn embedded(clock: ManualClock) -> Rc<Self> {
-        let (handle, kit) = EventLoop::running(LoopConfig::named("embedded"), None);
+        let mut config = LoopConfig::named("embedded");
+        config.has_manual_clock = true;
+        let (handle, kit) = EventLoop::running(config, None);
         Self::new(handle, kit, Clock::Manual(clock))
     }
 
@@ -257,6 +270,11 @@ impl LoopCore {
 
     pub(super) fn insert_timer(&self, deadline: Time, job: TimerJob) -> TimerKey {
         self.timers.borrow_mut().insert(deadline, job)
+    }
+
+    /// Whether the loop is not closing.
+    pub(super) fn is_open(&self) -> bool {
+        self.end.get() == EndState::Open
     }
 
     /// How many of the loop's own tasks wait.

@@ -33,18 +33,27 @@ pub(crate) struct Futures {
 
 impl Futures {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new() }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     /// A key for a future that is put in later by `put_back`.
     pub(crate) fn reserve(&mut self) -> FutureKey {
         let slot = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, state: State::Free });
+            self.slots.push(Slot {
+                generation: 0,
+                state: State::Free,
+            });
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 futures")
         });
         let place = &mut self.slots[slot as usize];
         place.state = State::Polled;
-        FutureKey { slot, generation: place.generation }
+        FutureKey {
+            slot,
+            generation: place.generation,
+        }
     }
 
     /// Takes a future out to poll it; `None` if it is gone or being polled.

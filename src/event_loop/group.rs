@@ -13,7 +13,6 @@ use tracing::{error, warn};
 use super::boundary;
 use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
 use super::core::{Clock, LoopCore};
-use super::group_builder::EventLoopGroupBuilder;
 use super::shared::{Closing, EndHost, EventLoop, Kit};
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, Promise};
@@ -36,20 +35,6 @@ struct Group {
 }
 
 impl EventLoopGroup {
-    /// A group of so many loops; 0 means two per processor, but see
-    /// [`EventLoopGroupBuilder::threads`].
-    ///
-    /// # Errors
-    /// An I/O error if a selector cannot be opened, mostly for want of descriptors.
-    pub fn new(threads: usize) -> Result<Self, Error> {
-        Self::builder().threads(threads).build()
-    }
-
-    /// A group with other choices than the defaults.
-    pub fn builder() -> EventLoopGroupBuilder {
-        EventLoopGroupBuilder::new()
-    }
-
     /// The next loop in turn.
     pub fn next(&self) -> EventLoop {
         let loops = &self.group.loops;
@@ -128,7 +113,10 @@ impl EventLoopGroup {
 
     /// `loops` has at least one.
     pub(super) fn of(loops: Vec<EventLoop>) -> Self {
-        let owners = loops.iter().map(|l| Arc::clone(l.shared().owner())).collect();
+        let owners = loops
+            .iter()
+            .map(|l| Arc::clone(l.shared().owner()))
+            .collect();
         let promise = Promise::new(Arc::new(EndHost { owners }));
         promise.set_uncancellable();
         let termination = promise.completion();
@@ -142,7 +130,13 @@ impl EventLoopGroup {
                 }
             });
         }
-        Self { group: Arc::new(Group { loops, next: AtomicUsize::new(0), termination }) }
+        Self {
+            group: Arc::new(Group {
+                loops,
+                next: AtomicUsize::new(0),
+                termination,
+            }),
+        }
     }
 }
 
@@ -168,13 +162,17 @@ impl fmt::Debug for EventLoopGroup {
 /// Starts the thread of a loop.
 pub(super) fn launch(event_loop: &EventLoop) -> io::Result<()> {
     let handle = event_loop.clone();
-    thread::Builder::new().name(handle.name().to_owned()).spawn(move || thread_main(handle))?;
+    thread::Builder::new()
+        .name(handle.name().to_owned())
+        .spawn(move || thread_main(handle))?;
     Ok(())
 }
 
 fn thread_main(handle: EventLoop) {
     handle.shared().own();
-    let Some(kit) = handle.shared().take_kit() else { return };
+    let Some(kit) = handle.shared().take_kit() else {
+        return;
+    };
     let stop_hook = kit.config.on_thread_stop.clone();
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
@@ -189,7 +187,10 @@ fn thread_main(handle: EventLoop) {
     });
     if let Some(hook) = stop_hook {
         if let Err(panic) = boundary::catch(|| hook()) {
-            error!(loop_name = handle.name(), panic, "the hook of a thread's end panicked");
+            error!(
+                loop_name = handle.name(),
+                panic, "the hook of a thread's end panicked"
+            );
         }
     }
     match outcome {
@@ -197,7 +198,9 @@ fn thread_main(handle: EventLoop) {
         Err(panic) => {
             error!(loop_name = handle.name(), panic, "an event loop died");
             let text = format!("the event loop {} died: {panic}", handle.name());
-            handle.shared().terminate(Err(Error::new(ErrorKind::TaskPanicked, text)));
+            handle
+                .shared()
+                .terminate(Err(Error::new(ErrorKind::TaskPanicked, text)));
         }
     }
 }

@@ -48,7 +48,10 @@ impl EventLoop {
             return self.execute_task(task);
         }
         self.ensure_started()?;
-        self.shared().tasks().push_lazy(task).map_err(|refused| self.refuse(refused).1)
+        self.shared()
+            .tasks()
+            .push_lazy(task)
+            .map_err(|refused| self.refuse(refused).1)
     }
 
     /// Runs `f` on the loop and gives what it returns. A panic of `f` fails the future with
@@ -82,7 +85,14 @@ impl EventLoop {
     /// `quiet`.
     pub fn shutdown_gracefully(&self, quiet: Duration, timeout: Duration) -> Completion {
         let timeout = timeout.max(quiet);
-        self.request_closing(Closing { quiet, timeout, spares_channels: false }, false);
+        self.request_closing(
+            Closing {
+                quiet,
+                timeout,
+                spares_channels: false,
+            },
+            false,
+        );
         self.termination_future()
     }
 
@@ -96,7 +106,14 @@ impl EventLoop {
     /// is waited for. Shortens a shutdown under way.
     pub fn stop(&self) -> Completion {
         let (quiet, timeout) = (Duration::ZERO, Duration::ZERO);
-        self.request_closing(Closing { quiet, timeout, spares_channels: false }, true);
+        self.request_closing(
+            Closing {
+                quiet,
+                timeout,
+                spares_channels: false,
+            },
+            true,
+        );
         self.termination_future()
     }
 
@@ -133,6 +150,14 @@ impl EventLoop {
         Arc::clone(self.shared()) as Arc<dyn ListenerHost>
     }
 
+    /// Makes the loop's next turn return, if the caller is not the loop itself.
+    pub(super) fn interrupt(&self) {
+        if !self.in_event_loop() {
+            // Refused only when the loop has ended, and then nobody waits for a turn.
+            let _gone = self.shared().push_insistent(Task::new(|| {}));
+        }
+    }
+
     fn execute_here(&self, task: Task) -> Result<(), (Task, Error)> {
         let mut task = Some(task);
         let refused = LoopCore::with_current(|core| {
@@ -140,7 +165,11 @@ impl EventLoop {
                 return Some(terminated(self.name()));
             }
             let waiting = core.local_len();
-            if self.shared().max_pending_tasks.is_some_and(|max| waiting >= max) {
+            if self
+                .shared()
+                .max_pending_tasks
+                .is_some_and(|max| waiting >= max)
+            {
                 return Some(full(self.name()));
             }
             if let Some(task) = task.take() {
@@ -222,7 +251,11 @@ impl ListenerHost for Shared {
         });
         let Some(job) = job else { return };
         let must_run_here = is_queued.is_some() || self.phase() == Phase::Idle;
-        let job = match if must_run_here { Err(job) } else { self.push_insistent(job) } {
+        let job = match if must_run_here {
+            Err(job)
+        } else {
+            self.push_insistent(job)
+        } {
             Ok(()) => return,
             Err(job) => job,
         };
@@ -245,7 +278,10 @@ pub(super) struct Job<T: Send + 'static> {
 
 impl<T: Send + 'static> Job<T> {
     pub(super) fn new(promise: TaskPromise<T>, handle: &EventLoop) -> Self {
-        Self { promise: Some(promise), handle: handle.clone() }
+        Self {
+            promise: Some(promise),
+            handle: handle.clone(),
+        }
     }
 
     pub(super) fn promise(&self) -> Option<&TaskPromise<T>> {
@@ -254,7 +290,9 @@ impl<T: Send + 'static> Job<T> {
 
     /// Does the work unless it was cancelled, and completes the promise with what comes of it.
     pub(super) fn run(mut self, f: impl FnOnce() -> T) {
-        let Some(promise) = self.promise.take() else { return };
+        let Some(promise) = self.promise.take() else {
+            return;
+        };
         if !promise.set_uncancellable() {
             return;
         }
@@ -266,7 +304,9 @@ impl<T: Send + 'static> Job<T> {
 
     /// Completes the promise.
     pub(super) fn finish(mut self, outcome: Result<T, String>) {
-        let Some(promise) = self.promise.take() else { return };
+        let Some(promise) = self.promise.take() else {
+            return;
+        };
         match outcome {
             Ok(value) => drop(promise.try_success(value)),
             Err(panic) => fail_panicked(&promise, &panic),
@@ -290,7 +330,10 @@ fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, panic: &str) {
 }
 
 fn terminated(name: &str) -> Error {
-    Error::new(ErrorKind::Terminated, format!("the event loop {name} has ended"))
+    Error::new(
+        ErrorKind::Terminated,
+        format!("the event loop {name} has ended"),
+    )
 }
 
 fn full(name: &str) -> Error {

@@ -26,8 +26,25 @@ impl Histogram {
     }
 
     fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot { buckets: std::array::from_fn(|i| self.0[i].get()) }
+        HistogramSnapshot {
+            buckets: std::array::from_fn(|i| self.0[i].get()),
+        }
     }
+}
+
+/// What the channels of a loop count.
+#[derive(Debug, Default)]
+pub(crate) struct ChannelCounters {
+    /// Messages that no handler took.
+    pub(crate) unhandled_messages: Counter,
+    /// Errors that no handler took.
+    pub(crate) unhandled_errors: Counter,
+    /// Failed writes that nobody observed.
+    pub(crate) unobserved_write_failures: Counter,
+    /// Errors of exception_caught itself.
+    pub(crate) failed_exception_caught: Counter,
+    /// Callbacks that panicked.
+    pub(crate) handler_panics: Counter,
 }
 
 /// The counters of one loop.
@@ -51,6 +68,8 @@ pub(crate) struct Metrics {
     pub(crate) local_waiting: Counter,
     pub(crate) timers_waiting: Counter,
     pub(crate) channels: Counter,
+    /// What went wrong in pipelines and nobody was there to be told.
+    pub(crate) channel: ChannelCounters,
     /// Counted by those who were refused, hence with many writers.
     pub(crate) rejected: AtomicU64,
 }
@@ -261,9 +280,15 @@ mod tests {
     fn zero_and_the_powers_of_two_have_their_buckets() {
         let histogram = Histogram::default();
         histogram.record(Duration::ZERO);
-        assert_eq!(histogram.snapshot().quantile(1.0), Some(Duration::from_nanos(1)));
+        assert_eq!(
+            histogram.snapshot().quantile(1.0),
+            Some(Duration::from_nanos(1))
+        );
         histogram.record(Duration::from_nanos(128));
-        assert_eq!(histogram.snapshot().quantile(1.0), Some(Duration::from_nanos(256)));
+        assert_eq!(
+            histogram.snapshot().quantile(1.0),
+            Some(Duration::from_nanos(256))
+        );
     }
 
     #[test]

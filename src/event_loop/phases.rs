@@ -213,10 +213,14 @@ impl LoopCore {
     #[inline]
     fn run_timer(&self, due: Time, mark: u64) -> bool {
         let next = self.timers.borrow_mut().pop_due(due, mark);
-        let Some((deadline, job)) = next else { return false };
+        let Some((deadline, job)) = next else {
+            return false;
+        };
         let metrics = self.metrics();
         metrics.timers_run.add(1);
-        metrics.timer_lateness.record(self.cached_now().saturating_since(deadline));
+        metrics
+            .timer_lateness
+            .record(self.cached_now().saturating_since(deadline));
         let (TimerJob::Internal(task) | TimerJob::Scheduled(task)) = job;
         self.protect("a timer", || task.run());
         true

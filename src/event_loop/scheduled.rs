@@ -99,7 +99,11 @@ impl EventLoop {
                 "a periodic task needs a period or delay longer than zero",
             );
             let future = TaskFuture::ready(self.host(), Err(error));
-            return ScheduledFuture { future, handle: self.clone(), place };
+            return ScheduledFuture {
+                future,
+                handle: self.clone(),
+                place,
+            };
         }
         let (promise, future) = TaskPromise::pair(self.host());
         let due = self.due_in(initial);
@@ -134,7 +138,11 @@ impl EventLoop {
             None => future,
             Some(error) => TaskFuture::ready(self.host(), Err(error)),
         };
-        ScheduledFuture { future, handle: self.clone(), place }
+        ScheduledFuture {
+            future,
+            handle: self.clone(),
+            place,
+        }
     }
 
     /// When `delay` from now is over. A clock that is moved by hand can be read only on the loop, so there

@@ -63,8 +63,13 @@ pub(crate) enum Phase {
     Terminated,
 }
 
-const PHASES: [Phase; 5] =
-    [Phase::Idle, Phase::Running, Phase::Closing, Phase::Closed, Phase::Terminated];
+const PHASES: [Phase; 5] = [
+    Phase::Idle,
+    Phase::Running,
+    Phase::Closing,
+    Phase::Closed,
+    Phase::Terminated,
+];
 
 /// How a loop shall end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -137,6 +142,8 @@ pub(crate) struct Shared {
     pub(crate) max_pending_tasks: Option<usize>,
     pub(crate) rejection: Rejection,
     pub(crate) measures_queue_wait: bool,
+    /// Whether the loop's time is moved by hand and cannot be read elsewhere.
+    pub(crate) has_manual_clock: bool,
     /// Tasks that must not be refused, on loops whose queue has a bound. Apart from that queue so that
     /// they keep their order among themselves.
     insistent: Mutex<VecDeque<Task>>,
@@ -173,10 +180,14 @@ impl EventLoop {
         phase: Phase,
         launch: Option<Launch>,
     ) -> (Self, Kit) {
-        config.max_pending_tasks = config.max_pending_tasks.map(|max| max.max(PENDING_TASKS_MIN));
+        config.max_pending_tasks = config
+            .max_pending_tasks
+            .map(|max| max.max(PENDING_TASKS_MIN));
         let (producer, consumer) = queue::new(config.max_pending_tasks);
         let owner = Arc::new(Owner::default());
-        let host = Arc::new(EndHost { owners: vec![Arc::clone(&owner)] });
+        let host = Arc::new(EndHost {
+            owners: vec![Arc::clone(&owner)],
+        });
         let ending = Promise::new(host);
         // The end of a loop is a fact, not an offer.
         ending.set_uncancellable();
@@ -191,6 +202,7 @@ impl EventLoop {
             max_pending_tasks: config.max_pending_tasks,
             rejection: config.rejection,
             measures_queue_wait: config.measures_queue_wait,
+            has_manual_clock: config.has_manual_clock,
             insistent: Mutex::new(VecDeque::new()),
             insistent_len: AtomicUsize::new(0),
             owner,
@@ -200,7 +212,16 @@ impl EventLoop {
             termination: ending.completion(),
             ending: Mutex::new(Some(ending)),
         };
-        (Self { shared: Arc::new(shared) }, Kit { config, tasks: consumer, parts })
+        (
+            Self {
+                shared: Arc::new(shared),
+            },
+            Kit {
+                config,
+                tasks: consumer,
+                parts,
+            },
+        )
     }
 
     /// Names this loop among all of the process.
@@ -230,7 +251,9 @@ impl EventLoop {
     /// [`ErrorKind::InvalidArgument`] outside of 1 to 100.
     pub fn set_io_ratio(&self, percent: u8) -> Result<(), Error> {
         let ratio = IoRatio::new(percent).ok_or_else(|| invalid_io_ratio(percent))?;
-        self.shared.io_ratio.store(ratio.percent(), Ordering::Relaxed);
+        self.shared
+            .io_ratio
+            .store(ratio.percent(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -261,7 +284,11 @@ impl EventLoop {
     /// Starts the thread if that was not done yet.
     #[inline]
     pub(crate) fn ensure_started(&self) -> Result<(), Error> {
-        if self.shared.phase() == Phase::Idle { self.start() } else { Ok(()) }
+        if self.shared.phase() == Phase::Idle {
+            self.start()
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -276,7 +303,9 @@ impl EventLoop {
                 Ok(())
             }
             Err(error) => {
-                self.shared.phase.store(Phase::Idle as u8, Ordering::Release);
+                self.shared
+                    .phase
+                    .store(Phase::Idle as u8, Ordering::Release);
                 Err(Error::io("starting the thread of an event loop", error))
             }
         }
@@ -292,7 +321,7 @@ impl EventLoop {
                 self.shared.advance(Phase::Closed);
                 let kit = lock(&self.shared.kit).take();
                 drop(kit);
-                self.shared.terminate();
+                self.shared.terminate(Ok(()));
                 return;
             }
         }
@@ -409,11 +438,11 @@ impl Shared {
     }
 
     /// The end: whoever waits for it learns of it.
-    pub(crate) fn terminate(&self) {
+    pub(crate) fn terminate(&self, outcome: Result<(), Error>) {
         self.advance(Phase::Terminated);
         let ending = lock(&self.ending).take();
         if let Some(ending) = ending {
-            ending.try_success();
+            ending.complete(&outcome);
         }
     }
 

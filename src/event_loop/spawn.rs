@@ -51,7 +51,9 @@ where
     F: Future + 'static,
     F::Output: Send + 'static,
 {
-    let Some(completion) = job.promise().map(TaskPromise::completion) else { return };
+    let Some(completion) = job.promise().map(TaskPromise::completion) else {
+        return;
+    };
     let key = core.futures.borrow_mut().reserve();
     let waker = Arc::new(FutureWaker {
         handle: core.handle().clone(),
@@ -60,7 +62,10 @@ where
     });
     let cancelled = Arc::clone(&waker);
     completion.add_listener(move |result| {
-        if result.as_ref().is_err_and(|error| error.kind() == ErrorKind::Cancelled) {
+        if result
+            .as_ref()
+            .is_err_and(|error| error.kind() == ErrorKind::Cancelled)
+        {
             cancelled.wake();
         }
     });

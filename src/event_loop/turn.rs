@@ -26,7 +26,10 @@ impl LoopCore {
         let has_events = self.wait_phase(limit);
         let io = self.io_phase(has_events);
         let began = self.cached_now();
-        let allowance = self.budget.borrow().allot(io, self.handle().shared().ratio());
+        let allowance = self
+            .budget
+            .borrow()
+            .allot(io, self.handle().shared().ratio());
         self.run_task_phase(allowance, began);
         self.after_tasks();
         self.closing_phase();
@@ -108,7 +111,9 @@ impl LoopCore {
             }
         }
         now = now.max(self.now());
-        self.metrics().spin_ns.add_duration(now.saturating_since(began));
+        self.metrics()
+            .spin_ns
+            .add_duration(now.saturating_since(began));
         if deadline.is_some_and(|deadline| deadline <= now) {
             found = found.or(Some(Outcome::Nothing));
         }
@@ -137,7 +142,9 @@ impl LoopCore {
     }
 
     fn dispatch(&self) {
-        let Some(reactor) = self.reactor() else { return };
+        let Some(reactor) = self.reactor() else {
+            return;
+        };
         // A panic leaves the dispatch; the next call goes on with the next event.
         let mut done = false;
         while !done {
@@ -160,10 +167,13 @@ impl LoopCore {
     }
 
     /// When to wake up by oneself.
-    fn wake_at(&self, limit: Option<Duration>, now: Time) -> Option<Time> {
+    pub(super) fn wake_at(&self, limit: Option<Duration>, now: Time) -> Option<Time> {
         let limit = limit.map(|limit| now + limit);
         let retry = self.reactor().and_then(Reactor::retry_at);
-        [limit, self.next_deadline(), retry].into_iter().flatten().min()
+        [limit, self.next_deadline(), retry]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// When the loop has something to do by itself: a timer, or the end of the quiet period.
@@ -184,9 +194,22 @@ impl LoopCore {
         }
     }
 
+    /// Between the turns of a local loop: it counts as asleep. False if there is work.
+    pub(super) fn begin_nap(&self) -> bool {
+        self.remote.borrow_mut().prepare_sleep()
+    }
+
+    pub(super) fn end_nap(&self, was_asleep: bool) {
+        if was_asleep && self.remote.borrow_mut().wake_up() {
+            self.metrics().wakes_sent.add(1);
+        }
+    }
+
     fn note_gauges(&self) {
         let metrics = self.metrics();
         metrics.local_waiting.set(self.local.borrow().len() as u64);
-        metrics.timers_waiting.set(self.timers.borrow().len() as u64);
+        metrics
+            .timers_waiting
+            .set(self.timers.borrow().len() as u64);
     }
 }

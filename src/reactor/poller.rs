@@ -105,7 +105,11 @@ impl Reactor {
         interest: Interest,
         handle: Rc<dyn IoHandle>,
     ) -> io::Result<Token> {
-        let registration = Registration { handle, fd: fd.as_raw_fd(), interest };
+        let registration = Registration {
+            handle,
+            fd: fd.as_raw_fd(),
+            interest,
+        };
         let token = self.registry.borrow_mut().insert(registration);
         let answer = self.selector.borrow_mut().register(fd, token, interest);
         if let Err(error) = answer {
@@ -161,7 +165,10 @@ impl Reactor {
     pub(crate) fn take_handles(&self) -> Vec<Rc<dyn IoHandle>> {
         let registrations = self.registry.borrow_mut().drain();
         self.note_registrations();
-        registrations.into_iter().map(|registration| registration.handle).collect()
+        registrations
+            .into_iter()
+            .map(|registration| registration.handle)
+            .collect()
     }
 
     /// Whether readiness arrives as edges: then what an event said holds until `WouldBlock`.
@@ -195,7 +202,11 @@ impl Reactor {
         self.prepare();
         self.must_bring.set(false);
         self.ask(Some(Duration::ZERO));
-        if self.has_batch() { Outcome::Events } else { Outcome::Nothing }
+        if self.has_batch() {
+            Outcome::Events
+        } else {
+            Outcome::Nothing
+        }
     }
 
     /// Waits until something happens or `deadline` is over; without a deadline for as long as it takes.
@@ -236,7 +247,9 @@ impl Reactor {
         self.dispatch_assumed();
         let mut called = 0;
         loop {
-            let Some(event) = self.take_event() else { break };
+            let Some(event) = self.take_event() else {
+                break;
+            };
             if event.token == WAKER {
                 self.waker.drain();
                 self.counters.wakes.add(1);
@@ -269,7 +282,10 @@ impl Reactor {
                 registration.interest = interest;
                 Ok(())
             }
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "the registration has ended")),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the registration has ended",
+            )),
         }
     }
 
@@ -356,7 +372,9 @@ impl Reactor {
     }
 
     fn note_registrations(&self) {
-        self.counters.registrations.set(self.registry.borrow().len() as u64);
+        self.counters
+            .registrations
+            .set(self.registry.borrow().len() as u64);
     }
 
     /// Replaces the selector and moves every registration.
@@ -400,7 +418,9 @@ impl Reactor {
     /// Edges that the old selector had consumed are lost to the new one, so each handle looks once.
     fn dispatch_assumed(&self) {
         loop {
-            let Some(token) = self.assumed.borrow_mut().pop() else { return };
+            let Some(token) = self.assumed.borrow_mut().pop() else {
+                return;
+            };
             let lookup = self.registry.borrow().look_up(token);
             if let Lookup::Live(handle) = lookup {
                 self.note_sound();
