@@ -1,1 +1,3 @@
 //! Channels and their pipelines.
+
+pub(crate) mod outbound;
