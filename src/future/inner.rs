@@ -348,6 +348,20 @@ impl Shared {
     }
 }
 
+#[cfg(test)]
+impl<V: ?Sized> Inner<V> {
+    pub(super) fn blocked_threads(&self) -> u32 {
+        self.lock().waiting
+    }
+
+    pub(super) fn take_wakers(&self) -> usize {
+        let mut count = 0;
+        let mut slow = self.lock();
+        slow.wakers.take().for_each(|_| count += 1);
+        count
+    }
+}
+
 /// The result of a promise that is done.
 fn outcome(slow: &Slow) -> Result<(), Error> {
     match &slow.failure {
