@@ -1,5 +1,5 @@
-//! The rules of promises and futures, one test or more for each. The numbers F1 to F10 are those of
-//! Netty's rules as ARCHITECTURE.md lists them.
+//! The rules of promises and futures, one test or more for each. F1 to F10 are listed at the head of
+//! `tidegate::future`.
 
 use std::collections::VecDeque;
 use std::fmt;
