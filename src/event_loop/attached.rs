@@ -10,7 +10,9 @@ enum Place {
         /// Whether it has heard that the loop is closing.
         is_told: bool,
     },
-    Free { next: Option<u32> },
+    Free {
+        next: Option<u32>,
+    },
 }
 
 /// Slots are used again at once: a key is its holder's until the holder gives it back.
@@ -18,16 +20,27 @@ pub(crate) struct Attached {
     places: Vec<Place>,
     free: Option<u32>,
     len: usize,
+    /// How many have not heard of the end; `untold <= len`.
+    untold: usize,
 }
 
 impl Attached {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: None, len: 0 }
+        Self {
+            places: Vec::new(),
+            free: None,
+            len: 0,
+            untold: 0,
+        }
     }
 
     pub(crate) fn insert(&mut self, handle: Rc<dyn IoHandle>) -> u32 {
         self.len += 1;
-        let taken = Place::Taken { handle, is_told: false };
+        self.untold += 1;
+        let taken = Place::Taken {
+            handle,
+            is_told: false,
+        };
         if let Some(key) = self.free {
             let place = &mut self.places[key as usize];
             if let Place::Free { next } = place {
@@ -57,16 +70,27 @@ impl Attached {
         self.free = Some(key);
         self.len -= 1;
         match freed {
-            Place::Taken { handle, .. } => Some(handle),
+            Place::Taken { handle, is_told } => {
+                self.untold -= usize::from(!is_told);
+                Some(handle)
+            }
             Place::Free { .. } => None,
         }
     }
 
     /// Those that have not heard of the end; from now on they have.
     pub(crate) fn take_untold(&mut self) -> Vec<Rc<dyn IoHandle>> {
-        let mut untold = Vec::new();
+        let mut untold = Vec::with_capacity(self.untold);
+        if !self.has_untold() {
+            return untold;
+        }
+        self.untold = 0;
         for place in &mut self.places {
-            if let Place::Taken { handle, is_told: told @ false } = place {
+            if let Place::Taken {
+                handle,
+                is_told: told @ false,
+            } = place
+            {
                 *told = true;
                 untold.push(Rc::clone(handle));
             }
@@ -78,6 +102,10 @@ impl Attached {
     pub(crate) fn drain(&mut self) -> Vec<Rc<dyn IoHandle>> {
         let keys = 0..self.places.len() as u32;
         keys.filter_map(|key| self.remove(key)).collect()
+    }
+
+    pub(crate) fn has_untold(&self) -> bool {
+        self.untold > 0
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -112,6 +140,7 @@ mod tests {
         assert!(attached.get(first).is_none());
         assert_eq!(attached.insert(Rc::new(Nobody)), first);
         assert_eq!(attached.take_untold().len(), 2);
+        assert!(!attached.has_untold());
         assert_eq!(attached.take_untold().len(), 0);
         attached.insert(Rc::new(Nobody));
         assert_eq!(attached.take_untold().len(), 1);

@@ -37,7 +37,10 @@ mod tests {
     fn a_panic_comes_back_as_text() {
         assert_eq!(catch(|| 7), Ok(7));
         assert_eq!(catch(|| panic!("plain")), Err::<(), _>("plain".to_owned()));
-        assert_eq!(catch(|| panic!("number {}", 7)), Err::<(), _>("number 7".to_owned()));
+        assert_eq!(
+            catch(|| panic!("number {}", 7)),
+            Err::<(), _>("number 7".to_owned())
+        );
         let odd = catch(|| panic::panic_any(7_u8));
         assert_eq!(odd, Err::<(), _>("a value that is no text".to_owned()));
     }

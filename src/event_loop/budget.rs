@@ -64,7 +64,10 @@ pub(crate) struct Budget {
 
 impl Budget {
     pub(crate) fn new() -> Self {
-        Self { carry_ns: 0, mean_ns: CHEAP_TASK_NS * 2 }
+        Self {
+            carry_ns: 0,
+            mean_ns: CHEAP_TASK_NS * 2,
+        }
     }
 
     /// The allowance after an I/O phase of `io`; `None` when the turn had nothing to do for I/O.
@@ -73,14 +76,23 @@ impl Budget {
             return Allowance::Queued;
         }
         let Some(io) = io else {
-            return Allowance::Look { ns: IDLE_SHARE_NS as i64, tasks: TASKS_PER_LOOK };
+            return Allowance::Look {
+                ns: IDLE_SHARE_NS as i64,
+                tasks: TASKS_PER_LOOK,
+            };
         };
-        Allowance::Share { ns: share_ns(io, ratio).saturating_add(self.carry_ns) }
+        Allowance::Share {
+            ns: share_ns(io, ratio).saturating_add(self.carry_ns),
+        }
     }
 
     /// How many tasks to run before the clock is read again.
     pub(crate) fn next_reading(&self) -> u32 {
-        if self.mean_ns > CHEAP_TASK_NS { 1 } else { TASKS_PER_LOOK }
+        if self.mean_ns > CHEAP_TASK_NS {
+            1
+        } else {
+            TASKS_PER_LOOK
+        }
     }
 
     /// Notes that `tasks` tasks took `spent` between two readings.
@@ -124,11 +136,18 @@ mod tests {
     #[test]
     fn tasks_get_what_the_ratio_leaves() {
         let budget = Budget::new();
-        for (percent, io_us, task_ns) in
-            [(50, 10, 10_000), (1, 10, 990_000), (99, 99, 1_000), (80, 100, 25_000)]
-        {
+        for (percent, io_us, task_ns) in [
+            (50, 10, 10_000),
+            (1, 10, 990_000),
+            (99, 99, 1_000),
+            (80, 100, 25_000),
+        ] {
             let allowance = budget.allot(Some(US * io_us), ratio(percent));
-            assert_eq!(allowance, Allowance::Share { ns: task_ns }, "io_ratio {percent}");
+            assert_eq!(
+                allowance,
+                Allowance::Share { ns: task_ns },
+                "io_ratio {percent}"
+            );
         }
     }
 
@@ -146,7 +165,13 @@ mod tests {
         let budget = Budget::new();
         let allowance = budget.allot(Some(Duration::ZERO), ratio(50));
         assert_eq!(allowance, Allowance::Share { ns: 0 });
-        assert_eq!(budget.allot(None, ratio(50)), Allowance::Look { ns: 64_000, tasks: 64 });
+        assert_eq!(
+            budget.allot(None, ratio(50)),
+            Allowance::Look {
+                ns: 64_000,
+                tasks: 64
+            }
+        );
     }
 
     #[test]
@@ -154,10 +179,16 @@ mod tests {
         let mut budget = Budget::new();
         let first = budget.allot(Some(US * 10), ratio(50));
         budget.settle(first, US * 30);
-        assert_eq!(budget.allot(Some(US * 10), ratio(50)), Allowance::Share { ns: -10_000 });
+        assert_eq!(
+            budget.allot(Some(US * 10), ratio(50)),
+            Allowance::Share { ns: -10_000 }
+        );
         let second = budget.allot(Some(US * 50), ratio(50));
         budget.settle(second, US * 5);
-        assert_eq!(budget.allot(Some(US), ratio(50)), Allowance::Share { ns: 26_000 });
+        assert_eq!(
+            budget.allot(Some(US), ratio(50)),
+            Allowance::Share { ns: 26_000 }
+        );
     }
 
     #[test]
@@ -182,7 +213,10 @@ mod tests {
         let mut budget = Budget::new();
         let look = budget.allot(None, ratio(50));
         budget.settle(look, Duration::from_secs(1));
-        assert_eq!(budget.allot(Some(US), ratio(50)), Allowance::Share { ns: 1_000 });
+        assert_eq!(
+            budget.allot(Some(US), ratio(50)),
+            Allowance::Share { ns: 1_000 }
+        );
     }
 
     #[test]
@@ -206,7 +240,9 @@ mod tests {
         for turn in 0..10_000_u64 {
             let io = 2_000 + turn * 37 % 9_000;
             let allowance = budget.allot(Some(Duration::from_nanos(io)), ratio(75));
-            let Allowance::Share { ns } = allowance else { panic!("a share") };
+            let Allowance::Share { ns } = allowance else {
+                panic!("a share")
+            };
             let cost = 700 + turn * 13 % 5_000;
             let mut spent = 0;
             loop {
@@ -220,6 +256,9 @@ mod tests {
             task_ns += spent;
         }
         let wanted = io_ns / 3;
-        assert!(task_ns.abs_diff(wanted) < 20_000, "{task_ns} against {wanted}");
+        assert!(
+            task_ns.abs_diff(wanted) < 20_000,
+            "{task_ns} against {wanted}"
+        );
     }
 }

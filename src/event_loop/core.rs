@@ -8,6 +8,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
@@ -17,6 +18,7 @@ use tidegate_sys::os::{Time, clock};
 use super::attached::Attached;
 use super::budget::Budget;
 use super::config::LoopConfig;
+use super::futures::Futures;
 use super::metrics::Metrics;
 use super::shared::{Closing, EventLoop, Kit, LoopId};
 use super::spin::Spinner;
@@ -70,7 +72,11 @@ pub(crate) enum Root {
 pub(crate) enum EndState {
     Open,
     /// Shutdown was seen.
-    Closing { closing: Closing, since: Time, told_channels: bool },
+    Closing {
+        closing: Closing,
+        since: Time,
+        told_channels: bool,
+    },
     /// Everything was dropped.
     Ended,
 }
@@ -88,6 +94,10 @@ pub(crate) struct LoopCore {
     pub(super) ready: RefCell<VecDeque<Rc<dyn IoHandle>>>,
     pub(super) roots: RefCell<VecDeque<Root>>,
     pub(super) attached: RefCell<Attached>,
+    /// The futures that `spawn_local` was given.
+    pub(super) futures: RefCell<Futures>,
+    /// Handles that wait for a free descriptor.
+    pub(super) waits_for_fd: RefCell<Vec<Rc<dyn IoHandle>>>,
     pub(super) end: Cell<EndState>,
     /// When a task last ran; counts for the quiet period.
     pub(super) last_task: Cell<Time>,
@@ -102,13 +112,17 @@ pub(crate) struct LoopCore {
 }
 
 impl LoopCore {
-    /// The core of a loop with a selector, from what its handle was made with. `None` in the kit's place
-    /// of a selector makes a core that never waits.
+    /// The core of a loop, from what its handle was made with. Without a selector in the kit it never
+    /// waits.
     pub(crate) fn new(handle: EventLoop, kit: Kit, clock: Clock) -> Rc<Self> {
-        let Kit { config, tasks, parts } = kit;
-        let counters = Rc::new(handle.shared().metrics().reactor.clone());
+        let Kit {
+            config,
+            tasks,
+            parts,
+        } = kit;
+        let counters = Arc::clone(&handle.shared().metrics().reactor);
         let core = Self {
-            reactor: parts.map(|parts| Reactor::new(parts, (*counters).clone())),
+            reactor: parts.map(|parts| Reactor::new(parts, counters)),
             handle,
             cached_now: Cell::new(Time::ZERO),
             clock,
@@ -118,6 +132,8 @@ impl LoopCore {
             ready: RefCell::new(VecDeque::new()),
             roots: RefCell::new(VecDeque::new()),
             attached: RefCell::new(Attached::new()),
+            futures: RefCell::new(Futures::new()),
+            waits_for_fd: RefCell::new(Vec::new()),
             end: Cell::new(EndState::Open),
             last_task: Cell::new(Time::ZERO),
             budget: RefCell::new(Budget::new()),
@@ -135,7 +151,9 @@ impl LoopCore {
     /// A core without thread and kernel, driven step by step by its owner: `run_ready`, `run_roots`,
     /// `run_timers`, `run_tasks`.
     pub(crate) fn embedded(clock: ManualClock) -> Rc<Self> {
-        let (handle, kit) = EventLoop::running(LoopConfig::named("embedded"), None);
+        let mut config = LoopConfig::named("embedded");
+        config.has_manual_clock = true;
+        let (handle, kit) = EventLoop::running(config, None);
         Self::new(handle, kit, Clock::Manual(clock))
     }
 
@@ -252,6 +270,16 @@ impl LoopCore {
 
     pub(super) fn insert_timer(&self, deadline: Time, job: TimerJob) -> TimerKey {
         self.timers.borrow_mut().insert(deadline, job)
+    }
+
+    /// Whether the loop is not closing.
+    pub(super) fn is_open(&self) -> bool {
+        self.end.get() == EndState::Open
+    }
+
+    /// How many of the loop's own tasks wait.
+    pub(super) fn local_len(&self) -> usize {
+        self.local.borrow().len()
     }
 
     /// Whether the loop must not sleep: something of its own waits.

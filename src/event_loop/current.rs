@@ -18,13 +18,18 @@ thread_local! {
 #[inline]
 pub(crate) fn is_current(id: LoopId) -> bool {
     // A thread that is being torn down runs no turn.
-    CURRENT_ID.try_with(|current| current.get() == id.as_u64()).unwrap_or(false)
+    CURRENT_ID
+        .try_with(|current| current.get() == id.as_u64())
+        .unwrap_or(false)
 }
 
 impl LoopCore {
     /// The loop whose turn this is.
     pub(crate) fn current() -> Option<Rc<LoopCore>> {
-        CURRENT.try_with(|current| current.borrow().clone()).ok().flatten()
+        CURRENT
+            .try_with(|current| current.borrow().clone())
+            .ok()
+            .flatten()
     }
 
     /// Runs `f` with the loop whose turn this is; `None` outside of turns.
@@ -37,7 +42,11 @@ impl LoopCore {
     /// Runs `f` with the loop `id` if this is its turn.
     #[inline]
     pub(crate) fn with_if_current<R>(id: LoopId, f: impl FnOnce(&Rc<LoopCore>) -> R) -> Option<R> {
-        if is_current(id) { Self::with_current(f) } else { None }
+        if is_current(id) {
+            Self::with_current(f)
+        } else {
+            None
+        }
     }
 
     /// Makes this loop the current one until the guard is dropped, which restores the one before.

@@ -26,7 +26,9 @@ impl Histogram {
     }
 
     fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot { buckets: std::array::from_fn(|i| self.0[i].get()) }
+        HistogramSnapshot {
+            buckets: std::array::from_fn(|i| self.0[i].get()),
+        }
     }
 }
 
@@ -261,9 +263,15 @@ mod tests {
     fn zero_and_the_powers_of_two_have_their_buckets() {
         let histogram = Histogram::default();
         histogram.record(Duration::ZERO);
-        assert_eq!(histogram.snapshot().quantile(1.0), Some(Duration::from_nanos(1)));
+        assert_eq!(
+            histogram.snapshot().quantile(1.0),
+            Some(Duration::from_nanos(1))
+        );
         histogram.record(Duration::from_nanos(128));
-        assert_eq!(histogram.snapshot().quantile(1.0), Some(Duration::from_nanos(256)));
+        assert_eq!(
+            histogram.snapshot().quantile(1.0),
+            Some(Duration::from_nanos(256))
+        );
     }
 
     #[test]

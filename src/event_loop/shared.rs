@@ -14,16 +14,17 @@
 //! Only forward. `closing` and `closed` are stored before the loop is woken, and the loop looks at the
 //! phase again after it has announced that it sleeps: so a request is never slept through.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tidegate_sys::mem::Task;
-use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed};
+use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed, Refused};
 use tidegate_sys::os::Waker;
 use tracing::error;
 
@@ -62,8 +63,13 @@ pub(crate) enum Phase {
     Terminated,
 }
 
-const PHASES: [Phase; 5] =
-    [Phase::Idle, Phase::Running, Phase::Closing, Phase::Closed, Phase::Terminated];
+const PHASES: [Phase; 5] = [
+    Phase::Idle,
+    Phase::Running,
+    Phase::Closing,
+    Phase::Closed,
+    Phase::Terminated,
+];
 
 /// How a loop shall end.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -136,6 +142,13 @@ pub(crate) struct Shared {
     pub(crate) max_pending_tasks: Option<usize>,
     pub(crate) rejection: Rejection,
     pub(crate) measures_queue_wait: bool,
+    /// Whether the loop's time is moved by hand and cannot be read elsewhere.
+    pub(crate) has_manual_clock: bool,
+    /// Tasks that must not be refused, on loops whose queue has a bound. Apart from that queue so that
+    /// they keep their order among themselves.
+    insistent: Mutex<VecDeque<Task>>,
+    /// The length of `insistent`, to be looked at without the lock.
+    insistent_len: AtomicUsize,
     owner: Arc<Owner>,
     closing: Mutex<Option<Closing>>,
     /// `Some` until the thread was started or the loop ended without one.
@@ -167,11 +180,17 @@ impl EventLoop {
         phase: Phase,
         launch: Option<Launch>,
     ) -> (Self, Kit) {
-        config.max_pending_tasks = config.max_pending_tasks.map(|max| max.max(PENDING_TASKS_MIN));
+        config.max_pending_tasks = config
+            .max_pending_tasks
+            .map(|max| max.max(PENDING_TASKS_MIN));
         let (producer, consumer) = queue::new(config.max_pending_tasks);
         let owner = Arc::new(Owner::default());
-        let host = Arc::new(EndHost { owners: vec![Arc::clone(&owner)] });
+        let host = Arc::new(EndHost {
+            owners: vec![Arc::clone(&owner)],
+        });
         let ending = Promise::new(host);
+        // The end of a loop is a fact, not an offer.
+        ending.set_uncancellable();
         let shared = Shared {
             id: LoopId::next(),
             name: config.name.clone(),
@@ -183,6 +202,9 @@ impl EventLoop {
             max_pending_tasks: config.max_pending_tasks,
             rejection: config.rejection,
             measures_queue_wait: config.measures_queue_wait,
+            has_manual_clock: config.has_manual_clock,
+            insistent: Mutex::new(VecDeque::new()),
+            insistent_len: AtomicUsize::new(0),
             owner,
             closing: Mutex::new(None),
             launch: Mutex::new(launch),
@@ -190,7 +212,16 @@ impl EventLoop {
             termination: ending.completion(),
             ending: Mutex::new(Some(ending)),
         };
-        (Self { shared: Arc::new(shared) }, Kit { config, tasks: consumer, parts })
+        (
+            Self {
+                shared: Arc::new(shared),
+            },
+            Kit {
+                config,
+                tasks: consumer,
+                parts,
+            },
+        )
     }
 
     /// Names this loop among all of the process.
@@ -220,7 +251,9 @@ impl EventLoop {
     /// [`ErrorKind::InvalidArgument`] outside of 1 to 100.
     pub fn set_io_ratio(&self, percent: u8) -> Result<(), Error> {
         let ratio = IoRatio::new(percent).ok_or_else(|| invalid_io_ratio(percent))?;
-        self.shared.io_ratio.store(ratio.percent(), Ordering::Relaxed);
+        self.shared
+            .io_ratio
+            .store(ratio.percent(), Ordering::Relaxed);
         Ok(())
     }
 
@@ -251,7 +284,11 @@ impl EventLoop {
     /// Starts the thread if that was not done yet.
     #[inline]
     pub(crate) fn ensure_started(&self) -> Result<(), Error> {
-        if self.shared.phase() == Phase::Idle { self.start() } else { Ok(()) }
+        if self.shared.phase() == Phase::Idle {
+            self.start()
+        } else {
+            Ok(())
+        }
     }
 
     #[cold]
@@ -266,7 +303,9 @@ impl EventLoop {
                 Ok(())
             }
             Err(error) => {
-                self.shared.phase.store(Phase::Idle as u8, Ordering::Release);
+                self.shared
+                    .phase
+                    .store(Phase::Idle as u8, Ordering::Release);
                 Err(Error::io("starting the thread of an event loop", error))
             }
         }
@@ -282,7 +321,7 @@ impl EventLoop {
                 self.shared.advance(Phase::Closed);
                 let kit = lock(&self.shared.kit).take();
                 drop(kit);
-                self.shared.terminate();
+                self.shared.terminate(Ok(()));
                 return;
             }
         }
@@ -346,6 +385,41 @@ impl Shared {
         *lock(&self.closing)
     }
 
+    /// Queues a task of the loop's own machinery from another thread, whatever the queue's bound. It
+    /// comes back when the loop has ended.
+    pub(crate) fn push_insistent(&self, task: Task) -> Result<(), Task> {
+        if self.max_pending_tasks.is_none() {
+            let pushed = self.tasks.push(task).map_err(Refused::into_task)?;
+            self.pushed(pushed);
+            return Ok(());
+        }
+        {
+            let mut insistent = lock(&self.insistent);
+            // Under the lock: what is queued before the loop's last look is seen by it.
+            if self.phase() >= Phase::Closed {
+                return Err(task);
+            }
+            insistent.push_back(task);
+            self.insistent_len.store(insistent.len(), Ordering::Release);
+        }
+        if self.tasks.claim_wake() {
+            self.wake();
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(crate) fn has_insistent(&self) -> bool {
+        self.insistent_len.load(Ordering::Acquire) > 0
+    }
+
+    pub(crate) fn pop_insistent(&self) -> Option<Task> {
+        let mut insistent = lock(&self.insistent);
+        let task = insistent.pop_front();
+        self.insistent_len.store(insistent.len(), Ordering::Release);
+        task
+    }
+
     /// Acts on the answer of a push.
     #[inline]
     pub(crate) fn pushed(&self, pushed: Pushed) {
@@ -364,11 +438,11 @@ impl Shared {
     }
 
     /// The end: whoever waits for it learns of it.
-    pub(crate) fn terminate(&self) {
+    pub(crate) fn terminate(&self, outcome: Result<(), Error>) {
         self.advance(Phase::Terminated);
         let ending = lock(&self.ending).take();
         if let Some(ending) = ending {
-            ending.try_success();
+            ending.complete(&outcome);
         }
     }
 

@@ -100,8 +100,13 @@ mod tests {
         assert_eq!(Spinner::new(Spin::Count(0)).limit(), SpinLimit::None);
         assert_eq!(Spinner::new(Spin::Count(9)).limit(), SpinLimit::Polls(9));
         assert_eq!(Spinner::new(Spin::For(MAX)).limit(), SpinLimit::Time(MAX));
-        assert_eq!(Spinner::new(Spin::For(Duration::ZERO)).limit(), SpinLimit::None);
-        let never = Spin::Adaptive { max: Duration::ZERO };
+        assert_eq!(
+            Spinner::new(Spin::For(Duration::ZERO)).limit(),
+            SpinLimit::None
+        );
+        let never = Spin::Adaptive {
+            max: Duration::ZERO,
+        };
         assert_eq!(Spinner::new(never).limit(), SpinLimit::None);
     }
 

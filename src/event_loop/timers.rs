@@ -37,7 +37,10 @@ impl TimerKey {
 
     /// The key that `to_bits` gave.
     pub(crate) fn from_bits(bits: u64) -> Self {
-        Self { slot: bits as u32, generation: (bits >> 32) as u32 }
+        Self {
+            slot: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
     }
 }
 
@@ -75,7 +78,13 @@ pub(crate) struct Timers<T> {
 
 impl<T> Timers<T> {
     pub(crate) fn new() -> Self {
-        Self { heap: Vec::new(), places: Vec::new(), slots: Vec::new(), free: NO_SLOT, next_seq: 0 }
+        Self {
+            heap: Vec::new(),
+            places: Vec::new(),
+            slots: Vec::new(),
+            free: NO_SLOT,
+            next_seq: 0,
+        }
     }
 
     /// Sets a timer. Among equal deadlines the earlier set one is due first.
@@ -83,7 +92,11 @@ impl<T> Timers<T> {
         let due = self.stamp(deadline);
         let slot = if self.free == NO_SLOT {
             let slot = u32::try_from(self.slots.len()).expect("fewer than 2^32 timers");
-            self.slots.push(Slot { due, generation: 1, value: Some(value) });
+            self.slots.push(Slot {
+                due,
+                generation: 1,
+                value: Some(value),
+            });
             self.places.push(0);
             slot
         } else {
@@ -97,7 +110,10 @@ impl<T> Timers<T> {
         let place = self.heap.len();
         self.heap.push(Entry { due, slot });
         self.sift_up(place);
-        TimerKey { slot, generation: self.slots[slot as usize].generation }
+        TimerKey {
+            slot,
+            generation: self.slots[slot as usize].generation,
+        }
     }
 
     /// Takes a timer away and returns what it carried; `None` if it has fired or was cancelled.
@@ -167,6 +183,11 @@ impl<T> Timers<T> {
         values
     }
 
+    /// Takes away all timers.
+    pub(crate) fn clear(&mut self) -> Vec<T> {
+        self.extract(|_| true)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.heap.len()
     }
@@ -187,7 +208,10 @@ impl<T> Timers<T> {
         let freed = &mut self.slots[slot as usize];
         // Zero is skipped so that no key is all zeros.
         freed.generation = freed.generation.wrapping_add(1).max(1);
-        let value = freed.value.take().expect("a timer in the heap carries a value");
+        let value = freed
+            .value
+            .take()
+            .expect("a timer in the heap carries a value");
         self.places[slot as usize] = self.free;
         self.free = slot;
         value
@@ -236,7 +260,9 @@ impl<T> Timers<T> {
         let entry = self.heap[place];
         loop {
             let first = place * ARITY + 1;
-            let Some(children) = self.heap.get(first..) else { break };
+            let Some(children) = self.heap.get(first..) else {
+                break;
+            };
             let mut least = None;
             for (offset, child) in children.iter().take(ARITY).enumerate() {
                 if least.is_none_or(|(_, due)| child.due < due) {
@@ -271,7 +297,9 @@ mod tests {
 
     fn drain(timers: &mut Timers<u32>, now: u64) -> Vec<u32> {
         let mark = timers.mark();
-        std::iter::from_fn(|| timers.pop_due(at(now), mark)).map(|(_, value)| value).collect()
+        std::iter::from_fn(|| timers.pop_due(at(now), mark))
+            .map(|(_, value)| value)
+            .collect()
     }
 
     #[test]
@@ -393,8 +421,10 @@ mod tests {
                     }
                     _ => {
                         now += random(20);
-                        let due: Vec<u32> =
-                            model.range(..=(now, u64::MAX)).map(|(_, value)| *value).collect();
+                        let due: Vec<u32> = model
+                            .range(..=(now, u64::MAX))
+                            .map(|(_, value)| *value)
+                            .collect();
                         model.retain(|(deadline, _), _| *deadline > now);
                         assert_eq!(drain(&mut timers, now), due);
                     }

@@ -80,12 +80,18 @@ impl Health {
     /// When to come back for a rebuild that is wanted; `None` if none is.
     pub(crate) fn retry_at(&self) -> Option<Time> {
         self.wanted?;
-        Some(self.last_attempt.map_or(Time::ZERO, |last| last + REBUILD_INTERVAL))
+        Some(
+            self.last_attempt
+                .map_or(Time::ZERO, |last| last + REBUILD_INTERVAL),
+        )
     }
 
     /// The selector was replaced: all is forgotten but the time.
     pub(crate) fn rebuilt(&mut self, now: Time) {
-        *self = Self { last_attempt: Some(now), ..Self::default() };
+        *self = Self {
+            last_attempt: Some(now),
+            ..Self::default()
+        };
     }
 
     /// The selector could not be replaced; it stays wanted.

@@ -16,4 +16,4 @@ pub(crate) mod registry;
 
 pub(crate) use counter::{Counter, ReactorCounters};
 pub(crate) use handle::{IoEvent, IoHandle};
-pub(crate) use poller::{Outcome, Reactor};
+pub(crate) use poller::{Outcome, Parts, Reactor};

@@ -7,6 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +20,6 @@ use super::counter::ReactorCounters;
 use super::handle::{IoEvent, IoHandle};
 use super::health::{Cause, Health};
 use super::registry::{Lookup, Registration, Registry};
-use std::rc::Rc;
 
 /// The waker's token: no slot has this number.
 const WAKER: Token = Token::new(u32::MAX, u32::MAX);
@@ -69,6 +69,9 @@ pub(crate) struct Reactor {
     batch: RefCell<Events>,
     /// The next event of the batch: a dispatch that was left by a panic goes on behind it.
     next: Cell<usize>,
+    /// Whether the last wait was one that blocks, and its deadline is not over: then it had to bring
+    /// something.
+    must_bring: Cell<bool>,
     /// Registrations whose readiness is assumed because the selector is new.
     assumed: RefCell<Vec<Token>>,
     counters: Arc<ReactorCounters>,
@@ -86,6 +89,7 @@ impl Reactor {
             health: RefCell::new(Health::default()),
             batch: RefCell::new(Events::new()),
             next: Cell::new(0),
+            must_bring: Cell::new(false),
             assumed: RefCell::new(Vec::new()),
             counters,
         }
@@ -101,7 +105,11 @@ impl Reactor {
         interest: Interest,
         handle: Rc<dyn IoHandle>,
     ) -> io::Result<Token> {
-        let registration = Registration { handle, fd: fd.as_raw_fd(), interest };
+        let registration = Registration {
+            handle,
+            fd: fd.as_raw_fd(),
+            interest,
+        };
         let token = self.registry.borrow_mut().insert(registration);
         let answer = self.selector.borrow_mut().register(fd, token, interest);
         if let Err(error) = answer {
@@ -152,6 +160,17 @@ impl Reactor {
         answer
     }
 
+    /// Ends all registrations without telling the kernel, for the end of the loop: closing the selector
+    /// does that.
+    pub(crate) fn take_handles(&self) -> Vec<Rc<dyn IoHandle>> {
+        let registrations = self.registry.borrow_mut().drain();
+        self.note_registrations();
+        registrations
+            .into_iter()
+            .map(|registration| registration.handle)
+            .collect()
+    }
+
     /// Whether readiness arrives as edges: then what an event said holds until `WouldBlock`.
     pub(crate) fn is_edge_triggered(&self) -> bool {
         self.is_edge_triggered
@@ -181,8 +200,13 @@ impl Reactor {
     /// Looks for events without waiting.
     pub(crate) fn poll(&self) -> Outcome {
         self.prepare();
+        self.must_bring.set(false);
         self.ask(Some(Duration::ZERO));
-        if self.has_batch() { Outcome::Events } else { Outcome::Nothing }
+        if self.has_batch() {
+            Outcome::Events
+        } else {
+            Outcome::Nothing
+        }
     }
 
     /// Waits until something happens or `deadline` is over; without a deadline for as long as it takes.
@@ -196,6 +220,7 @@ impl Reactor {
             }
             let answer = self.ask(timeout);
             if self.has_batch() {
+                self.must_bring.set(true);
                 return Outcome::Events;
             }
             now = clock::now();
@@ -221,13 +246,14 @@ impl Reactor {
     pub(crate) fn dispatch(&self) -> usize {
         self.dispatch_assumed();
         let mut called = 0;
-        let mut saw_waker = false;
         loop {
-            let Some(event) = self.take_event() else { break };
+            let Some(event) = self.take_event() else {
+                break;
+            };
             if event.token == WAKER {
                 self.waker.drain();
                 self.counters.wakes.add(1);
-                saw_waker = true;
+                self.note_sound();
                 continue;
             }
             // The borrow ends before the handle runs.
@@ -236,14 +262,16 @@ impl Reactor {
                 Lookup::Live(handle) => {
                     self.counters.events.add(1);
                     called += 1;
+                    self.note_sound();
                     handle.on_event(IoEvent::Ready(event.ready));
                 }
                 Lookup::Stale => self.counters.stale.add(1),
                 Lookup::Ghost => self.note_ghost(event.token),
             }
         }
-        if called > 0 || saw_waker {
-            self.health.borrow_mut().sound();
+        // Events, but none for anybody alive.
+        if self.must_bring.replace(false) {
+            self.note_premature();
         }
         called
     }
@@ -254,7 +282,10 @@ impl Reactor {
                 registration.interest = interest;
                 Ok(())
             }
-            None => Err(io::Error::new(io::ErrorKind::NotFound, "the registration has ended")),
+            None => Err(io::Error::new(
+                io::ErrorKind::NotFound,
+                "the registration has ended",
+            )),
         }
     }
 
@@ -319,6 +350,13 @@ impl Reactor {
         }
     }
 
+    #[inline]
+    fn note_sound(&self) {
+        if self.must_bring.replace(false) {
+            self.health.borrow_mut().sound();
+        }
+    }
+
     #[cold]
     fn note_premature(&self) {
         self.counters.premature.add(1);
@@ -334,7 +372,9 @@ impl Reactor {
     }
 
     fn note_registrations(&self) {
-        self.counters.registrations.set(self.registry.borrow().len() as u64);
+        self.counters
+            .registrations
+            .set(self.registry.borrow().len() as u64);
     }
 
     /// Replaces the selector and moves every registration.
@@ -378,9 +418,12 @@ impl Reactor {
     /// Edges that the old selector had consumed are lost to the new one, so each handle looks once.
     fn dispatch_assumed(&self) {
         loop {
-            let Some(token) = self.assumed.borrow_mut().pop() else { return };
+            let Some(token) = self.assumed.borrow_mut().pop() else {
+                return;
+            };
             let lookup = self.registry.borrow().look_up(token);
             if let Lookup::Live(handle) = lookup {
+                self.note_sound();
                 handle.on_event(IoEvent::Ready(Ready::READABLE | Ready::WRITABLE));
             }
         }

@@ -49,7 +49,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     pub(crate) fn new() -> Self {
-        Self { slots: Vec::new(), free: Vec::new(), freed: Vec::new(), wait: 1, live: 0 }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            freed: Vec::new(),
+            wait: 1,
+            live: 0,
+        }
     }
 
     /// A wait begins: what was freed before it may be used again.
@@ -66,7 +72,11 @@ impl Registry {
             return Token::new(index, slot.generation);
         }
         let index = u32::try_from(self.slots.len()).expect("fewer than 2^32 descriptors");
-        self.slots.push(Slot { generation: 0, freed_in: 0, live: Some(registration) });
+        self.slots.push(Slot {
+            generation: 0,
+            freed_in: 0,
+            live: Some(registration),
+        });
         Token::new(index, 0)
     }
 
@@ -87,7 +97,9 @@ impl Registry {
     }
 
     pub(crate) fn look_up(&self, token: Token) -> Lookup {
-        let Some(slot) = self.slots.get(token.slot() as usize) else { return Lookup::Ghost };
+        let Some(slot) = self.slots.get(token.slot() as usize) else {
+            return Lookup::Ghost;
+        };
         if slot.generation == token.generation() {
             if let Some(registration) = &slot.live {
                 return Lookup::Live(Rc::clone(&registration.handle));
@@ -95,7 +107,11 @@ impl Registry {
         }
         // Within one batch a slot is freed at most once, so only its last generation can be stale.
         let last = token.generation().wrapping_add(1) == slot.generation;
-        if last && slot.freed_in == self.wait { Lookup::Stale } else { Lookup::Ghost }
+        if last && slot.freed_in == self.wait {
+            Lookup::Stale
+        } else {
+            Lookup::Ghost
+        }
     }
 
     /// The tokens of all live registrations.
@@ -104,6 +120,14 @@ impl Registry {
             .zip(&self.slots)
             .filter(|(_, slot)| slot.live.is_some())
             .map(|(index, slot)| Token::new(index, slot.generation))
+            .collect()
+    }
+
+    /// Ends all registrations.
+    pub(crate) fn drain(&mut self) -> Vec<Registration> {
+        self.tokens()
+            .into_iter()
+            .filter_map(|token| self.remove(token))
             .collect()
     }
 
@@ -136,7 +160,11 @@ mod tests {
     }
 
     fn registration() -> Registration {
-        Registration { handle: Rc::new(Nobody), fd: 3, interest: Interest::READ }
+        Registration {
+            handle: Rc::new(Nobody),
+            fd: 3,
+            interest: Interest::READ,
+        }
     }
 
     fn is_live(registry: &Registry, token: Token) -> bool {
@@ -163,7 +191,11 @@ mod tests {
         registry.begin_wait();
         registry.remove(old);
         let same_batch = registry.insert(registration());
-        assert_ne!(same_batch.slot(), old.slot(), "not reused before the next wait");
+        assert_ne!(
+            same_batch.slot(),
+            old.slot(),
+            "not reused before the next wait"
+        );
         registry.begin_wait();
         let reused = registry.insert(registration());
         assert_eq!(reused.slot(), old.slot());
@@ -180,5 +212,7 @@ mod tests {
         assert_eq!(registry.tokens(), [tokens[0], tokens[2], tokens[3]]);
         assert_eq!(registry.len(), 3);
         assert!(matches!(registry.look_up(Token::new(99, 0)), Lookup::Ghost));
+        assert_eq!(registry.drain().len(), 3);
+        assert_eq!(registry.len(), 0);
     }
 }

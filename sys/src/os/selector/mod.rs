@@ -39,7 +39,7 @@ use std::fmt;
 use std::io;
 #[cfg(tidegate_kqueue)]
 use std::os::fd::AsFd;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::str::FromStr;
 #[cfg(tidegate_kqueue)]
 use std::sync::Arc;
