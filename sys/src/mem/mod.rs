@@ -1,1 +1,14 @@
 //! Memory structures that need unsafe: inline closures, erased values, the task queue.
+//!
+//! - [`task`]: a closure in one cache line, for this thread ([`LocalTask`]) or any thread ([`Task`]).
+//! - [`erased`]: a value of any type in half a cache line ([`Erased`]).
+//! - [`queue`]: the many-producer, one-consumer queue that carries tasks to a loop.
+//!
+//! The loop, futures and messages use them; nothing here knows the kernel, a loop or a channel.
+
+pub mod erased;
+pub mod queue;
+pub mod task;
+
+pub use erased::Erased;
+pub use task::{LocalTask, Task};

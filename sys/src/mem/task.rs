@@ -1,0 +1,239 @@
+//! A closure that runs once, in exactly one cache line.
+//!
+//! [`Task`] may cross threads and is what [`super::queue`] carries; [`LocalTask`] stays on its
+//! thread and is what a loop keeps for itself (local tasks, timers). Both are one word that
+//! names the closure's code and seven words that hold its captures; a closure with more captures,
+//! or one that wants more than eight-byte alignment, lives in a box whose pointer takes the
+//! first word.
+//!
+//! Neither gives a result nor catches a panic: who runs a task decides about both. A closure
+//! that panics is gone (its captures are dropped by the unwinding, once); so is the task.
+//!
+//! Unsafe here promises: the words are only read as the type that the code word was made for,
+//! and only once by value.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
+use std::ptr;
+
+/// The captures of a closure, or the pointer to its box. Eight-byte aligned on every machine.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub(super) struct Payload([MaybeUninit<u64>; Payload::WORDS]);
+
+impl Payload {
+    const WORDS: usize = 7;
+
+    const UNINIT: Self = Self([MaybeUninit::uninit(); Self::WORDS]);
+
+    /// Whether a value of type `T` fits without a box.
+    const fn holds<T>() -> bool {
+        size_of::<T>() <= size_of::<Self>() && align_of::<T>() <= align_of::<Self>()
+    }
+}
+
+/// What is known about a closure after its type was forgotten.
+pub(super) struct Vtable {
+    /// Moves the closure out and calls it. Precondition: the payload holds the closure that this
+    /// table was made for; it is logically uninitialised afterwards, also after a panic.
+    run: unsafe fn(*mut Payload),
+    /// Drops the closure in place. Same precondition and same effect.
+    drop: unsafe fn(*mut Payload),
+    inline: bool,
+}
+
+/// A closure of forgotten type: the body of both tasks.
+#[repr(C)]
+struct Closure {
+    /// `payload` holds a live closure of the type that `vtable` was made for.
+    vtable: &'static Vtable,
+    payload: Payload,
+    /// Neither Send nor Sync unless the wrapper says so.
+    _not_send: PhantomData<*mut ()>,
+}
+
+// The queue's slot is one cache line and holds exactly one task.
+const _: () = assert!(size_of::<Task>() == 64 && size_of::<LocalTask>() == 64);
+const _: () = assert!(size_of::<Option<Task>>() == 64);
+
+struct InlineCode<F>(PhantomData<F>);
+
+impl<F: FnOnce()> InlineCode<F> {
+    const VTABLE: &'static Vtable = &Vtable {
+        run: Self::run,
+        drop: Self::drop,
+        inline: true,
+    };
+
+    unsafe fn run(payload: *mut Payload) {
+        // SAFETY: the caller says that the payload holds an F, and forgets it.
+        let f = unsafe { payload.cast::<F>().read() };
+        f();
+    }
+
+    unsafe fn drop(payload: *mut Payload) {
+        // SAFETY: the caller says that the payload holds an F, and forgets it.
+        unsafe { ptr::drop_in_place(payload.cast::<F>()) }
+    }
+}
+
+struct BoxedCode<F>(PhantomData<F>);
+
+impl<F: FnOnce()> BoxedCode<F> {
+    const VTABLE: &'static Vtable = &Vtable {
+        run: Self::run,
+        drop: Self::drop,
+        inline: false,
+    };
+
+    unsafe fn run(payload: *mut Payload) {
+        // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
+        let f = unsafe { payload.cast::<Box<F>>().read() };
+        f();
+    }
+
+    unsafe fn drop(payload: *mut Payload) {
+        // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
+        unsafe { ptr::drop_in_place(payload.cast::<Box<F>>()) }
+    }
+}
+
+impl Closure {
+    #[inline]
+    fn new<F: FnOnce() + 'static>(f: F) -> Self {
+        if const { Payload::holds::<F>() } {
+            Self::hold(InlineCode::<F>::VTABLE, f)
+        } else {
+            Self::hold(BoxedCode::<F>::VTABLE, Box::new(f))
+        }
+    }
+
+    #[inline]
+    fn hold<T>(vtable: &'static Vtable, value: T) -> Self {
+        const { assert!(Payload::holds::<T>()) };
+        let mut payload = Payload::UNINIT;
+        // SAFETY: T fits size and alignment of the payload (asserted above).
+        unsafe { (&raw mut payload).cast::<T>().write(value) };
+        Self {
+            vtable,
+            payload,
+            _not_send: PhantomData,
+        }
+    }
+
+    #[inline]
+    fn run(self) {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: a live Closure holds what its vtable was made for; ManuallyDrop forgets it,
+        // also when the call unwinds.
+        unsafe { (this.vtable.run)(&raw mut this.payload) }
+    }
+}
+
+impl Drop for Closure {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: a live Closure holds what its vtable was made for, and this is its end.
+        unsafe { (self.vtable.drop)(&raw mut self.payload) }
+    }
+}
+
+/// A closure of type `FnOnce() + Send + 'static`, 64 bytes, for any thread.
+///
+/// Up to seven words of captures are stored inline; larger or over-aligned closures are boxed.
+/// Dropping a task that was not run drops its captures.
+#[must_use = "a task does nothing until it is run"]
+#[repr(transparent)]
+pub struct Task(Closure);
+
+// SAFETY: `Task::new` takes only closures that are Send; `from_parts` only what `into_parts` gave.
+unsafe impl Send for Task {}
+
+impl Task {
+    /// Wraps `f`. Allocates only if `f` is larger than seven words or aligned to more than eight bytes.
+    #[inline]
+    pub fn new<F: FnOnce() + Send + 'static>(f: F) -> Self {
+        Self(Closure::new(f))
+    }
+
+    /// Runs the closure. A panic in it comes through; nothing is left to drop then.
+    #[inline]
+    pub fn run(self) {
+        self.0.run();
+    }
+
+    /// Whether the captures are stored in the task itself rather than in a box.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.0.vtable.inline
+    }
+
+    /// Takes the task apart; the parts own the closure.
+    #[inline]
+    pub(super) fn into_parts(self) -> (&'static Vtable, Payload) {
+        let this = ManuallyDrop::new(self);
+        (this.0.vtable, this.0.payload)
+    }
+
+    /// Puts a task together again.
+    ///
+    /// # Safety
+    /// The parts come from one call of [`Task::into_parts`] and are used up by this call.
+    #[inline]
+    pub(super) unsafe fn from_parts(vtable: &'static Vtable, payload: Payload) -> Self {
+        Self(Closure {
+            vtable,
+            payload,
+            _not_send: PhantomData,
+        })
+    }
+}
+
+impl fmt::Debug for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Task")
+            .field("inline", &self.is_inline())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A closure of type `FnOnce() + 'static`, 64 bytes, that stays on its thread.
+#[must_use = "a task does nothing until it is run"]
+#[repr(transparent)]
+pub struct LocalTask(Closure);
+
+impl LocalTask {
+    /// Wraps `f`. Allocates only if `f` is larger than seven words or aligned to more than eight bytes.
+    #[inline]
+    pub fn new<F: FnOnce() + 'static>(f: F) -> Self {
+        Self(Closure::new(f))
+    }
+
+    /// Runs the closure. A panic in it comes through; nothing is left to drop then.
+    #[inline]
+    pub fn run(self) {
+        self.0.run();
+    }
+
+    /// Whether the captures are stored in the task itself rather than in a box.
+    #[must_use]
+    pub fn is_inline(&self) -> bool {
+        self.0.vtable.inline
+    }
+}
+
+impl From<Task> for LocalTask {
+    #[inline]
+    fn from(task: Task) -> Self {
+        Self(task.0)
+    }
+}
+
+impl fmt::Debug for LocalTask {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalTask")
+            .field("inline", &self.is_inline())
+            .finish_non_exhaustive()
+    }
+}
