@@ -23,7 +23,7 @@
 //! - `local`, `nest`: a loop in the host's thread, and its descriptor.
 
 mod attached;
-mod boundary;
+pub(crate) mod boundary;
 mod budget;
 mod closing;
 mod config;
@@ -47,7 +47,7 @@ mod turn;
 
 pub(crate) use self::core::{LoopCore, ManualClock};
 pub(crate) use current::is_current;
-pub(crate) use timers::TimerKey;
+pub use timers::TimerKey;
 
 pub use config::Rejection;
 pub use group::EventLoopGroup;
