@@ -1,5 +1,7 @@
 //! One pending write, and what is left of it once it is over.
 
+use std::mem;
+
 use crate::{
     buffer::{BytesMut, Message},
     error::Error,
@@ -24,10 +26,18 @@ impl Entry {
         self.promise.is_void() && self.message.drops_quietly()
     }
 
+    /// Ends an entry of which [`ends_quietly`](Self::ends_quietly) is true.
+    #[inline]
+    pub(super) fn end_quietly(self) {
+        // A void promise owns nothing; forgetting it saves the code that would look.
+        mem::forget(self.promise);
+        self.message.drop_quietly();
+    }
+
     /// Takes the message out; an empty one without memory stays.
     #[inline]
     pub(super) fn take_message(&mut self) -> Message {
-        std::mem::replace(&mut self.message, Message::from(BytesMut::new()))
+        mem::replace(&mut self.message, Message::from(BytesMut::new()))
     }
 
     #[inline]
