@@ -1,51 +1,18 @@
 //! Promises of the buffer room about allocations, counted: none per read in a warm arena, none for
 //! messages that are buffers or small.
 
-use std::{
-    alloc::{GlobalAlloc, Layout, System},
-    cell::Cell,
-    hint::black_box,
-    io,
-};
+use std::{hint::black_box, io};
 
 use tidegate::buffer::{Arena, Bytes, BytesMut, CHUNK_SIZE, FileRegion, Message, gather};
 
-/// Counts what the calling thread allocates; the test harness has threads of its own.
-struct Counting;
+// The allocator is unsafe code, and that lives under sys/.
+#[path = "../sys/tests/support/counting.rs"]
+mod counting;
 
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: every call goes to the system's allocator unchanged; the counter neither allocates nor has
-// a destructor.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promise about the layout is passed on.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises about the block and the size are passed on.
-        unsafe { System.realloc(at, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise about the block is passed on.
-        unsafe { System.dealloc(at, layout) }
-    }
-}
+use counting::{Counting, allocations};
 
 #[global_allocator]
 static COUNTING: Counting = Counting;
-
-fn allocations<R>(run: impl FnOnce() -> R) -> (u64, R) {
-    let before = ALLOCATIONS.get();
-    let result = run();
-    (ALLOCATIONS.get() - before, result)
-}
 
 /// A read of `bytes` bytes, as a transport makes it.
 fn read(arena: &mut Arena, guess: usize, bytes: usize) -> BytesMut {
