@@ -34,6 +34,19 @@ impl Entry {
         self.message.drop_quietly();
     }
 
+    /// Takes the message's bytes off the `left` that were written. Its size if that was all of it;
+    /// otherwise, and if it has no bytes to write, the entry stays.
+    #[inline]
+    pub(super) fn written(&mut self, left: &mut usize) -> Option<usize> {
+        let len = self.message.readable_bytes()?;
+        if len > *left {
+            self.message.advance(mem::take(left));
+            return None;
+        }
+        *left -= len;
+        Some(self.size)
+    }
+
     /// Takes the message out; an empty one without memory stays.
     #[inline]
     pub(super) fn take_message(&mut self) -> Message {

@@ -188,25 +188,19 @@ impl OutboundBuffer {
 
     #[inline(never)]
     fn advance_over(&mut self, written: usize) -> Released {
-        let mut left = written;
-        let mut released = Released::default();
-        while let Some(entry) = self.flushed_front() {
-            let Some(len) = entry.message.readable_bytes() else {
-                break;
-            };
-            if len > left {
-                entry.message.advance(left);
-                left = 0;
-                break;
-            }
-            left -= len;
-            released += self.succeed_front();
-        }
+        let limit = if self.taken > 0 {
+            0
+        } else {
+            self.flushed as usize
+        };
+        let (bytes, entries, left) = self.queue.succeed_written(limit, written);
         debug_assert!(
             left == 0,
             "a transport wrote {left} bytes more than were flushed"
         );
-        released
+        self.flushed -= entries as u32;
+        self.total = self.total.wrapping_sub(bytes);
+        Released { bytes, entries }
     }
 
     /// Settles the front entry with success, whatever it is: a region that was sent, an object that

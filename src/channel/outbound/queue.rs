@@ -57,6 +57,20 @@ impl More {
         (bytes, removed)
     }
 
+    /// Ends the front entry and returns its size.
+    #[inline]
+    fn settle_front(&mut self, failure: Option<Error>) -> Option<usize> {
+        let entry = self.entries.pop_front()?;
+        let size = entry.size;
+        self.compacted = self.compacted.saturating_sub(1);
+        if failure.is_none() && entry.ends_quietly() {
+            entry.end_quietly();
+        } else {
+            self.settled.push_back(entry.into_settled(failure));
+        }
+        Some(size)
+    }
+
     /// The last entry is gone.
     #[inline]
     fn drained(&mut self) {
@@ -174,20 +188,55 @@ impl Queue {
     #[inline(never)]
     fn settle_more(&mut self, failure: Option<Error>) -> Option<usize> {
         let more = self.more.as_deref_mut()?;
-        let entry = more.entries.pop_front()?;
-        let size = entry.size;
-        if failure.is_none() && entry.ends_quietly() {
-            entry.end_quietly();
-        } else {
-            more.settled.push_back(entry.into_settled(failure));
-            self.more_settled = true;
-        }
+        let size = more.settle_front(failure)?;
         self.len -= 1;
-        more.compacted = more.compacted.saturating_sub(1);
+        self.more_settled = !more.settled.is_empty();
         if more.entries.is_empty() {
             more.drained();
         }
         Some(size)
+    }
+
+    /// Ends with success, of the first `limit` entries, those of which the first `written` bytes are
+    /// all there is, up to one that has no bytes; shortens the one behind them. Returns the sum of
+    /// their sizes, how many they were, and what is left of `written`.
+    pub(super) fn succeed_written(
+        &mut self,
+        limit: usize,
+        written: usize,
+    ) -> (usize, usize, usize) {
+        let (mut bytes, mut ended, mut left) = (0, 0, written);
+        if self.first_is == First::Pending && limit > 0 {
+            match self
+                .first
+                .as_mut()
+                .and_then(|entry| entry.written(&mut left))
+            {
+                Some(size) => (bytes, ended) = (size, 1),
+                None => return (0, 0, left),
+            }
+            let _ = self.succeed_front();
+        }
+        let Some(more) = self.more.as_deref_mut() else {
+            return (bytes, ended, left);
+        };
+        let before = ended;
+        while ended < limit
+            && let Some(size) = more
+                .entries
+                .front_mut()
+                .and_then(|entry| entry.written(&mut left))
+        {
+            let _ = more.settle_front(None);
+            bytes += size;
+            ended += 1;
+        }
+        self.len -= (ended - before) as u32;
+        self.more_settled = !more.settled.is_empty();
+        if more.entries.is_empty() {
+            more.drained();
+        }
+        (bytes, ended, left)
     }
 
     /// Rules out cancelling from the entry with number `start` on, and removes those that were
