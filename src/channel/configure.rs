@@ -25,6 +25,9 @@ impl Core {
             (OptionId::CloseOnUnhandledError, OptionValue::Bool(on)) => {
                 self.set_flag(flag::CLOSE_ON_UNHANDLED, *on);
             }
+            (OptionId::SingleExecutorPerGroup, OptionValue::Bool(on)) => {
+                self.set_flag(flag::SPREAD_EXECUTORS, !*on);
+            }
             (OptionId::ConnectTimeout, OptionValue::Duration(timeout)) => {
                 let ms = timeout.unwrap_or_default().as_nanos().div_ceil(1_000_000);
                 self.connect_timeout_ms.set(u32::try_from(ms).unwrap_or(u32::MAX));
@@ -63,6 +66,7 @@ impl Core {
             OptionId::AutoClose => OptionValue::Bool(self.has(flag::AUTO_CLOSE)),
             OptionId::AllowHalfClosure => OptionValue::Bool(self.has(flag::ALLOW_HALF_CLOSURE)),
             OptionId::CloseOnUnhandledError => OptionValue::Bool(self.has(flag::CLOSE_ON_UNHANDLED)),
+            OptionId::SingleExecutorPerGroup => OptionValue::Bool(!self.has(flag::SPREAD_EXECUTORS)),
             OptionId::ConnectTimeout => OptionValue::Duration(Some(Duration::from_millis(
                 self.connect_timeout_ms.get().into(),
             ))),

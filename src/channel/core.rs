@@ -102,6 +102,8 @@ pub(crate) mod flag {
     pub(crate) const UNHANDLED_TOLD: u32 = 1 << 25;
     /// Out of descriptors: nothing is read until one is closed or the retry is due.
     pub(crate) const PAUSED: u32 = 1 << 28;
+    /// Handlers of one group may be on different loops of it.
+    pub(crate) const SPREAD_EXECUTORS: u32 = 1 << 29;
     /// A batch of reads is running.
     pub(crate) const READ_BATCH: u32 = 1 << 26;
     /// The selector has to be told of every change of interest: level-triggered, or kqueue's write filter.
@@ -138,7 +140,10 @@ pub(crate) enum News {
 
 /// See the module's page.
 pub(crate) struct Core {
+    /// By which tasks find this core.
     pub(crate) shared: Arc<Shared>,
+    /// The channel that handlers see: the same, except for handlers on another group's loop.
+    pub(crate) face: Arc<Shared>,
     pub(crate) lp: Rc<LoopCore>,
     pub(crate) me: Weak<Core>,
 
@@ -187,9 +192,20 @@ pub(crate) struct Closing {
 
 impl Core {
     pub(crate) fn new(shared: Arc<Shared>, lp: Rc<LoopCore>, transport: Box<dyn Transport>) -> Rc<Self> {
+        Self::facing(shared.clone(), shared, lp, transport)
+    }
+
+    /// A core whose handlers see another channel than its own.
+    pub(crate) fn facing(
+        face: Arc<Shared>,
+        shared: Arc<Shared>,
+        lp: Rc<LoopCore>,
+        transport: Box<dyn Transport>,
+    ) -> Rc<Self> {
         let metadata = transport.metadata();
         Rc::new_cyclic(|me| Self {
             shared,
+            face,
             lp,
             me: me.clone(),
             nodes: RefCell::new(Nodes::new()),
@@ -347,7 +363,7 @@ impl Core {
     // ---- small things for contexts and handles
 
     pub(crate) fn channel(&self) -> Channel {
-        Channel::new(self.shared.clone())
+        Channel::new(self.face.clone())
     }
 
     #[cold]

@@ -4,7 +4,9 @@
 //! writes fail, then unflushed ones, in order; then, from the root queue, parked data is emitted, channel_inactive
 //! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use tidegate_sys::os::Interest;
 
@@ -14,6 +16,7 @@ use super::events::ChannelOutputShutdown;
 use super::op::Op;
 use super::pipeline::nodes::{HEAD, TAIL};
 use super::pipeline::slow::Inbound;
+use super::relay::{self, Line};
 use super::root::Root;
 use super::transport::{Direction, Progress};
 use crate::buffer::Message;
@@ -42,7 +45,7 @@ impl Core {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.life.get() == Life::Active
+        self.face.is_active()
     }
 
     // ---- the beginning
@@ -274,6 +277,26 @@ impl Core {
             self.emit(Inbound::Unregistered, HEAD);
             self.run();
         }
+        self.depart(relay::lines(&self.nodes.borrow()));
+    }
+
+    /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
+    /// through each of them, one after the other.
+    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
+        while let Some(line) = elsewhere.pop_front() {
+            let (shared, rest) = (self.shared.clone(), elsewhere.clone());
+            if line.pass(move || {
+                shared.submit(move |core| core.enter(|core| core.depart(rest)), true);
+            }) {
+                return;
+            }
+        }
+        self.dissolve();
+    }
+
+    /// Ends without events: the handlers leave, and the loop forgets the core.
+    pub(crate) fn dissolve(&self) {
+        self.set(flag::ENDED);
         self.remove_all();
         self.shared.detach(&self.lp);
     }

@@ -5,7 +5,7 @@
 //! - `options`, `attributes`, `address`, `events`: the vocabulary.
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
-//! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`: one channel on its loop.
+//! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
 //! - `shared`, `channel`, `future`: one channel for every thread.
 
 mod address;
@@ -27,6 +27,7 @@ pub mod options;
 mod outbound;
 mod pipeline;
 mod reading;
+mod relay;
 mod root;
 pub(crate) mod shared;
 mod signal;

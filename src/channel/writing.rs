@@ -179,7 +179,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
-        self.shared.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
+        self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
     }
 
     /// Notes the bytes that wait after some were released.

@@ -275,6 +275,11 @@ impl<'a> Pipeline<'a> {
         Ok(LocalHandle::new(self.core.me.clone(), self.core.nodes.borrow().id(index), PhantomData))
     }
 
+    /// Whether all handlers of this channel on one group share a loop of it.
+    pub(crate) fn single_executor(&self) -> bool {
+        !self.core.has(super::core::flag::SPREAD_EXECUTORS)
+    }
+
     /// The channel.
     pub fn channel(&self) -> Channel {
         self.core.channel()
