@@ -82,7 +82,12 @@ impl Core {
             Life::Open | Life::Connecting => return self.fail_unconnected(),
             Life::Closing | Life::Closed => return,
         }
-        if self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
+        if self.has(flag::WRITE_BLOCKED) {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            self.outbound.borrow_mut().compact(&self.lp.arena().borrow());
+            return;
+        }
+        if self.has(flag::OUTPUT_SHUT) {
             return;
         }
         let mut outbound = self.outbound.borrow_mut();
