@@ -3,9 +3,11 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod bootstrap;
 pub mod buffer;
 pub mod channel;
 pub mod error;
 pub mod event_loop;
 pub mod future;
 mod reactor;
+pub mod transport;
