@@ -67,7 +67,10 @@ targets: ## type-check and lint both crates for FreeBSD and macOS
 	@sys/targets.sh
 
 loom: ## every interleaving of the cross-thread queue (slow by nature)
-	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --package tidegate-sys --release --lib mem::
+	@mkdir -p target
+	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --package tidegate-sys --release --lib mem:: 2>&1 \
+		| tee target/loom.log
+	@! grep -q '^running 0 tests' target/loom.log || { echo 'loom: no tests were found'; exit 1; }
 
 examples: ## run every example once, against each other
 	@$(CARGO) build --release --examples

@@ -198,7 +198,6 @@ impl Core {
                     total += self.deliver_from_transport(msg);
                 }
                 Ok(Read::Last(msg)) => {
-                    reads += 1;
                     self.clear(flag::READABLE);
                     total += self.deliver_from_transport(msg);
                     break BatchEnd::Quiet;

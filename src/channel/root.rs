@@ -8,7 +8,7 @@ use tidegate_sys::mem::Task;
 use super::core::{Core, attention, flag};
 use super::life::Gate;
 use super::op::Op;
-use super::pipeline::nodes::{HEAD, TAIL};
+use super::pipeline::nodes::HEAD;
 use super::pipeline::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
@@ -21,9 +21,7 @@ const ITEMS_PER_TURN: usize = 64;
 pub(crate) enum Root {
     /// A listener of a promise.
     Listener(Task),
-    /// An operation that reached the channel while its transport was busy with a step; it starts at the tail.
-    Op(Op),
-    /// The same, but it had passed the pipeline already.
+    /// An operation that reached the head while the transport was busy with a step.
     HeadOp(Op),
     /// An event from the head.
     Fire(Inbound),
@@ -87,7 +85,6 @@ impl Core {
     fn run_root(&self, root: Root) {
         match root {
             Root::Listener(job) => job.run(),
-            Root::Op(op) => self.op(TAIL, op),
             Root::HeadOp(op) => self.head_op(op),
             Root::Fire(kind) => self.emit(kind, HEAD),
             Root::Message(kind, msg) => self.emit_message(kind, HEAD, msg),

@@ -18,7 +18,6 @@ macro_rules! options {
 
         /// Name and id of every constant, and whether it takes a value, for the tests.
         #[cfg(test)]
-        #[expect(clippy::type_complexity, reason = "a table for one test")]
         pub(super) fn all() -> Vec<(&'static str, OptionId, fn(&OptionValue) -> bool)> {
             vec![$((
                 stringify!($name),

@@ -108,8 +108,6 @@ pub(crate) struct Nodes {
     /// Names that the user gave; a handler without one is called by its type and ordinal.
     #[allow(clippy::box_collection, reason = "most pipelines name nothing, and this is kept per connection")]
     labels: Option<Box<Vec<(Index, Box<str>)>>>,
-    /// How many tombstones wait to be freed.
-    dead: u16,
 }
 
 impl Nodes {
@@ -129,7 +127,7 @@ impl Nodes {
         let mut slab = Vec::with_capacity(6);
         slab.push(sentinel(mask::OUTBOUND, TAIL, HEAD));
         slab.push(sentinel(mask::INBOUND, TAIL, HEAD));
-        Self { slab, labels: None, dead: 0 }
+        Self { slab, labels: None }
     }
 
     #[inline]
@@ -318,7 +316,6 @@ impl Nodes {
 
     fn bury(&mut self, index: Index) -> Option<Box<dyn Handler>> {
         self.unlabel(index);
-        self.dead += 1;
         let node = self.get_mut(index);
         node.mask = 0;
         node.state = State::Removed;
@@ -332,11 +329,6 @@ impl Nodes {
             node.state = State::Vacant;
             node.generation = node.generation.wrapping_add(1);
         }
-        self.dead = 0;
-    }
-
-    pub(crate) fn has_dead(&self) -> bool {
-        self.dead != 0
     }
 
     // ---- names and types

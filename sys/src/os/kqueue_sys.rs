@@ -18,6 +18,9 @@
 //! 3. Once asked for, EV_RECEIPT stays in the flags of later events: flags are never compared whole.
 //! 4. A call that ends with EINTR has made its changes (kqueue(2)): they are not made again.
 
+// The fields have other types on other systems; a cast that is needed on one does nothing on the next.
+#![allow(clippy::unnecessary_cast)]
+
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;

@@ -143,10 +143,11 @@ pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Re
     let was_pending = is_pending()?;
     let before = change_mask(libc::SIG_BLOCK, &pipe)?;
     let answer = call();
-    if let Err(error) = &answer {
-        if error.raw_os_error() == Some(libc::EPIPE) && !was_pending {
-            take_back(&pipe);
-        }
+    if let Err(error) = &answer
+        && error.raw_os_error() == Some(libc::EPIPE)
+        && !was_pending
+    {
+        take_back(&pipe);
     }
     change_mask(libc::SIG_SETMASK, &before)?;
     answer
