@@ -11,9 +11,8 @@ pub mod event_loop;
 pub mod future;
 mod reactor;
 pub mod transport;
-<<<<<<< HEAD
-=======
 
+pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};
 pub use channel::{
     Address, AttributeKey, Channel, ChannelFuture, ChannelOption, Context, Handler, HandlerResult, OptionSet, Pipeline,
@@ -22,4 +21,3 @@ pub use error::{Error, ErrorKind, Failure, Fault};
 pub use event_loop::{Backend, EventLoop, EventLoopGroup, LocalEventLoop, Spin};
 pub use future::Promise;
 pub use transport::embedded::EmbeddedChannel;
->>>>>>> channel
