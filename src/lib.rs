@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod bootstrap;
 pub mod buffer;
 pub mod channel;
 pub mod error;
@@ -11,6 +12,7 @@ pub mod future;
 mod reactor;
 pub mod transport;
 
+pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};
 pub use channel::{
     Address, AttributeKey, Channel, ChannelFuture, ChannelOption, Context, Handler, HandlerResult,

@@ -180,6 +180,16 @@ impl Channel {
         future
     }
 
+    /// As [`bind`](Self::bind), settling a promise that is there already.
+    pub(crate) fn bind_with(&self, local: Address, promise: Promise) {
+        self.run_op_with(|promise| Op::Bind(Box::new(local), promise), promise);
+    }
+
+    /// As [`connect`](Self::connect), settling a promise that is there already.
+    pub(crate) fn connect_with(&self, remote: Address, local: Option<Address>, promise: Promise) {
+        self.run_op_with(|promise| Op::Connect(Box::new((remote, local)), promise), promise);
+    }
+
     /// Ends the output side; the peer sees the end after what was sent. Pending writes fail.
     pub fn shutdown_output(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
