@@ -2,7 +2,7 @@
 //! the compiler's code for it; `cargo test --doc` checks them.
 //!
 //! A context can't be kept beyond its callback; a handle can.
-//! ```compile_fail,E0521
+//! ```compile_fail
 //! use tidegate::{Context, Handler, HandlerResult};
 //! struct Keeper { kept: Option<&'static mut Context<'static>> }
 //! impl Handler for Keeper {
