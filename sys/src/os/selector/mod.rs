@@ -37,8 +37,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-#[cfg(tidegate_kqueue)]
-use std::os::fd::AsFd;
 use std::os::fd::BorrowedFd;
 use std::str::FromStr;
 #[cfg(tidegate_kqueue)]
