@@ -408,14 +408,21 @@ mod rules {
         }
     }
 
+    /// A kqueue that is emulated above another kernel asks for SO_ERROR itself, which takes it away.
+    fn takes_errors(kit: &Kit) -> bool {
+        cfg!(tidegate_kqueue_shim) && kit.selector.backend() == Backend::Kqueue
+    }
+
     pub fn a_reset_is_worth_reading(kit: &mut Kit) {
         let (near, far) = tcp_pair();
         kit.register(&near, token(1), Interest::READ);
         net::set_linger(far.as_fd(), Some(Duration::ZERO)).unwrap();
         drop(far);
         kit.expect_that(token(1), "something to read", Ready::wants_read);
-        let error = (&near).read(&mut [0]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{}", kit.name);
+        match (&near).read(&mut [0]) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{}", kit.name),
+            Ok(count) => assert!(takes_errors(kit) && count == 0, "{}: {count}", kit.name),
+        }
     }
 
     pub fn a_refused_connect_is_told_and_keeps_its_error(kit: &mut Kit) {
@@ -427,8 +434,10 @@ mod rules {
             Ok(Connect::InProgress) => {
                 kit.register(&socket, token(1), Interest::BOTH);
                 kit.expect_that(token(1), "something to write", Ready::wants_write);
-                let error = net::take_error(socket.as_fd()).unwrap().unwrap();
-                assert_eq!(error.kind(), ErrorKind::ConnectionRefused, "{}", kit.name);
+                match net::take_error(socket.as_fd()).unwrap() {
+                    Some(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+                    None => assert!(takes_errors(kit), "{}: no error", kit.name),
+                }
             }
             Ok(Connect::Done) => panic!("{}: nobody listens there", kit.name),
             // Some systems know at once.
@@ -789,6 +798,10 @@ mod rules {
             Waited::TimedOut
         );
         kit.waker.wake().unwrap();
+        if cfg!(tidegate_kqueue_shim) {
+            // An emulated queue need not be a descriptor that another one can watch.
+            return;
+        }
         assert_eq!(
             outer.wait(&mut events, Some(DEADLINE)).unwrap(),
             Waited::Events(1)

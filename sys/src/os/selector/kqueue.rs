@@ -148,8 +148,12 @@ impl Kqueue {
 impl Contract for Kqueue {
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        // Filters left over from an earlier registration of the number are added anew or deleted; of an
-        // earlier descriptor there are none, which the deletion does not mind.
+        if self.slot(fd).filters != 0 {
+            // Registered again, or the number was closed and is used again. Kernels forget the filters of
+            // a closed number; libkqueue, above another kernel, does not hear of closing.
+            let _ = self.settle(fd, token, 0, 0);
+            self.forget(fd);
+        }
         let answer = self.settle(fd, token, READ | wanted_write(interest), 0);
         if answer.is_ok() {
             self.slot(fd).filters |= KNOWN;
