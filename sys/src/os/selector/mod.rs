@@ -6,7 +6,7 @@
 //!
 //! * `epoll`: Linux and Android, edge-triggered (the default there) or level-triggered.
 //! * `kqueue`: macOS, iOS, the BSDs.
-//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector.rs`).
+//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector/`).
 //!
 //! # The contract
 //!
