@@ -44,6 +44,7 @@ on_every_backend! {
         deregistering_silences,
         deregistering_what_is_not_registered_is_no_error,
         registering_again_replaces_the_token,
+        a_number_can_be_adopted,
         what_was_ready_before_registering_is_told,
         interest_silences_levels,
         gaining_write_interest_tells_of_room,

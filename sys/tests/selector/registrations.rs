@@ -39,6 +39,24 @@ pub fn registering_again_replaces_the_token(kit: &mut Kit) {
     kit.expect(token(2), Ready::READABLE);
 }
 
+pub fn a_number_can_be_adopted(kit: &mut Kit) {
+    let (near, mut far) = tcp_pair();
+    kit.selector
+        .adopt(near.as_raw_fd(), token(1), Interest::READ)
+        .unwrap();
+    far.write_all(b"x").unwrap();
+    kit.expect(token(1), Ready::READABLE);
+
+    for closed in [-1, 1 << 20] {
+        match kit.selector.adopt(closed, token(2), Interest::READ) {
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EBADF), "{}", kit.name),
+            Ok(()) => assert_eq!(kit.selector.backend(), Backend::Poll),
+        }
+    }
+    kit.deregister(&near);
+    kit.expect_silence("what is closed is never told");
+}
+
 pub fn what_was_ready_before_registering_is_told(kit: &mut Kit) {
     let (near, mut far) = tcp_pair();
     far.write_all(b"early").unwrap();

@@ -37,7 +37,7 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::os::fd::BorrowedFd;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::str::FromStr;
 #[cfg(tidegate_kqueue)]
 use std::sync::Arc;
@@ -287,6 +287,20 @@ impl Selector {
     /// Forgets a descriptor (rule 6).
     pub fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()> {
         each!(&mut self.inner, backend => backend.deregister(fd))
+    }
+
+    /// Makes a descriptor known by its number: for moving what another selector watches to this one, when
+    /// nobody who owns the descriptors is at hand. Else as `register`; a number that is closed by now is
+    /// refused (EBADF), except by poll, whose next wait forgets it.
+    pub fn adopt(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
+        if fd < 0 {
+            return Err(io::Error::from_raw_os_error(libc::EBADF));
+        }
+        // SAFETY: the number is not -1 (checked above), and it is used for nothing but a registration,
+        // which names an entry of the kernel's table and neither reads, writes nor closes it. Whoever
+        // registered it first deregisters before closing (rule 6), so it is still theirs.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        self.register(fd, token, interest)
     }
 
     /// Waits for readiness (rule 7): without a timeout until something happens, with a timeout of zero
