@@ -23,6 +23,10 @@ impl LoopCore {
     pub(crate) fn wait_for_fd(&self, handle: Rc<dyn IoHandle>) {
         let is_first = {
             let mut waiting = self.waits_for_fd.borrow_mut();
+            // Its timer may have come before any descriptor was closed, again and again.
+            if waiting.iter().any(|other| Rc::ptr_eq(other, &handle)) {
+                return;
+            }
             waiting.push(handle);
             waiting.len() == 1
         };
