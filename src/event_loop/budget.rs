@@ -243,7 +243,7 @@ mod tests {
             let Allowance::Share { ns } = allowance else {
                 panic!("a share")
             };
-            let cost = 700 + turn * 13 % 5_000;
+            let cost = 300 + turn * 13 % 1_000;
             let mut spent = 0;
             loop {
                 spent += cost;

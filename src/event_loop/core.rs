@@ -151,7 +151,10 @@ impl LoopCore {
     /// A core without thread and kernel, driven step by step by its owner: `run_ready`, `run_roots`,
     /// `run_timers`, `run_tasks`.
     pub(crate) fn embedded(clock: ManualClock) -> Rc<Self> {
-        let mut config = LoopConfig::named("embedded");
+        Self::embedded_with(LoopConfig::named("embedded"), clock)
+    }
+
+    pub(super) fn embedded_with(mut config: LoopConfig, clock: ManualClock) -> Rc<Self> {
         config.has_manual_clock = true;
         let (handle, kit) = EventLoop::running(config, None);
         Self::new(handle, kit, Clock::Manual(clock))

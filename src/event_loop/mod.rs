@@ -23,7 +23,7 @@
 //! - `local`, `nest`: a loop in the host's thread, and its descriptor.
 
 mod attached;
-mod boundary;
+pub(crate) mod boundary;
 mod budget;
 mod closing;
 mod config;
@@ -47,7 +47,6 @@ mod turn;
 
 pub(crate) use self::core::{LoopCore, ManualClock};
 pub(crate) use current::is_current;
-pub(crate) use timers::TimerKey;
 
 pub use config::Rejection;
 pub use group::EventLoopGroup;
@@ -58,3 +57,7 @@ pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
 pub use spin::Spin;
 pub use tidegate_sys::os::Backend;
+pub use timers::TimerKey;
+
+#[cfg(test)]
+mod tests;

@@ -130,7 +130,9 @@ impl LoopCore {
         };
         while self.run_one(&mut phase) && !self.is_spent(allowance, &mut phase) {}
         self.finish_reading(&mut phase);
-        self.next_source.set(phase.source as u8);
+        // The next phase begins with another source: with a budget for one task each comes in turn.
+        self.next_source
+            .set(((phase.source + 1) % SOURCES.len()) as u8);
         let spent = phase.last_reading.saturating_since(phase.began);
         self.budget.borrow_mut().settle(allowance, spent);
         if phase.run > 0 {

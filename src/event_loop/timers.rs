@@ -24,7 +24,7 @@ const NO_SLOT: u32 = u32::MAX;
 /// Names one timer. It is of no use once that timer has fired or was cancelled, even when the slot
 /// carries another timer by then.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub(crate) struct TimerKey {
+pub struct TimerKey {
     slot: u32,
     generation: u32,
 }

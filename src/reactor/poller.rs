@@ -429,3 +429,6 @@ impl Reactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
