@@ -3,7 +3,8 @@
 //! `TIDEGATE_BACKEND` (epoll, epoll-level, kqueue or poll) forces another default than the target's own; a
 //! name that does not exist, or that the target does not have, stops the build here with a sentence instead
 //! of failing in the first loop that opens a selector. tidegate-sys reads the same variable for the code
-//! itself; tests/backend.rs holds the two to the same answer.
+//! itself; tests/backend.rs holds the two to the same answer. `--cfg tidegate_kqueue_shim` makes a Linux build
+//! a kqueue one, as sys/build.rs tells.
 
 use std::env;
 
@@ -17,7 +18,13 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(tidegate_backend, values({known}))");
 
     let target_os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    match choose(env::var("TIDEGATE_BACKEND").ok().as_deref(), &target_os) {
+    let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
+    let available = if shim {
+        &["kqueue", "poll"]
+    } else {
+        backends_of(&target_os)
+    };
+    match choose(env::var("TIDEGATE_BACKEND").ok().as_deref(), available) {
         Ok(backend) => {
             println!("cargo::rustc-cfg=tidegate_backend=\"{backend}\"");
             println!("cargo::rustc-env=TIDEGATE_DEFAULT_BACKEND={backend}");
@@ -26,20 +33,23 @@ fn main() {
     }
 }
 
-/// The default backend for a target, or the sentence that tells the builder what to change.
-fn choose(wanted: Option<&str>, target_os: &str) -> Result<&'static str, String> {
-    let available = backends_of(target_os);
+/// The default among the backends that the target has, or the sentence that tells the builder what to change.
+fn choose(wanted: Option<&str>, available: &[&'static str]) -> Result<&'static str, String> {
     let Some(wanted) = wanted.map(str::trim).filter(|name| !name.is_empty()) else {
         return Ok(available[0]);
     };
-    if let Some(backend) = available.iter().find(|name| **name == wanted) {
-        return Ok(backend);
-    }
-    let choices = available.join(", ");
-    Err(if BACKENDS.contains(&wanted) {
-        format!("TIDEGATE_BACKEND={wanted} cannot work on {target_os}; it has: {choices}")
-    } else {
-        format!("TIDEGATE_BACKEND={wanted} names no backend; {target_os} has: {choices}")
+    let found = available.iter().find(|name| **name == wanted);
+    found.copied().ok_or_else(|| {
+        let known = BACKENDS.contains(&wanted);
+        let fault = if known {
+            "cannot work on this target"
+        } else {
+            "names no backend"
+        };
+        format!(
+            "TIDEGATE_BACKEND={wanted} {fault}; choose among: {}",
+            available.join(", ")
+        )
     })
 }
 

@@ -9,3 +9,13 @@ pub mod error;
 pub mod event_loop;
 pub mod future;
 mod reactor;
+pub mod transport;
+
+pub use buffer::{FileRegion, Message, RecvAllocator};
+pub use channel::{
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, Context, Handler, HandlerResult, OptionSet, Pipeline,
+};
+pub use error::{Error, ErrorKind, Failure, Fault};
+pub use event_loop::{Backend, EventLoop, EventLoopGroup, LocalEventLoop, Spin};
+pub use future::Promise;
+pub use transport::embedded::EmbeddedChannel;

@@ -26,19 +26,22 @@ fn main() {
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
     let epoll = !shim && matches!(os.as_str(), "linux" | "android");
+    // A token is 64 bits and travels in a pointer: with shorter ones, poll has to do.
+    let is_wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
     let kqueue = shim
-        || matches!(
-            os.as_str(),
-            "macos"
-                | "ios"
-                | "tvos"
-                | "watchos"
-                | "visionos"
-                | "freebsd"
-                | "dragonfly"
-                | "netbsd"
-                | "openbsd"
-        );
+        || is_wide
+            && matches!(
+                os.as_str(),
+                "macos"
+                    | "ios"
+                    | "tvos"
+                    | "watchos"
+                    | "visionos"
+                    | "freebsd"
+                    | "dragonfly"
+                    | "netbsd"
+                    | "openbsd"
+            );
 
     if epoll {
         println!("cargo::rustc-cfg=tidegate_epoll");

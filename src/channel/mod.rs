@@ -1,1 +1,54 @@
 //! Channels and their pipelines.
+//!
+//! A [`Channel`] is the handle that people keep; the loop's side of it is the core, which nobody but its loop touches.
+//!
+//! - `options`, `attributes`, `address`, `events`: the vocabulary.
+//! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
+//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
+//! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
+//! - `shared`, `channel`, `future`: one channel for every thread.
+
+mod address;
+pub mod attributes;
+#[allow(clippy::module_inception, reason = "the handle has the module's name, as Netty's Channel has its package's")]
+mod channel;
+mod configure;
+mod connect;
+mod context;
+pub(crate) mod core;
+pub mod events;
+mod future;
+mod handle;
+mod handler;
+pub(crate) mod life;
+mod mask;
+mod op;
+pub mod options;
+mod outbound;
+mod pipeline;
+mod reading;
+mod relay;
+mod root;
+pub(crate) mod shared;
+mod signal;
+pub(crate) mod tail;
+mod transport;
+mod writing;
+
+pub use address::Address;
+pub use attributes::{AttributeKey, Attributes};
+pub use channel::Channel;
+pub(crate) use channel::open;
+pub use context::Context;
+pub use future::ChannelFuture;
+pub use handle::{HandlerHandle, LocalHandle};
+pub use handler::{Declared, Handler, HandlerResult};
+pub use options::{
+    AcceptOverload, ChannelOption, OptionId, OptionSet, OptionType, OptionValue, WaterMark,
+};
+pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, Released, Settled};
+pub use pipeline::Pipeline;
+pub(crate) use pipeline::slow::Inbound;
+pub use shared::ChannelId;
+pub use signal::Signal;
+pub use transport::{Direction, Flush, Io, Metadata, Progress, Read, ReadBytes, Transport};

@@ -6,16 +6,9 @@
 use std::io;
 
 use super::kind::{ErrorKind, Fault};
-use super::value::Error;
 
 /// Kind and fault of an error on a socket or a file.
 pub(super) fn classify(error: &io::Error) -> (ErrorKind, Fault) {
-    if let Some(ours) = error
-        .get_ref()
-        .and_then(|inner| inner.downcast_ref::<Error>())
-    {
-        return (ours.kind(), ours.fault());
-    }
     let kind = match error.kind() {
         io::ErrorKind::ConnectionRefused => ErrorKind::ConnectRefused,
         io::ErrorKind::HostUnreachable

@@ -88,10 +88,12 @@ impl ErrorKind {
             ConnectTimeout | ConnectRefused | Unreachable | ConnectionReset => Fault::Peer,
             AddrInUse | Exhausted | Io => Fault::Machine,
             ChannelClosed | NotYetConnected | AlreadyConnected | ConnectionPending
-            | AddrNotAvailable | OutputShutdown | Cancelled | Dropped | AlreadyDone | ValueTaken
-            | Rejected | Terminated | Blocking | Unsupported | InvalidArgument | DuplicateName
-            | NoSuchHandler | Busy | NotRegistered | FileTooShort | HandlerPanicked
-            | TaskPanicked | TimedOut | PermissionDenied | NotFound | User => Fault::Caller,
+            | AddrNotAvailable | OutputShutdown | Cancelled | Dropped | AlreadyDone
+            | ValueTaken | Rejected | Terminated | Blocking | Unsupported | InvalidArgument
+            | DuplicateName | NoSuchHandler | Busy | NotRegistered | FileTooShort
+            | HandlerPanicked | TaskPanicked | TimedOut | PermissionDenied | NotFound | User => {
+                Fault::Caller
+            }
         }
     }
 

@@ -12,6 +12,8 @@
 mod classify;
 mod failure;
 mod kind;
+#[cfg(test)]
+mod tests;
 mod value;
 
 pub use failure::Failure;

@@ -55,7 +55,10 @@ impl Error {
     /// are kept.
     #[cold]
     pub fn io(context: impl Into<Cow<'static, str>>, source: io::Error) -> Self {
-        let (kind, fault) = classify::classify(&source);
+        let (kind, fault) = match ours(&source) {
+            Some(inside) => (inside.kind(), inside.fault()),
+            None => classify::classify(&source),
+        };
         Self(Arc::new(Repr {
             kind,
             fault,
@@ -68,7 +71,10 @@ impl Error {
     /// is a [`ErrorKind::ConnectTimeout`] here. The text names the address.
     #[cold]
     pub fn connect(remote: &dyn fmt::Display, source: io::Error) -> Self {
-        let (kind, fault) = classify::classify_connect(&source);
+        let (kind, fault) = match ours(&source) {
+            Some(inside) => (inside.kind(), inside.fault()),
+            None => classify::classify_connect(&source),
+        };
         Self(Arc::new(Repr {
             kind,
             fault,
@@ -153,6 +159,11 @@ impl Error {
     fn io_error(&self) -> Option<&io::Error> {
         self.find()
     }
+}
+
+/// The error of ours that went through an `io` interface.
+fn ours(error: &io::Error) -> Option<&Error> {
+    error.get_ref()?.downcast_ref()
 }
 
 impl fmt::Display for Error {

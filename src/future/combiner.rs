@@ -33,10 +33,10 @@ use crate::error::Error;
 /// assert!(done.is_success());
 /// ```
 pub struct Combiner {
-    shared: Arc<Shared>,
+    members: Arc<Members>,
 }
 
-struct Shared {
+struct Members {
     /// Futures not done, and one for the combiner until it is finished.
     left: AtomicU32,
     first_failure: OnceLock<Error>,
@@ -48,7 +48,7 @@ impl Combiner {
     /// One without futures.
     pub fn new() -> Self {
         Self {
-            shared: Arc::new(Shared {
+            members: Arc::new(Members {
                 left: AtomicU32::new(1),
                 first_failure: OnceLock::new(),
                 promise: OnceLock::new(),
@@ -58,9 +58,9 @@ impl Combiner {
 
     /// Adds a future.
     pub fn add(&self, completion: &Completion) {
-        let shared = self.shared.clone();
-        shared.left.fetch_add(1, Ordering::Relaxed);
-        completion.add_listener(move |result| shared.one_done(result));
+        let members = self.members.clone();
+        members.left.fetch_add(1, Ordering::Relaxed);
+        completion.add_listener(move |result| members.one_done(result));
     }
 
     /// Adds a new promise at `host`, and gives it out.
@@ -73,12 +73,12 @@ impl Combiner {
     /// Says that these are all, and which promise to complete.
     pub fn finish(self, promise: Promise) {
         // The combiner is consumed here, so the cell is empty.
-        let _ = self.shared.promise.set(promise);
-        self.shared.one_done(&Ok(()));
+        let _ = self.members.promise.set(promise);
+        self.members.one_done(&Ok(()));
     }
 }
 
-impl Shared {
+impl Members {
     fn one_done(&self, result: &Result<(), Error>) {
         if let Err(error) = result {
             // Later failures find the cell taken: the first one wins.
@@ -104,8 +104,8 @@ impl Default for Combiner {
 impl fmt::Debug for Combiner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Combiner")
-            .field("left", &self.shared.left.load(Ordering::Relaxed))
-            .field("first_failure", &self.shared.first_failure.get())
+            .field("left", &self.members.left.load(Ordering::Relaxed))
+            .field("first_failure", &self.members.first_failure.get())
             .finish()
     }
 }

@@ -12,7 +12,6 @@ use tidegate_sys::mem::Task;
 use super::host::{KeyTarget, ListenerHost};
 use super::inner::{Inner, Shared};
 use super::observers::Listener;
-use super::promise::Promise;
 use crate::error::{Error, ErrorKind};
 
 /// The future of an operation without a value: a write, a close, a shutdown.
@@ -35,9 +34,10 @@ impl Completion {
 
     /// One that has succeeded.
     pub fn succeeded(host: Arc<dyn ListenerHost>) -> Self {
-        let promise = Promise::new(host);
-        promise.try_success();
-        promise.completion()
+        let inner = Inner::new(host, ());
+        // Nobody else has it yet, so there is nobody to tell.
+        inner.mark_success();
+        Self::of(Arc::new(inner))
     }
 
     /// One that has failed with `error`.
@@ -136,30 +136,6 @@ impl Completion {
     /// for the first.
     pub fn add_keyed(&self, target: Arc<dyn KeyTarget>, node: u64, key: u64) {
         self.inner.listen(Listener::Key { target, node, key });
-    }
-
-    /// Completes `promise` as this operation is completed.
-    pub fn forward_to(&self, promise: Promise) {
-        if !promise.is_void() {
-            self.add_listener(move |result| {
-                promise.complete(result);
-            });
-        }
-    }
-
-    /// As [`forward_to`](Completion::forward_to); and cancelling `promise` cancels this operation.
-    pub fn cascade_to(&self, promise: Promise) {
-        if promise.is_void() {
-            return;
-        }
-        let completion = promise.completion();
-        let operation = self.clone();
-        self.forward_to(promise);
-        completion.add_listener(move |result| {
-            if matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled) {
-                operation.cancel();
-            }
-        });
     }
 
     fn outcome(&self) -> Result<(), Error> {

@@ -34,7 +34,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use super::host::ListenerHost;
-use super::observers::{Listener, Slow};
+use super::observers::{Few, Listener, Slow};
 use crate::error::{Error, ErrorKind};
 
 const DONE: u32 = 1;
@@ -77,12 +77,15 @@ impl<V> Inner<V> {
         }
     }
 
-    /// As new, but without a host. Only for a state that nobody else holds.
+    /// As new, but without a host. For a state that is done and that nobody else holds.
     pub(super) fn reset(&mut self) {
         *self.state.get_mut() = 0;
         *self.promises.get_mut() = 1;
         self.host = None;
-        *self.slow.get_mut().unwrap_or_else(PoisonError::into_inner) = Slow::default();
+        self.slow
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .reset();
     }
 
     pub(super) fn set_host(&mut self, host: Arc<dyn ListenerHost>) {
@@ -143,12 +146,10 @@ impl<V: ?Sized> Inner<V> {
         let mut state = self.state.load(Ordering::Relaxed);
         loop {
             let next = change(state).ok_or(state)?;
-            match self.state.compare_exchange_weak(
-                state,
-                next,
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-            ) {
+            match self
+                .state
+                .compare_exchange_weak(state, next, Ordering::AcqRel, Ordering::Relaxed)
+            {
                 Ok(before) => return Ok(before),
                 Err(now) => state = now,
             }
@@ -323,22 +324,20 @@ impl Shared {
             self.done.notify_all();
         }
         let wakers = slow.wakers.take();
-        let others_turn = slow.notifying;
-        slow.notifying = true;
-        drop(slow);
-        wakers.for_each(|(_, waker)| contained("a waker", || waker.wake()));
-        if others_turn {
+        if slow.notifying {
+            drop(slow);
+            wake(wakers);
             return;
         }
+        let mut listeners = slow.listeners.take();
+        if wakers.is_empty() && listeners.is_empty() {
+            return;
+        }
+        slow.notifying = true;
+        let result = outcome(&slow);
+        drop(slow);
+        wake(wakers);
         loop {
-            let mut slow = self.lock();
-            let listeners = slow.listeners.take();
-            if listeners.is_empty() {
-                slow.notifying = false;
-                return;
-            }
-            let result = outcome(&slow);
-            drop(slow);
             listeners.for_each(|listener| {
                 let job = listener.into_job(&result);
                 match &self.host {
@@ -346,7 +345,27 @@ impl Shared {
                     None => contained("a listener", || job.run()),
                 }
             });
+            let mut slow = self.lock();
+            listeners = slow.listeners.take();
+            if listeners.is_empty() {
+                slow.notifying = false;
+                return;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+impl<V: ?Sized> Inner<V> {
+    pub(super) fn blocked_threads(&self) -> u32 {
+        self.lock().waiting
+    }
+
+    pub(super) fn take_wakers(&self) -> usize {
+        let mut count = 0;
+        let mut slow = self.lock();
+        slow.wakers.take().for_each(|_| count += 1);
+        count
     }
 }
 
@@ -356,6 +375,10 @@ fn outcome(slow: &Slow) -> Result<(), Error> {
         None => Ok(()),
         Some(error) => Err(error.clone()),
     }
+}
+
+fn wake(wakers: Few<(u32, Waker)>) {
+    wakers.for_each(|(_, waker)| contained("a waker", || waker.wake()));
 }
 
 /// F5: what panics while being told does not keep the others from being told.

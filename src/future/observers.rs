@@ -26,6 +26,14 @@ pub(super) struct Slow {
 }
 
 impl Slow {
+    /// Forgets a failure. The rest is empty: everybody was told, and nobody else is there.
+    pub(super) fn reset(&mut self) {
+        debug_assert!(self.listeners.is_empty() && self.wakers.is_empty());
+        debug_assert!(self.waiting == 0 && !self.notifying);
+        self.failure = None;
+        self.last_waker = 0;
+    }
+
     /// Registers `waker` under `key`, which is 0 for a future that was never polled. A future that is
     /// polled again replaces its waker, so that a promise never holds more wakers than futures. The
     /// waker that is not needed comes back, to be dropped without the lock.

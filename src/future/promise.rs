@@ -8,7 +8,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::completion::Completion;
-use super::host::{KeyTarget, ListenerHost};
+use super::host::{KeyTarget, ListenerHost, OnCaller};
 use super::inner::{Failed, Inner, Shared};
 use super::observers::Listener;
 use crate::error::{Error, ErrorKind};
@@ -179,7 +179,7 @@ impl Promise {
         match &self.0 {
             Some(inner) => Completion::of(inner.clone()),
             None => Completion::failed(
-                super::OnCaller::host(),
+                OnCaller::host(),
                 Error::new(
                     ErrorKind::Unsupported,
                     "a void promise has no future: pass a promise of your own, or unvoid() this one",

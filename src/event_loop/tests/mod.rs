@@ -14,6 +14,7 @@ use crate::reactor::{IoEvent, IoHandle};
 
 mod closing;
 mod give;
+mod io;
 mod phases;
 
 /// A core, its clock, and what happened, in order.

@@ -91,7 +91,10 @@ mod tests {
         assert_eq!(Time::MAX + Duration::from_nanos(1), Time::MAX);
         assert_eq!(Time::ZERO.saturating_since(time), Duration::ZERO);
         assert_eq!(time.saturating_since(Time::ZERO), Duration::from_nanos(10));
-        assert_eq!(format!("{:?}", Time::from_nanos(1_500_000_000)), "Time(1.500000000s)");
+        assert_eq!(
+            format!("{:?}", Time::from_nanos(1_500_000_000)),
+            "Time(1.500000000s)"
+        );
     }
 
     #[test]

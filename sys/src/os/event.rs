@@ -57,12 +57,14 @@ impl BitOrAssign for Interest {
 
 impl fmt::Debug for Interest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match (self.contains(Self::READ), self.contains(Self::WRITE)) {
-            (false, false) => "NONE",
-            (true, false) => "READ",
-            (false, true) => "WRITE",
-            (true, true) => "READ | WRITE",
-        })
+        f.write_str(
+            match (self.contains(Self::READ), self.contains(Self::WRITE)) {
+                (false, false) => "NONE",
+                (true, false) => "READ",
+                (false, true) => "WRITE",
+                (true, true) => "READ | WRITE",
+            },
+        )
     }
 }
 

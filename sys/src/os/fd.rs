@@ -51,7 +51,8 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     syscall::retry(|| unsafe { libc::pipe(ends.as_mut_ptr()) })?;
 
     // SAFETY: the kernel has just made both for us alone.
-    let (reader, writer) = unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
+    let (reader, writer) =
+        unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) };
     #[cfg(target_vendor = "apple")]
     for end in [&reader, &writer] {
         set_nonblocking(std::os::fd::AsFd::as_fd(end))?;
@@ -64,7 +65,8 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 #[cfg(tidegate_epoll)]
 pub(super) fn event_counter() -> io::Result<OwnedFd> {
     // SAFETY: takes no pointer.
-    let fd = syscall::retry(|| unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
+    let fd =
+        syscall::retry(|| unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }

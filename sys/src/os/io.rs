@@ -62,7 +62,11 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
     let slices = bufs.len().min(IOV_MAX) as libc::c_int;
     // SAFETY: IoSliceMut is laid out as iovec (asserted below); each is valid for writes.
     let returned = syscall::retry(|| unsafe {
-        libc::readv(fd.as_raw_fd(), bufs.as_mut_ptr().cast::<libc::iovec>(), slices)
+        libc::readv(
+            fd.as_raw_fd(),
+            bufs.as_mut_ptr().cast::<libc::iovec>(),
+            slices,
+        )
     })?;
     Ok(count(returned))
 }
@@ -73,7 +77,12 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     // SAFETY: `bytes` is valid for reads of its length.
     let returned = syscall::retry(|| unsafe {
-        libc::send(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len(), NO_SIGNAL)
+        libc::send(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            NO_SIGNAL,
+        )
     })?;
     Ok(count(returned))
 }

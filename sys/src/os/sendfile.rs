@@ -53,7 +53,12 @@ fn send(
     let mut position = start;
     // SAFETY: both descriptors are borrowed; `position` is an off_t that the kernel may move.
     let returned = syscall::retry(|| unsafe {
-        libc::sendfile(socket.as_raw_fd(), file.as_raw_fd(), &raw mut position, wanted)
+        libc::sendfile(
+            socket.as_raw_fd(),
+            file.as_raw_fd(),
+            &raw mut position,
+            wanted,
+        )
     })?;
     Ok(count(returned))
 }

@@ -24,7 +24,12 @@ const NAME_MAX: usize = if cfg!(any(target_os = "linux", target_os = "android"))
     31
 };
 
-#[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+#[cfg(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd",
+    target_os = "dragonfly"
+))]
 fn name_this_thread(name: &std::ffi::CStr) -> io::Result<()> {
     // SAFETY: the calling thread exists, and `name` ends with a zero byte.
     match unsafe { libc::pthread_setname_np(libc::pthread_self(), name.as_ptr()) } {
@@ -81,7 +86,12 @@ fn name_this_thread(_name: &std::ffi::CStr) -> io::Result<()> {
 /// Keeps the calling thread on one CPU, counted from zero. `InvalidInput` if there is no such CPU or the
 /// process may not use it; `Unsupported` on macOS and on NetBSD and OpenBSD.
 pub fn set_affinity(cpu: usize) -> io::Result<()> {
-    #[cfg(any(target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly"))]
+    #[cfg(any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "freebsd",
+        target_os = "dragonfly"
+    ))]
     {
         use nix::sched::{CpuSet, sched_setaffinity};
         use nix::unistd::Pid;
@@ -133,10 +143,11 @@ pub(super) fn without_sigpipe<T>(call: impl FnOnce() -> io::Result<T>) -> io::Re
     let was_pending = is_pending()?;
     let before = change_mask(libc::SIG_BLOCK, &pipe)?;
     let answer = call();
-    if let Err(error) = &answer {
-        if error.raw_os_error() == Some(libc::EPIPE) && !was_pending {
-            take_back(&pipe);
-        }
+    if let Err(error) = &answer
+        && error.raw_os_error() == Some(libc::EPIPE)
+        && !was_pending
+    {
+        take_back(&pipe);
     }
     change_mask(libc::SIG_SETMASK, &before)?;
     answer

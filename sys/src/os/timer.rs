@@ -61,7 +61,9 @@ mod imp {
             // A deadline of zero would mean "disarm": the first nanosecond has passed as well.
             let since_start = Duration::from_nanos(deadline.as_nanos().max(1));
             let expiration = Expiration::OneShot(TimeSpec::from_duration(since_start));
-            Ok(self.0.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+            Ok(self
+                .0
+                .set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
         }
     }
 
@@ -113,12 +115,16 @@ mod tests {
         let mut selector = Selector::open(Backend::Poll).unwrap();
         let timer = Timer::new().unwrap();
         let token = Token::new(5, 5);
-        selector.register(timer.as_fd(), token, Interest::READ).unwrap();
+        selector
+            .register(timer.as_fd(), token, Interest::READ)
+            .unwrap();
         let mut events = Events::new();
 
         let deadline = clock::now() + Duration::from_millis(3);
         timer.set(Some(deadline)).unwrap();
-        let waited = selector.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
         assert_eq!(waited, Waited::Events(1));
         assert!(clock::now() >= deadline);
 
@@ -129,7 +135,13 @@ mod tests {
         }
 
         timer.set(Some(Time::ZERO)).unwrap();
-        let waited = selector.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
-        assert_eq!(waited, Waited::Events(1), "a deadline in the past is due at once");
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(
+            waited,
+            Waited::Events(1),
+            "a deadline in the past is due at once"
+        );
     }
 }

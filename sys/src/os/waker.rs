@@ -18,9 +18,10 @@ use super::token::Token;
 ///
 /// | backend | made of | after an event |
 /// |---|---|---|
-/// | epoll | an eventfd, edge-triggered | nothing: each write is a new edge, and nobody needs to read |
-/// | kqueue | EVFILT_USER; a pipe where that is missing | nothing; the pipe is emptied by `drain` |
-/// | poll | an eventfd; a pipe where that is missing | `drain` empties it |
+/// | epoll | an eventfd, edge-triggered | nothing: each write is a new edge, nobody needs to read |
+/// | kqueue | EVFILT_USER | nothing: it clears itself |
+/// | poll | an eventfd, on Linux | `drain` empties it |
+/// | any, where its own is missing | a pipe | `drain` empties it |
 pub struct Waker {
     token: Token,
     kind: Kind,
@@ -58,11 +59,7 @@ impl Waker {
                 });
             }
         }
-        #[cfg(tidegate_epoll)]
-        let kind = Kind::Counter(fd::event_counter()?);
-        #[cfg(not(tidegate_epoll))]
-        let kind = Kind::pipe()?;
-        Self::with_kind(selector, token, kind)
+        Self::with_kind(selector, token, Kind::best()?)
     }
 
     fn with_kind(selector: &mut Selector, token: Token, kind: Kind) -> io::Result<Self> {
@@ -149,7 +146,23 @@ impl Waker {
 }
 
 impl Kind {
-    #[cfg(any(not(tidegate_epoll), test))]
+    #[cfg(tidegate_epoll)]
+    fn best() -> io::Result<Self> {
+        match fd::event_counter() {
+            Ok(counter) => Ok(Kind::Counter(counter)),
+            // Sandboxes and emulated kernels may have none.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) => {
+                Self::pipe()
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    #[cfg(not(tidegate_epoll))]
+    fn best() -> io::Result<Self> {
+        Self::pipe()
+    }
+
     fn pipe() -> io::Result<Self> {
         let (reader, writer) = fd::pipe()?;
         Ok(Kind::Pipe { reader, writer })
@@ -187,7 +200,9 @@ mod tests {
 
     fn assert_woken(selector: &mut Selector) {
         let mut events = Events::new();
-        let waited = selector.wait(&mut events, Some(Duration::from_secs(10))).unwrap();
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
         assert_eq!(waited, Waited::Events(1), "{selector:?}");
         assert_eq!(events[0].token, TOKEN);
         assert!(events[0].ready.contains(Ready::READABLE));

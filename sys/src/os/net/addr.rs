@@ -156,8 +156,14 @@ mod tests {
     #[test]
     fn what_is_no_internet_address_is_refused() {
         let none = RawAddr::room();
-        assert_eq!(none.decode(0).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            none.decode(0).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
         let short = RawAddr::new(&"1.2.3.4:5".parse().unwrap());
-        assert_eq!(short.decode(4).unwrap_err().kind(), io::ErrorKind::InvalidData);
+        assert_eq!(
+            short.decode(4).unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
     }
 }

@@ -167,12 +167,16 @@ pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
 /// library says where that cannot be read.
 pub fn max_backlog() -> i32 {
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    if let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/somaxconn") {
-        if let Ok(bound) = text.trim().parse() {
-            return bound;
-        }
+    if let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        && let Ok(bound) = text.trim().parse()
+    {
+        return bound;
     }
-    #[cfg(any(target_os = "freebsd", target_os = "dragonfly", target_vendor = "apple"))]
+    #[cfg(any(
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_vendor = "apple"
+    ))]
     {
         #[cfg(target_vendor = "apple")]
         let name = c"kern.ipc.somaxconn";

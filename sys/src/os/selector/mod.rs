@@ -50,7 +50,8 @@ use super::token::Token;
 
 #[cfg(tidegate_epoll)]
 mod epoll;
-#[cfg(tidegate_kqueue)]
+#[cfg(any(tidegate_kqueue, test))]
+#[cfg_attr(not(tidegate_kqueue), allow(dead_code))]
 mod kqueue;
 mod poll;
 

@@ -266,7 +266,8 @@ mod tests {
         let mut poll = Poll::new();
         let pipes: Vec<_> = (0..5).map(|_| fd::pipe().unwrap()).collect();
         for (slot, (_, writer)) in (0..).zip(&pipes) {
-            poll.register(writer.as_fd(), token(slot), Interest::WRITE).unwrap();
+            poll.register(writer.as_fd(), token(slot), Interest::WRITE)
+                .unwrap();
         }
         // A batch of one must still show all of them in turn.
         let mut seen = Vec::new();
@@ -284,11 +285,13 @@ mod tests {
         let mut poll = Poll::new();
         let pipes: Vec<_> = (0..4).map(|_| fd::pipe().unwrap()).collect();
         for (slot, (_, writer)) in (0..).zip(&pipes) {
-            poll.register(writer.as_fd(), token(slot), Interest::NONE).unwrap();
+            poll.register(writer.as_fd(), token(slot), Interest::NONE)
+                .unwrap();
         }
         poll.deregister(pipes[0].1.as_fd()).unwrap();
         poll.deregister(pipes[0].1.as_fd()).unwrap();
-        poll.set_interest(pipes[3].1.as_fd(), token(30), Interest::WRITE).unwrap();
+        poll.set_interest(pipes[3].1.as_fd(), token(30), Interest::WRITE)
+            .unwrap();
         let mut events = Events::new();
         assert_eq!(poll.wait(&mut events, None).unwrap(), Waited::Events(1));
         assert_eq!(events[0].token, token(30));
@@ -300,8 +303,10 @@ mod tests {
     fn a_descriptor_closed_while_registered_is_forgotten() {
         let mut poll = Poll::new();
         let (reader, writer) = fd::pipe().unwrap();
-        poll.register(reader.as_fd(), token(1), Interest::READ).unwrap();
-        poll.register(writer.as_fd(), token(2), Interest::NONE).unwrap();
+        poll.register(reader.as_fd(), token(1), Interest::READ)
+            .unwrap();
+        poll.register(writer.as_fd(), token(2), Interest::NONE)
+            .unwrap();
         // Stands for a close without deregister; a number this high is open nowhere.
         poll.list[0].fd = 1 << 20;
         poll.set_place(1 << 20, 0);

@@ -1,0 +1,436 @@
+//! The life of a channel: registration, becoming active, closing, the end (rules A1 to A46).
+//!
+//! Order of a close (A25, A26): the transport closes; the close future completes, then the close promises; flushed
+//! writes fail, then unflushed ones, in order; then, from the root queue, parked data is emitted, channel_inactive
+//! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_sys::os::Interest;
+
+use super::address::Address;
+use super::core::{Closing, Core, Life, News, attention, flag};
+use super::events::ChannelOutputShutdown;
+use super::op::Op;
+use super::pipeline::nodes::{HEAD, TAIL};
+use super::pipeline::slow::Inbound;
+use super::relay::{self, Line};
+use super::root::Root;
+use super::transport::{Direction, Progress};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::boundary;
+use crate::future::Promise;
+
+/// A closure that runs on the channel's loop, whatever it needs to carry.
+pub(crate) struct Gate(Box<dyn FnOnce(&Core)>);
+
+impl Gate {
+    pub(crate) fn new(call: impl FnOnce(&Core) + 'static) -> Self {
+        Self(Box::new(call))
+    }
+
+    pub(crate) fn open(self, core: &Core) {
+        (self.0)(core);
+    }
+}
+
+impl Core {
+    pub(crate) fn set_life(&self, life: Life) {
+        debug_assert!(life >= self.life.get(), "a channel's life only goes forward");
+        self.life.set(life);
+        self.shared.publish_life(life);
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.face.is_active()
+    }
+
+    // ---- the beginning
+
+    /// Registers the channel with its loop: `init` fills the pipeline, then channel_registered and, for a transport
+    /// that is connected already, channel_active. The caller has attached the core to the loop.
+    pub(crate) fn register(
+        self: &Rc<Self>,
+        init: impl FnOnce(&Core) -> Result<(), Failure>,
+        promise: &Promise,
+    ) {
+        self.enter(|core| {
+            let begun = init(core).map_err(Failure::into_error).and_then(|()| {
+                core.with_transport(|transport, io| transport.register(io))
+            });
+            if core.life.get() >= Life::Closing {
+                // The initializer closed the channel; the close goes its way.
+                promise.try_failure(Error::new(
+                    ErrorKind::ChannelClosed,
+                    "the channel was closed while its pipeline was made",
+                ));
+                return;
+            }
+            if let Err(error) = begun {
+                promise.try_failure(error.clone());
+                return core.close_because(error, Promise::void());
+            }
+            core.set(flag::REGISTERED);
+            promise.try_success();
+            core.capture_addresses(None);
+            core.push_root(Root::Fire(Inbound::Registered));
+            if core.transport.borrow().is_active() {
+                if let Err(error) = core.register_fd() {
+                    return core.close_because(error, Promise::void());
+                }
+                core.set_life(Life::Active);
+                core.set(flag::WAS_ACTIVE | flag::READABLE);
+                core.push_root(Root::Active);
+            }
+        });
+    }
+
+    /// channel_active, and when all of it was handled the read() of auto-read (B18).
+    pub(crate) fn fire_active(&self) {
+        self.emit(Inbound::Active, HEAD);
+        self.run();
+        if self.auto_read() && self.life.get() == Life::Active {
+            self.op_read(TAIL);
+        }
+    }
+
+    pub(crate) fn register_fd(&self) -> Result<(), Error> {
+        if self.token.get().is_some() {
+            return Ok(());
+        }
+        let transport = self.transport.borrow();
+        let (Some(fd), Some(reactor), Some(me)) =
+            (transport.as_fd(), self.lp.reactor(), self.me.upgrade())
+        else {
+            return Ok(());
+        };
+        let token = reactor
+            .register(fd, Interest::READ | Interest::WRITE, me)
+            .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
+        self.token.set(Some(token));
+        self.set(flag::READ_ARMED | flag::WRITE_ARMED);
+        Ok(())
+    }
+
+    pub(crate) fn deregister_fd(&self) {
+        let Some(token) = self.token.take() else { return };
+        let transport = self.transport.borrow();
+        if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
+            // A descriptor that the selector does not know any more is what was wanted.
+            let _ = reactor.deregister(fd, token);
+        }
+    }
+
+    /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
+    pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
+        let transport = self.transport.borrow();
+        if let Some(local) = transport.local_address() {
+            self.shared.set_local_address(local);
+        }
+        if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
+            self.shared.set_remote_address(remote);
+        }
+    }
+
+    pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Bind(Box::new(local), promise)));
+        }
+        if self.life.get() >= Life::Closing {
+            promise.try_failure(self.closed_error());
+            return;
+        }
+        let was_active = self.life.get() == Life::Active;
+        if let Err(error) = self.with_transport(|transport, io| transport.bind(io, &local)) {
+            promise.try_failure(error);
+            return;
+        }
+        self.capture_addresses(None);
+        if !was_active && self.transport.borrow().is_active() {
+            if let Err(error) = self.register_fd() {
+                promise.try_failure(error.clone());
+                return self.close_because(error, Promise::void());
+            }
+            self.set_life(Life::Active);
+            self.set(flag::WAS_ACTIVE | flag::READABLE);
+            promise.try_success();
+            // Later, so that the promise's listeners come first (A7).
+            self.push_root(Root::Active);
+        } else {
+            promise.try_success();
+        }
+    }
+
+    pub(crate) fn head_disconnect(&self, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Disconnect(promise)));
+        }
+        let result = self.with_transport(|transport, io| transport.disconnect(io));
+        promise.complete(&result);
+    }
+
+    // ---- closing
+
+    pub(crate) fn head_close(&self, promise: Promise) {
+        self.close_because(Error::new(ErrorKind::ChannelClosed, "the channel was closed by this side"), promise);
+    }
+
+    /// What an operation on a closed channel is told; the source is why it closed.
+    pub(crate) fn closed_error(&self) -> Error {
+        let cause = self.closing.borrow().as_ref().and_then(|closing| closing.cause.clone());
+        match cause {
+            Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
+            Some(cause) => Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause),
+            None => Error::new(ErrorKind::ChannelClosed, "the channel is closed"),
+        }
+    }
+
+    /// Begins to close. `cause` is what flushed writes fail with if it is an error of I/O, and the source of what
+    /// later writes fail with.
+    pub(crate) fn close_because(&self, cause: Error, promise: Promise) {
+        if promise.is_cancelled() {
+            return;
+        }
+        if self.in_transport.get() {
+            return self.push_root(Root::Close(cause, promise));
+        }
+        promise.set_uncancellable();
+        match self.life.get() {
+            Life::Closed => {
+                promise.try_success();
+                return;
+            }
+            Life::Closing => {
+                if !promise.is_void()
+                    && let Some(closing) = &mut *self.closing.borrow_mut()
+                {
+                    closing.promises.push(promise);
+                }
+                return;
+            }
+            Life::Open | Life::Connecting | Life::Active => {}
+        }
+        self.set_life(Life::Closing);
+        let mut closing = Box::new(Closing { cause: Some(cause), ..Closing::default() });
+        if !promise.is_void() {
+            closing.promises.push(promise);
+        }
+        *self.closing.borrow_mut() = Some(closing);
+        self.set(flag::INPUT_SHUT);
+        self.deregister_fd();
+        if let Some(connecting) = self.take_connecting() {
+            connecting.promise.try_failure(self.closed_error());
+        }
+        match self.with_transport(|transport, io| transport.close(io)) {
+            Ok(Progress::Pending) => {}
+            Ok(Progress::Done) => self.finish_close(),
+            Err(error) => {
+                if let Some(closing) = &mut *self.closing.borrow_mut() {
+                    closing.failure = Some(error);
+                }
+                self.finish_close();
+            }
+        }
+    }
+
+    /// The transport has closed.
+    pub(crate) fn finish_close(&self) {
+        if self.life.get() != Life::Closing {
+            return;
+        }
+        self.set_life(Life::Closed);
+        self.lp.fd_closed();
+        let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
+            Some(closing) => {
+                (std::mem::take(&mut closing.promises), closing.failure.take(), closing.cause.clone())
+            }
+            None => (Vec::new(), None, None),
+        };
+        self.shared.complete_close();
+        for promise in promises {
+            match &failure {
+                Some(error) => promise.try_failure(error.clone()),
+                None => promise.try_success(),
+            };
+        }
+        let later = self.closed_error();
+        let flushed = match cause {
+            Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
+            _ => later.clone(),
+        };
+        self.fail_writes(flushed, &later);
+        self.push_root(Root::Drain);
+        self.push_root(Root::End { was_active: self.has(flag::WAS_ACTIVE) });
+    }
+
+    /// The last events, then the handlers leave.
+    pub(crate) fn end(&self, was_active: bool) {
+        if was_active {
+            self.emit(Inbound::Inactive, HEAD);
+            self.run();
+        }
+        self.set(flag::ENDED);
+        if self.has(flag::REGISTERED) {
+            self.emit(Inbound::Unregistered, HEAD);
+            self.run();
+        }
+        self.depart(relay::lines(&self.nodes.borrow()));
+    }
+
+    /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
+    /// through each of them, one after the other.
+    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
+        while let Some(line) = elsewhere.pop_front() {
+            let (shared, rest) = (self.shared.clone(), elsewhere.clone());
+            if line.pass(move || {
+                shared.submit(move |core| core.enter(|core| core.depart(rest)), true);
+            }) {
+                return;
+            }
+        }
+        self.dissolve();
+    }
+
+    /// Ends without events: the handlers leave, and the loop forgets the core.
+    pub(crate) fn dissolve(&self) {
+        self.set(flag::ENDED);
+        self.remove_all();
+        self.shared.detach(&self.lp);
+    }
+
+    /// Removes the handlers, tail first. What they emit now goes nowhere: the channel has ended.
+    fn remove_all(&self) {
+        loop {
+            let last = self.nodes.borrow().get(TAIL).prev;
+            if last == HEAD {
+                break;
+            }
+            self.remove_node(last);
+            self.run();
+        }
+        // The last references to user code of this channel go here, guarded like any other callback.
+        let tail = self.tail.borrow_mut().take();
+        if boundary::catch(move || drop(tail)).is_err() {
+            tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
+        }
+        self.attention.set(self.attention.get() & !attention::SUSPENDED);
+    }
+
+    // ---- half closure
+
+    /// Ends the output side: pending writes fail, the peer sees the end after what was sent (A41).
+    pub(crate) fn shutdown_output(&self, cause: Option<Error>, promise: &Promise) {
+        if self.in_transport.get() {
+            let promise = promise.second();
+            let gate = Gate::new(move |core| core.shutdown_output(cause, &promise));
+            return self.push_root(Root::Call(gate));
+        }
+        if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
+            promise.try_failure(self.closed_error());
+            return;
+        }
+        if self.life.get() != Life::Active {
+            promise.try_failure(Error::new(
+                ErrorKind::NotYetConnected,
+                "the output can't be shut down before the channel is connected",
+            ));
+            return;
+        }
+        self.set(flag::OUTPUT_SHUT);
+        let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Output));
+        let text = "the output side was shut down";
+        let error = match cause {
+            Some(cause) => Error::with_source(ErrorKind::OutputShutdown, text, cause),
+            None => Error::new(ErrorKind::OutputShutdown, text),
+        };
+        self.fail_writes_quietly(&error);
+        promise.complete(&result);
+        self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelOutputShutdown)));
+        if let Err(error) = result {
+            self.push_root(Root::Close(error, Promise::void()));
+        }
+    }
+
+    /// Ends the input side on the user's wish (A42).
+    pub(crate) fn shutdown_input(&self, promise: &Promise) {
+        if self.in_transport.get() {
+            let promise = promise.second();
+            let gate = Gate::new(move |core| core.shutdown_input(&promise));
+            return self.push_root(Root::Call(gate));
+        }
+        match self.life.get() {
+            Life::Closing | Life::Closed => {
+                promise.try_failure(self.closed_error());
+            }
+            Life::Open | Life::Connecting => {
+                promise.try_failure(Error::new(
+                    ErrorKind::NotYetConnected,
+                    "the input can't be shut down before the channel is connected",
+                ));
+            }
+            Life::Active => {
+                let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
+                promise.complete(&result);
+                self.set(flag::READABLE);
+                self.push_ready();
+            }
+        }
+    }
+
+    // ---- news
+
+    /// What a transport reports later.
+    pub(crate) fn on_news(&self, news: News) {
+        match news {
+            News::Readable => {
+                self.set(flag::READABLE);
+                if self.has(flag::READ_PENDING) {
+                    self.push_ready();
+                }
+            }
+            News::Writable => {
+                if self.has(flag::WRITE_BLOCKED) {
+                    self.clear(flag::WRITE_BLOCKED);
+                    self.set(flag::FLUSH_YIELDED);
+                    self.push_ready();
+                }
+            }
+            News::Connected(result) => self.gate(|core| match result {
+                Ok(()) if core.life.get() == Life::Connecting => core.check_connect(),
+                Ok(()) => {}
+                Err(error) => core.connect_failed(error),
+            }),
+            News::Written(count) => self.gate(move |core| core.written(count)),
+            News::Closed => self.gate(Core::finish_close),
+            News::Failed(error) => self.gate(move |core| {
+                core.push_root(Root::Exception(error.clone().into()));
+                core.push_root(Root::Close(error, Promise::void()));
+            }),
+        }
+    }
+
+    /// Runs `call` now if nothing of this channel is on the stack, else from the root queue.
+    fn gate(&self, call: impl FnOnce(&Core) + 'static) {
+        if self.running.get() || self.in_transport.get() || self.lp.pipeline_depth.get() > 0 {
+            self.push_root(Root::Call(Gate::new(call)));
+        } else {
+            self.enter(call);
+        }
+    }
+
+    /// An operation that had reached the head before.
+    pub(crate) fn head_op(&self, op: Op) {
+        match op {
+            Op::Write(msg, promise) => self.head_write(msg, promise),
+            Op::Flush => self.head_flush(),
+            Op::Read => self.head_read(),
+            Op::Close(promise) => self.head_close(promise),
+            Op::Disconnect(promise) => self.head_disconnect(promise),
+            Op::Bind(local, promise) => self.head_bind(*local, promise),
+            Op::Connect(addresses, promise) => self.head_connect(addresses.0, addresses.1, promise),
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Changing a pipeline while events are in it (rule 8).
+//!
+//! Links change at once and count for the next hop. `handler_added` runs inside the edit if the handler stands
+//! nearer to the head than every handler on the stack, else as an emission of the current callback, and at the
+//! latest immediately before any other callback of that handler. `handler_removed` of a handler on the stack runs
+//! right after it has returned.
+
+use super::super::context::Context;
+use super::super::core::{Core, attention};
+use super::super::handler::Handler;
+use super::super::root::Root;
+use super::nodes::{HEAD, Index, Kind, State, TAIL};
+use super::slow::Event;
+use crate::error::{Error, ErrorKind, Failure};
+
+impl Core {
+    /// Links a handler behind `prev` and sees to its `handler_added`.
+    pub(crate) fn insert(
+        &self,
+        prev: Index,
+        handler: Box<dyn Handler>,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Result<Index, Error> {
+        if self.is_over() {
+            return Err(self.closed_error());
+        }
+        self.check_name(name, None)?;
+        let index = self.nodes.borrow_mut().insert_after(prev, handler, name, kind);
+        let index = index.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+        })?;
+        self.announce(index);
+        Ok(index)
+    }
+
+    fn is_over(&self) -> bool {
+        self.has(super::super::core::flag::ENDED)
+    }
+
+    /// Explicit names are unique; `besides` may keep its own.
+    fn check_name(&self, name: Option<&str>, besides: Option<Index>) -> Result<(), Error> {
+        let Some(name) = name else { return Ok(()) };
+        let nodes = self.nodes.borrow();
+        let taken = name == "head" || name == "tail" || nodes.find(name).is_some_and(|at| Some(at) != besides);
+        if taken {
+            return Err(Error::new(
+                ErrorKind::DuplicateName,
+                format!("the pipeline has a handler named {name:?} already: {}", nodes.describe()),
+            ));
+        }
+        Ok(())
+    }
+
+    fn announce(&self, index: Index) {
+        let blocked = {
+            let nodes = self.nodes.borrow();
+            nodes.any_busy() && !self.nearer_than_busy(&nodes, index)
+        };
+        if blocked {
+            self.emit_event(Event::Added(index));
+        } else {
+            self.ensure_added(index);
+        }
+    }
+
+    /// True if every handler on the stack stands nearer to the tail than `index`.
+    fn nearer_than_busy(&self, nodes: &super::nodes::Nodes, index: Index) -> bool {
+        !nodes.busy_toward_head(index)
+    }
+
+    /// Runs `handler_added` if it is still due.
+    pub(crate) fn ensure_added(&self, index: Index) {
+        let handler = {
+            let mut nodes = self.nodes.borrow_mut();
+            let node = nodes.get_mut(index);
+            if node.state != State::Added {
+                return;
+            }
+            // Before the callback, so that what it fires or asks for finds it in place (B3).
+            node.state = State::Busy;
+            node.handler.take()
+        };
+        let Some(handler) = handler else { return };
+        let mut visit = super::dispatch::Visit::new(self, index, handler);
+        let mut ctx = Context::new(self, index);
+        let result = visit.handler().handler_added(&mut ctx);
+        visit.put_back();
+        let failed = result.is_err();
+        if let Err(failure) = result {
+            self.added_failed(index, failure);
+        }
+        if !failed || self.attention.get() & attention::AFTER_OP != 0 {
+            self.after_call(index);
+        }
+    }
+
+    /// B7: the handler goes again, and the pipeline is told.
+    #[cold]
+    fn added_failed(&self, index: Index, failure: Failure) {
+        let name = self.nodes.borrow().name(index);
+        let removed = self.nodes.borrow().get(index).state == State::Here;
+        if removed {
+            self.remove_node(index);
+        }
+        let error = Error::with_source(
+            ErrorKind::User,
+            format!("handler_added of {name} failed; the handler was removed"),
+            failure.into_error(),
+        );
+        self.push_root(Root::Exception(error.into()));
+    }
+
+    /// Takes a handler out. One that is on the stack gets its `handler_removed` when it has returned.
+    pub(crate) fn remove_node(&self, index: Index) -> Option<Box<dyn Handler>> {
+        let state = self.nodes.borrow().get(index).state;
+        match state {
+            State::Busy => {
+                self.slow().removed_busy.push((index, None));
+                self.attend(attention::REMOVED_BUSY);
+                // The walk passes it from now on; it is buried when it returns.
+                self.nodes.borrow_mut().detach_links(index);
+                None
+            }
+            State::Here | State::Added => {
+                self.unpark_one(index);
+                let told = state == State::Here;
+                let handler = self.nodes.borrow_mut().unlink(index);
+                self.attend(attention::DEAD);
+                self.farewell(index, handler, told)
+            }
+            State::Vacant | State::Sentinel | State::Removed => None,
+        }
+    }
+
+    /// Puts `handler` in the place of `old`.
+    pub(crate) fn replace_node(
+        &self,
+        old: Index,
+        handler: Box<dyn Handler>,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Result<Index, Error> {
+        if self.is_over() {
+            return Err(self.closed_error());
+        }
+        self.check_name(name, Some(old))?;
+        let state = self.nodes.borrow().get(old).state;
+        let new = self.nodes.borrow_mut().insert_after(old, handler, name, kind);
+        let new = new.ok_or_else(|| {
+            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+        })?;
+        if state == State::Busy {
+            self.nodes.borrow_mut().detach_links_to(old, new);
+            self.slow().removed_busy.push((old, Some(new)));
+            self.attend(attention::REMOVED_BUSY);
+            self.announce(new);
+        } else {
+            self.unpark_one(old);
+            let told = state == State::Here;
+            let removed = self.nodes.borrow_mut().supersede(old, new);
+            self.attend(attention::DEAD);
+            // The new one first, so that what the old one leaves behind finds it ready (B10).
+            self.ensure_added(new);
+            drop(self.farewell(old, removed, told));
+        }
+        Ok(new)
+    }
+
+    /// A handler that was taken out while on the stack has returned.
+    #[cold]
+    pub(crate) fn finish_removal(&self, index: Index) {
+        let entry = {
+            let mut slow = self.slow();
+            let position = slow.removed_busy.iter().position(|(at, _)| *at == index);
+            let entry = position.map(|position| slow.removed_busy.remove(position));
+            if slow.removed_busy.is_empty() {
+                self.attention.set(self.attention.get() & !attention::REMOVED_BUSY);
+            }
+            entry
+        };
+        let Some((_, successor)) = entry else { return };
+        if let Some(new) = successor {
+            self.ensure_added(new);
+        }
+        self.unpark_one(index);
+        let handler = self.nodes.borrow_mut().bury_detached(index);
+        self.attend(attention::DEAD);
+        drop(self.farewell(index, handler, true));
+    }
+
+    /// `handler_removed`, with the tombstone's links to act by. Gives the handler back.
+    fn farewell(&self, index: Index, handler: Option<Box<dyn Handler>>, told: bool) -> Option<Box<dyn Handler>> {
+        let mut handler = handler?;
+        if told {
+            let mut ctx = Context::new(self, index);
+            if let Err(failure) = handler.handler_removed(&mut ctx) {
+                let error = Error::with_source(
+                    ErrorKind::User,
+                    "handler_removed failed",
+                    failure.into_error(),
+                );
+                self.push_root(Root::Exception(error.into()));
+            }
+        }
+        Some(handler)
+    }
+
+    /// A node that leaves takes its parked resume with it.
+    fn unpark_one(&self, index: Index) {
+        let mut nodes = self.nodes.borrow_mut();
+        let node = nodes.get_mut(index);
+        if node.resume == super::nodes::Resume::Parked {
+            self.parks.set(self.parks.get() - 1);
+        }
+        node.resume = super::nodes::Resume::Idle;
+    }
+
+    /// After a panic: the handlers that were on the stack leave without a callback. Their names, nearest to the tail
+    /// (the inbound one) last, and the handlers, to be dropped with care.
+    pub(crate) fn bury_busy(&self) -> (Vec<String>, Vec<Box<dyn Handler>>) {
+        let mut names = Vec::new();
+        let mut handlers = Vec::new();
+        let mut nodes = self.nodes.borrow_mut();
+        let mut at = nodes.get(HEAD).next;
+        while at != TAIL {
+            let next = nodes.get(at).next;
+            if nodes.get(at).state == State::Busy {
+                names.push(nodes.name(at));
+                handlers.extend(nodes.unlink(at));
+            }
+            at = next;
+        }
+        handlers.extend(nodes.bury_lost());
+        self.attend(attention::DEAD);
+        (names, handlers)
+    }
+}

@@ -1,0 +1,108 @@
+//! The root queue (rule 6): what may not run in the middle of something.
+//!
+//! It runs when no handler of the pipeline is on the stack and no transport is borrowed: after each event that the
+//! transport fires, and otherwise when the loop's FIFO of channels with root work comes round.
+
+use tidegate_sys::mem::Task;
+
+use super::core::{Core, attention, flag};
+use super::life::Gate;
+use super::op::Op;
+use super::pipeline::nodes::HEAD;
+use super::pipeline::slow::{Event, Inbound};
+use crate::buffer::Message;
+use crate::error::{Error, Failure};
+use crate::future::Promise;
+
+/// Items of one pipeline in one go; others have their turn before the rest.
+const ITEMS_PER_TURN: usize = 64;
+
+/// One thing that waits for a quiet moment.
+pub(crate) enum Root {
+    /// A listener of a promise.
+    Listener(Task),
+    /// An operation that reached the head while the transport was busy with a step.
+    HeadOp(Op),
+    /// An event from the head.
+    Fire(Inbound),
+    /// A user event, or a message fired by another channel's handler, from the head.
+    Message(Inbound, Message),
+    /// An error from the head.
+    Exception(Failure),
+    /// Writability changed.
+    Writability,
+    /// The channel became active.
+    Active,
+    /// Parked resumes are to emit what they hold.
+    Drain,
+    /// Close, for this reason.
+    Close(Error, Promise),
+    /// channel_inactive, channel_unregistered, the end.
+    End { was_active: bool },
+    /// Anything else, from a handle on another thread.
+    Call(Gate),
+}
+
+impl Core {
+    /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
+    pub(crate) fn push_root(&self, root: Root) {
+        self.roots.borrow_mut().push_back(root);
+        self.attend(attention::ROOTS);
+        if !self.running.get() {
+            self.push_root_fifo();
+        }
+    }
+
+    /// Runs queued items, each with all that follows from it.
+    #[cold]
+    pub(crate) fn run_roots(&self) {
+        for _ in 0..ITEMS_PER_TURN {
+            if self.in_transport.get() || self.attention.get() & attention::SUSPENDED != 0 {
+                return;
+            }
+            let Some(root) = self.next_root() else { return };
+            self.run_root(root);
+            self.run();
+        }
+        if self.roots.borrow().is_empty() {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+        }
+    }
+
+    fn next_root(&self) -> Option<Root> {
+        let mut roots = self.roots.borrow_mut();
+        let root = roots.pop_front();
+        if root.is_none() {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+            // A queue that was long once is not kept: there are many channels.
+            if roots.capacity() > ITEMS_PER_TURN {
+                roots.shrink_to_fit();
+            }
+        }
+        root
+    }
+
+    fn run_root(&self, root: Root) {
+        match root {
+            Root::Listener(job) => job.run(),
+            Root::HeadOp(op) => self.head_op(op),
+            Root::Fire(kind) => self.emit(kind, HEAD),
+            Root::Message(kind, msg) => self.emit_message(kind, HEAD, msg),
+            Root::Exception(cause) => self.emit_event(Event::Exception(HEAD, cause)),
+            Root::Writability => {
+                self.clear(flag::WRITABILITY_QUEUED);
+                if !self.has(flag::ENDED) {
+                    self.emit(Inbound::Writability, HEAD);
+                }
+            }
+            Root::Active => self.fire_active(),
+            Root::Drain => {
+                self.set(flag::DRAINING);
+                self.unpark_all();
+            }
+            Root::Close(cause, promise) => self.close_because(cause, promise),
+            Root::End { was_active } => self.end(was_active),
+            Root::Call(gate) => gate.open(self),
+        }
+    }
+}
