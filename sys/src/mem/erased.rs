@@ -96,7 +96,10 @@ impl Erased {
     #[inline]
     fn hold<V>(vtable: &'static Vtable, value: V) -> Self {
         // Not a const block: the arm that is never taken is instantiated too, and would not compile.
-        assert!(Payload::holds::<V>(), "only values that fit are held inline");
+        assert!(
+            Payload::holds::<V>(),
+            "only values that fit are held inline"
+        );
         let mut payload = Payload::UNINIT;
         // SAFETY: V fits size and alignment of the payload (asserted above).
         unsafe { (&raw mut payload).cast::<V>().write(value) };

@@ -112,7 +112,10 @@ impl Closure {
     #[inline]
     fn hold<T>(vtable: &'static Vtable, value: T) -> Self {
         // Not a const block: the arm that is never taken is instantiated too, and would not compile.
-        assert!(Payload::holds::<T>(), "only values that fit are held inline");
+        assert!(
+            Payload::holds::<T>(),
+            "only values that fit are held inline"
+        );
         let mut payload = Payload::UNINIT;
         // SAFETY: T fits size and alignment of the payload (asserted above).
         unsafe { (&raw mut payload).cast::<T>().write(value) };

@@ -6,7 +6,7 @@
 //!
 //! * `epoll`: Linux and Android, edge-triggered (the default there) or level-triggered.
 //! * `kqueue`: macOS, iOS, the BSDs.
-//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector.rs`).
+//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector/`).
 //!
 //! # The contract
 //!
@@ -37,8 +37,6 @@
 use std::error::Error;
 use std::fmt;
 use std::io;
-#[cfg(tidegate_kqueue)]
-use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::str::FromStr;
 #[cfg(tidegate_kqueue)]
@@ -293,7 +291,7 @@ impl Selector {
 
     /// Makes a descriptor known by its number: for moving what another selector watches to this one, when
     /// nobody who owns the descriptors is at hand. Else as `register`; a number that is closed by now is
-    /// refused like any other (EBADF; poll reports it as an error in the next wait).
+    /// refused (EBADF), except by poll, whose next wait forgets it.
     pub fn adopt(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         if fd < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
