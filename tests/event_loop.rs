@@ -95,6 +95,8 @@ fn tasks_of_each_thread_run_once_and_in_order() {
 }
 
 /// Each round finds the loop on its way to sleep: a wake-up lost in between would hang.
+///
+/// Rules: E12, 5.1.
 #[test]
 fn no_wake_up_is_lost() {
     each_way(|builder| {
@@ -114,6 +116,7 @@ fn no_wake_up_is_lost() {
     });
 }
 
+/// Rules: E15, 5.7.
 #[test]
 fn timers_are_in_order_and_never_early() {
     each_way(|builder| {
@@ -141,6 +144,7 @@ fn timers_are_in_order_and_never_early() {
     });
 }
 
+/// Rules: E5, 5.1.
 #[test]
 fn tasks_and_timers_go_on_beside_each_other() {
     each_way(|builder| {
@@ -158,6 +162,7 @@ fn tasks_and_timers_go_on_beside_each_other() {
     });
 }
 
+/// Rules: E18, E20, E21, E22.
 #[test]
 fn a_shutdown_waits_for_quiet_and_leaves_nothing_unanswered() {
     each_way(|builder| {
@@ -190,6 +195,8 @@ fn a_shutdown_waits_for_quiet_and_leaves_nothing_unanswered() {
 }
 
 /// Tasks that race with the end either run or come back; none is lost.
+///
+/// Rules: E18, E22.
 #[test]
 fn every_task_given_during_the_end_runs_or_is_refused() {
     for backend in Backend::available() {
@@ -236,6 +243,7 @@ fn every_task_given_during_the_end_runs_or_is_refused() {
     }
 }
 
+/// Rules: E1, E20.
 #[test]
 fn a_group_that_was_never_used_ends_at_once() {
     let group = EventLoopGroup::new(3).expect("built");
@@ -266,6 +274,7 @@ fn dropping_the_last_handle_of_a_group_ends_it_without_blocking() {
         .expect("ends after the quiet period");
 }
 
+/// Rules: E24.
 #[test]
 fn a_group_hands_out_its_loops_in_turn() {
     for threads in [1, 3, 4] {
@@ -280,6 +289,7 @@ fn a_group_hands_out_its_loops_in_turn() {
     assert!(EventLoopGroup::new(0).expect("built").len() >= 2);
 }
 
+/// Rules: E1, E24.
 #[test]
 fn threads_start_with_the_first_task_bear_names_and_run_hooks() {
     let (hook, hooked) = mpsc::channel();
@@ -305,6 +315,7 @@ fn threads_start_with_the_first_task_bear_names_and_run_hooks() {
     assert_eq!(all, [r#"start Some("named-2")"#, r#"stop Some("named-2")"#]);
 }
 
+/// Rules: E23, F7.
 #[test]
 fn waiting_for_its_own_loop_is_an_error_and_not_a_deadlock() {
     let group = EventLoopGroup::new(1).expect("built");
@@ -329,6 +340,7 @@ fn waiting_for_its_own_loop_is_an_error_and_not_a_deadlock() {
     end(&group);
 }
 
+/// Rules: E7, 5.8.
 #[test]
 fn a_panic_ends_the_task_and_not_the_loop() {
     each_way(|builder| {
@@ -353,6 +365,7 @@ fn a_panic_ends_the_task_and_not_the_loop() {
     });
 }
 
+/// Rules: E19.
 #[test]
 fn a_full_queue_refuses_or_waits_as_chosen() {
     for rejection in [
@@ -445,6 +458,8 @@ fn metrics_say_where_the_time_went() {
 }
 
 /// While it polls, a loop counts as awake: no producer pays for a wake-up.
+///
+/// Rules: E9, E12, 5.4.
 #[test]
 fn a_spinning_loop_is_not_woken() {
     for backend in Backend::available() {
@@ -468,6 +483,7 @@ fn a_spinning_loop_is_not_woken() {
     }
 }
 
+/// Rules: E14.
 #[test]
 fn a_lazy_task_waits_for_company() {
     let group = EventLoopGroup::new(1).expect("built");

@@ -28,6 +28,7 @@ fn each_way(test: impl Fn(LocalEventLoop)) {
     }
 }
 
+/// Rules: E31.
 #[test]
 fn a_turn_without_time_does_what_can_be_done_now() {
     each_way(|local| {
@@ -105,6 +106,7 @@ fn a_future_that_wakes_itself_or_is_woken_from_afar_goes_on() {
     });
 }
 
+/// Rules: E31.
 #[test]
 fn a_loop_that_ends_gives_up_on_the_future() {
     each_way(|local| {
@@ -147,6 +149,7 @@ fn waiting_for_a_loop_that_only_this_thread_drives_is_an_error() {
     task.sync().expect("done");
 }
 
+/// Rules: E31.
 #[test]
 fn turns_do_not_nest() {
     let local = Rc::new(LocalEventLoop::new().expect("built"));

@@ -39,6 +39,7 @@ pub(crate) enum Clock {
 pub(crate) struct ManualClock(Rc<Cell<Time>>);
 
 impl ManualClock {
+    #[cfg(test)]
     pub(crate) fn new(start: Time) -> Self {
         Self(Rc::new(Cell::new(start)))
     }
@@ -108,7 +109,6 @@ pub(crate) struct LoopCore {
     arena: RefCell<Arena>,
     /// How many pipelines are on this thread's stack; kept by the channel floor.
     pub(crate) pipeline_depth: Cell<u32>,
-    pub(crate) config: LoopConfig,
 }
 
 impl LoopCore {
@@ -141,7 +141,6 @@ impl LoopCore {
             next_source: Cell::new(0),
             arena: RefCell::new(Arena::new()),
             pipeline_depth: Cell::new(0),
-            config,
         };
         core.now();
         core.last_task.set(core.cached_now());

@@ -24,7 +24,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tidegate_sys::mem::Task;
-use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed, Refused};
+use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed};
 use tidegate_sys::os::Waker;
 use tracing::error;
 
@@ -320,7 +320,7 @@ impl EventLoop {
                 drop(launch);
                 self.shared.advance(Phase::Closed);
                 let kit = lock(&self.shared.kit).take();
-                drop(kit);
+                let _nothing_in_it = boundary::catch(|| drop(kit));
                 self.shared.terminate(Ok(()));
                 return;
             }
@@ -441,6 +441,10 @@ impl Shared {
     /// The end: whoever waits for it learns of it.
     pub(crate) fn terminate(&self, outcome: Result<(), Error>) {
         self.advance(Phase::Terminated);
+        // None are left unless the loop died.
+        while let Some(task) = self.pop_insistent() {
+            let _dead_anyway = boundary::catch(|| task.run());
+        }
         let ending = lock(&self.ending).take();
         if let Some(ending) = ending {
             ending.complete(&outcome);

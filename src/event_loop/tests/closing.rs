@@ -15,15 +15,16 @@ fn polite(bench: &Bench) {
     let key = Rc::new(Cell::new(0));
     let (core, known) = (Rc::downgrade(&bench.core), Rc::clone(&key));
     let channel = bench.probe("polite", move |_, event| {
-        if event == IoEvent::Shutdown {
-            if let Some(core) = core.upgrade() {
-                core.detach(known.get());
-            }
+        if event == IoEvent::Shutdown
+            && let Some(core) = core.upgrade()
+        {
+            core.detach(known.get());
         }
     });
     key.set(bench.core.attach(channel));
 }
 
+/// Rules: E18, E21.
 #[test]
 fn it_ends_when_no_task_ran_for_the_quiet_period() {
     let bench = Bench::new();
@@ -53,6 +54,7 @@ fn it_ends_when_no_task_ran_for_the_quiet_period() {
     assert!(!ended.is_done(), "who drives the loop says when it is gone");
 }
 
+/// Rules: E21.
 #[test]
 fn the_timeout_ends_it_in_any_case() {
     let bench = closing_bench();
@@ -85,6 +87,7 @@ fn a_channel_that_takes_its_time_is_waited_for_until_the_timeout() {
     assert!(bench.core.has_ended());
 }
 
+/// Rules: A45.
 #[test]
 fn each_channel_hears_of_it_once_and_late_ones_too() {
     let bench = closing_bench();
@@ -100,6 +103,7 @@ fn each_channel_hears_of_it_once_and_late_ones_too() {
     assert!(!bench.core.must_not_sleep());
 }
 
+/// Rules: E20.
 #[test]
 fn the_first_request_counts_and_stop_cuts_it_short() {
     let bench = closing_bench();
@@ -116,6 +120,7 @@ fn the_first_request_counts_and_stop_cuts_it_short() {
     assert!(bench.core.has_ended());
 }
 
+/// Rules: E21.
 #[test]
 fn without_a_quiet_period_what_waits_still_runs_once() {
     let bench = Bench::new();
@@ -140,6 +145,7 @@ fn without_a_quiet_period_what_waits_still_runs_once() {
     assert!(log.iter().any(|entry| entry == "polite Shutdown"));
 }
 
+/// Rules: E16, E21.
 #[test]
 fn scheduled_tasks_are_dropped_at_once_and_timers_of_channels_go_on() {
     let bench = closing_bench();
@@ -169,13 +175,13 @@ fn scheduled_tasks_are_dropped_at_once_and_timers_of_channels_go_on() {
 /// A task that queues itself again so often: more often than the end makes rounds.
 fn again(core: &Rc<LoopCore>, left: u32, note: DropNote) {
     let next = Rc::clone(core);
-    core.push_local(LocalTask::new(move || {
-        if left > 0 {
-            again(&next, left - 1, note);
-        }
+    core.push_local(LocalTask::new(move || match left {
+        0 => drop(note),
+        _ => again(&next, left - 1, note),
     }));
 }
 
+/// Rules: E22.
 #[test]
 fn what_is_left_is_dropped_and_its_promises_say_so() {
     let bench = closing_bench();

@@ -10,6 +10,7 @@ use crate::error::ErrorKind;
 use crate::event_loop::config::Rejection;
 use crate::future::{Promise, TaskPromise};
 
+/// Rules: E14.
 #[test]
 fn a_task_given_on_the_loop_never_runs_inside_the_call() {
     let bench = Bench::new();
@@ -29,6 +30,7 @@ fn a_task_given_on_the_loop_never_runs_inside_the_call() {
     assert_eq!(bench.handle().metrics().wakes_sent, 0);
 }
 
+/// Rules: E5.
 #[test]
 fn tasks_of_one_thread_keep_their_order() {
     let bench = Bench::new();
@@ -51,6 +53,7 @@ fn tasks_of_one_thread_keep_their_order() {
     );
 }
 
+/// Rules: E7, E17, E18.
 #[test]
 fn submit_gives_the_value_the_panic_or_the_end() {
     let bench = Bench::new();
@@ -75,6 +78,7 @@ fn submit_gives_the_value_the_panic_or_the_end() {
     );
 }
 
+/// Rules: E19.
 #[test]
 fn a_full_queue_refuses_and_counts() {
     let bench = Bench::with(|config| config.max_pending_tasks = Some(1));
@@ -101,6 +105,7 @@ fn a_full_queue_refuses_and_counts() {
     assert_eq!(bench.handle().metrics().panics, 0);
 }
 
+/// Rules: E19.
 #[test]
 fn backing_off_tries_again_before_it_gives_up() {
     let retries = 3;
@@ -152,6 +157,7 @@ fn listeners_arrive_whatever_the_bound_of_the_queue() {
     );
 }
 
+/// Rules: F3, F4.
 #[test]
 fn listeners_on_the_loop_join_the_roots_and_after_the_end_run_at_once() {
     let bench = Bench::new();
@@ -175,6 +181,7 @@ fn listeners_on_the_loop_join_the_roots_and_after_the_end_run_at_once() {
     assert_eq!(receiver.try_recv(), Ok("late"));
 }
 
+/// Rules: E23, F7.
 #[test]
 fn waiting_on_the_loop_s_own_thread_is_an_error() {
     let bench = Bench::new();
@@ -185,6 +192,7 @@ fn waiting_on_the_loop_s_own_thread_is_an_error() {
     assert_eq!(future.sync().expect("done"), 1);
 }
 
+/// Rules: E17.
 #[test]
 fn scheduled_tasks_can_be_cancelled_wherever_they_are() {
     let bench = Bench::new();
@@ -200,6 +208,7 @@ fn scheduled_tasks_can_be_cancelled_wherever_they_are() {
     assert!(set.is_cancelled() && set.is_done() && !set.is_success());
 }
 
+/// Rules: E16, 5.7.
 #[test]
 fn fixed_rate_makes_up_for_missed_runs_and_fixed_delay_does_not() {
     let bench = Bench::new();
@@ -231,6 +240,7 @@ fn fixed_rate_makes_up_for_missed_runs_and_fixed_delay_does_not() {
     assert_eq!(bench.handle().metrics().timers_waiting, 0);
 }
 
+/// Rules: E16.
 #[test]
 fn a_periodic_task_that_panics_is_not_run_again() {
     let bench = Bench::new();
@@ -255,6 +265,7 @@ fn a_periodic_task_that_panics_is_not_run_again() {
     assert_eq!(bench.handle().metrics().timers_run, 1);
 }
 
+/// Rules: E16.
 #[test]
 fn a_delay_beyond_the_clock_means_never() {
     let bench = Bench::new();

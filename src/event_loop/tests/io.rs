@@ -89,6 +89,7 @@ impl IoHandle for Echo {
     }
 }
 
+/// Rules: 5.1, 5.2.
 #[test]
 fn channels_are_served_beside_tasks_and_timers() {
     each_way(|core| {
@@ -133,6 +134,7 @@ fn channels_are_served_beside_tasks_and_timers() {
     });
 }
 
+/// Rules: E12, 5.1.
 #[test]
 fn a_sleeping_loop_wakes_for_each_kind_of_work() {
     each_way(|core| {
@@ -153,6 +155,7 @@ fn a_sleeping_loop_wakes_for_each_kind_of_work() {
     });
 }
 
+/// Rules: A45.
 #[test]
 fn the_end_tells_channels_and_lets_go_of_them() {
     each_way(|core| {
@@ -166,6 +169,7 @@ fn the_end_tells_channels_and_lets_go_of_them() {
     });
 }
 
+/// Rules: E9, E10.
 #[test]
 fn a_loop_sleeps_when_there_is_nothing_to_do() {
     each_way(|core| {

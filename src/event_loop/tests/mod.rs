@@ -91,10 +91,12 @@ impl Bench {
     }
 }
 
+type OnEvent = dyn Fn(&Rc<Probe>, IoEvent);
+
 struct Probe {
     name: String,
     log: Log,
-    f: Box<dyn Fn(&Rc<Probe>, IoEvent)>,
+    f: Box<OnEvent>,
 }
 
 impl IoHandle for Probe {

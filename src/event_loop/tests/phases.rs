@@ -19,6 +19,7 @@ fn tasks_run_in_order_and_new_ones_wait_for_the_next_pass() {
     assert_eq!(bench.core.run_tasks(), 0);
 }
 
+/// Rules: E15, 5.7.
 #[test]
 fn timers_fire_by_deadline_and_never_early() {
     let bench = Bench::new();
@@ -69,6 +70,7 @@ fn a_timer_that_sets_itself_due_at_once_does_not_hold_the_turn() {
     assert_eq!(bench.log.take(), ["fired"]);
 }
 
+/// Rules: E7, F5, 5.8.
 #[test]
 fn a_panic_ends_what_panicked_and_nothing_else() {
     let bench = Bench::new();
@@ -95,6 +97,7 @@ fn a_panic_ends_what_panicked_and_nothing_else() {
     assert_eq!(bench.handle().metrics().panics, 5);
 }
 
+/// Rules: 5.2.
 #[test]
 fn the_ready_list_is_served_once_per_turn_in_order() {
     let bench = Bench::new();
@@ -109,6 +112,7 @@ fn the_ready_list_is_served_once_per_turn_in_order() {
     assert_eq!(bench.log.take(), ["greedy Continue"]);
 }
 
+/// Rules: 5.2.
 #[test]
 fn a_handle_that_returns_to_the_roots_waits_for_the_next_pass() {
     let bench = Bench::new();
@@ -152,6 +156,8 @@ fn roots_left_by_tasks_run_in_the_same_turn() {
 }
 
 /// With the clock moved by what runs, the shares come out to the microsecond.
+///
+/// Rules: E4, 5.3.
 #[test]
 fn tasks_get_the_share_that_io_leaves() {
     for (percent, tasks) in [(50, 5), (80, 2), (20, 20), (99, 1), (1, 100)] {
@@ -175,6 +181,7 @@ fn tasks_get_the_share_that_io_leaves() {
     }
 }
 
+/// Rules: E5, 5.3.
 #[test]
 fn an_overdraft_is_paid_back_with_one_task_a_turn() {
     let bench = Bench::new();
@@ -194,6 +201,7 @@ fn an_overdraft_is_paid_back_with_one_task_a_turn() {
     assert_eq!(per_turn, [1, 1, 1, 1, 5, 5]);
 }
 
+/// Rules: E4, E5, 5.3.
 #[test]
 fn without_io_tasks_let_the_loop_look_for_some() {
     let bench = Bench::new();
@@ -210,6 +218,7 @@ fn without_io_tasks_let_the_loop_look_for_some() {
     assert_eq!(bench.log.take().len(), 7, "64 µs and what was begun");
 }
 
+/// Rules: E4, E6, 5.3.
 #[test]
 fn at_a_ratio_of_100_the_tasks_of_the_phase_s_start_run() {
     let bench = Bench::with(|config| config.io_ratio = IoRatio::new(100).expect("in range"));

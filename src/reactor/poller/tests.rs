@@ -111,6 +111,7 @@ fn readiness_reaches_its_handle() {
     });
 }
 
+/// Rules: E29.
 #[test]
 fn interest_of_an_ended_registration_is_refused() {
     each_backend(|reactor| {
@@ -134,6 +135,7 @@ fn interest_of_an_ended_registration_is_refused() {
     });
 }
 
+/// Rules: E27.
 #[test]
 fn a_handle_that_ends_another_in_the_same_batch_silences_it() {
     each_backend(|reactor| {
@@ -187,6 +189,7 @@ fn a_panic_in_a_handle_loses_no_event_of_the_batch() {
     });
 }
 
+/// Rules: E10, E11, 5.7.
 #[test]
 fn waits_end_at_their_deadline_and_not_before() {
     each_backend(|reactor| {
@@ -199,6 +202,7 @@ fn waits_end_at_their_deadline_and_not_before() {
     });
 }
 
+/// Rules: E12, E13.
 #[test]
 fn a_wake_up_from_another_thread_ends_a_wait() {
     each_backend(|reactor| {
@@ -217,6 +221,8 @@ fn a_wake_up_from_another_thread_ends_a_wait() {
 
 /// A duplicate of a closed channel's descriptor keeps the kernel's entry alive; here the entry is left
 /// by deregistering through the wrong descriptor.
+///
+/// Rules: E26, 5.6.
 #[test]
 fn ghosts_are_driven_out_by_a_new_selector() {
     each_backend(|reactor| {
@@ -248,6 +254,7 @@ fn ghosts_are_driven_out_by_a_new_selector() {
     });
 }
 
+/// Rules: E26, 5.6.
 #[test]
 fn a_new_selector_has_the_waker_and_every_registration() {
     each_backend(|reactor| {
@@ -286,6 +293,7 @@ fn a_new_selector_has_the_waker_and_every_registration() {
     });
 }
 
+/// Rules: E25, 5.6.
 #[test]
 fn waits_that_keep_ending_early_with_nothing_are_counted_until_it_is_rebuilt() {
     each_backend(|reactor| {
