@@ -75,9 +75,13 @@ impl IoHandle for Echo {
             return;
         }
         let mut buffer = [0; 100];
-        let Ok(n) = (&self.stream).read(&mut buffer) else { return };
+        let Ok(n) = (&self.stream).read(&mut buffer) else {
+            return;
+        };
         if n > 0 {
-            (&self.stream).write_all(&buffer[..n]).expect("the peer reads");
+            (&self.stream)
+                .write_all(&buffer[..n])
+                .expect("the peer reads");
             self.echoed.set(self.echoed.get() + n);
             let core = self.core.upgrade().expect("on its loop");
             core.push_ready(self);
@@ -129,7 +133,11 @@ fn channels_are_served_beside_tasks_and_timers() {
             assert_eq!(back, message);
         }
         let metrics = core.handle().metrics();
-        assert_eq!((metrics.premature_waits, metrics.ghost_events), (0, 0), "{metrics}");
+        assert_eq!(
+            (metrics.premature_waits, metrics.ghost_events),
+            (0, 0),
+            "{metrics}"
+        );
         assert!(metrics.time_in_io > Duration::ZERO && metrics.events >= 4);
     });
 }
@@ -147,7 +155,9 @@ fn a_sleeping_loop_wakes_for_each_kind_of_work() {
                 peer
             });
             let metrics = || core.handle().metrics();
-            drive(core, || echo.echoed.get() == round && metrics().tasks_run == round as u64);
+            drive(core, || {
+                echo.echoed.get() == round && metrics().tasks_run == round as u64
+            });
             peer = other.join().expect("no panic");
         }
         let metrics = core.handle().metrics();
@@ -163,7 +173,11 @@ fn the_end_tells_channels_and_lets_go_of_them() {
         core.handle().stop();
         drive(core, || core.has_ended());
         assert!(echo.is_shut.get());
-        assert_eq!(Rc::strong_count(&echo), 1, "neither reactor nor loop holds it");
+        assert_eq!(
+            Rc::strong_count(&echo),
+            1,
+            "neither reactor nor loop holds it"
+        );
         let metrics = core.handle().metrics();
         assert_eq!(metrics.channels, 0);
     });
@@ -180,11 +194,14 @@ fn a_loop_sleeps_when_there_is_nothing_to_do() {
         let due = Rc::new(Cell::new(Time::ZERO));
         let (fired, handle) = (Rc::clone(&due), core.handle().clone());
         let deadline = core.now() + 5 * MS;
-        core.add_timer(deadline, LocalTask::new(move || {
-            let core = LoopCore::current().expect("on its loop");
-            assert_eq!(core.handle(), &handle);
-            fired.set(core.now());
-        }));
+        core.add_timer(
+            deadline,
+            LocalTask::new(move || {
+                let core = LoopCore::current().expect("on its loop");
+                assert_eq!(core.handle(), &handle);
+                fired.set(core.now());
+            }),
+        );
         drive(core, || due.get() > Time::ZERO);
         assert!(due.get() >= deadline);
         let turns = core.handle().metrics().turns - before;
