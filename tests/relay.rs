@@ -4,10 +4,16 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use tidegate::{Context, EmbeddedChannel, EventLoopGroup, Failure, Handler, HandlerResult, Message};
+use tidegate::{
+    Context, EmbeddedChannel, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+};
 
 /// Drives the embedded loop until `done`, which other threads bring about.
-fn until(channel: &mut EmbeddedChannel, what: &str, mut done: impl FnMut(&mut EmbeddedChannel) -> bool) {
+fn until(
+    channel: &mut EmbeddedChannel,
+    what: &str,
+    mut done: impl FnMut(&mut EmbeddedChannel) -> bool,
+) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !done(channel) {
         assert!(Instant::now() < deadline, "not in time: {what}");
@@ -38,7 +44,10 @@ struct Elsewhere(Log);
 
 impl Handler for Elsewhere {
     fn handler_added(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.0.put(format!("added on {}", std::thread::current().name().unwrap_or("?")));
+        self.0.put(format!(
+            "added on {}",
+            std::thread::current().name().unwrap_or("?")
+        ));
         Ok(())
     }
 
@@ -93,7 +102,11 @@ impl Handler for Last {
 }
 
 fn group() -> EventLoopGroup {
-    EventLoopGroup::builder().threads(1).name("elsewhere").build().unwrap()
+    EventLoopGroup::builder()
+        .threads(1)
+        .name("elsewhere")
+        .build()
+        .unwrap()
 }
 
 /// Rules: B12.
@@ -115,7 +128,11 @@ fn messages_pass_a_handler_on_another_loop_in_order_both_ways() {
     });
     assert!(inbound.iter().copied().eq(1..=count));
     assert!(outbound.iter().copied().eq(0..count));
-    assert!(log.lines()[0].starts_with("added on elsewhere"), "{:?}", log.lines());
+    assert!(
+        log.lines()[0].starts_with("added on elsewhere"),
+        "{:?}",
+        log.lines()
+    );
 }
 
 /// Rules: B19.
@@ -130,8 +147,14 @@ fn the_last_events_pass_every_loop_before_handlers_are_removed() {
     })
     .unwrap();
     channel.close();
-    until(&mut channel, "the end", |_| log.lines().iter().filter(|line| *line == "removed").count() == 2);
-    let lines: Vec<String> = log.lines().into_iter().filter(|line| !line.starts_with("added")).collect();
+    until(&mut channel, "the end", |_| {
+        log.lines().iter().filter(|line| *line == "removed").count() == 2
+    });
+    let lines: Vec<String> = log
+        .lines()
+        .into_iter()
+        .filter(|line| !line.starts_with("added"))
+        .collect();
     let at = |text: &str| lines.iter().position(|line| line == text).unwrap();
     assert!(at("inactive there") < at("inactive here"), "{lines:?}");
     assert!(at("inactive here") < at("unregistered here"), "{lines:?}");
@@ -149,7 +172,9 @@ fn an_error_there_goes_on_through_the_channels_pipeline() {
     })
     .unwrap();
     channel.write_inbound(Message::new("no number")).unwrap();
-    until(&mut channel, "the error", |_| log.has("caught not a number"));
+    until(&mut channel, "the error", |_| {
+        log.has("caught not a number")
+    });
 }
 
 /// Keeps every message until the gate opens.
@@ -170,24 +195,38 @@ impl Handler for Gated {
 #[test]
 fn undelivered_messages_pause_reading() {
     let group = group();
-    let (gate, seen) = (Arc::new((Mutex::new(false), Condvar::new())), Arc::new(AtomicUsize::new(0)));
+    let (gate, seen) = (
+        Arc::new((Mutex::new(false), Condvar::new())),
+        Arc::new(AtomicUsize::new(0)),
+    );
     let (there, counted) = (gate.clone(), seen.clone());
     let mut channel =
-        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Gated(there, counted))).unwrap();
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Gated(there, counted)))
+            .unwrap();
     let total = 1_000;
     channel.feed((0..total).map(Message::new::<u32>));
     // The read() of auto-read passes through the other loop, so the reading comes to rest after a while.
     let mut quiet = 0;
     let mut before = channel.unread();
     until(&mut channel, "reading comes to rest", |channel| {
-        quiet = if channel.unread() == before { quiet + 1 } else { 0 };
+        quiet = if channel.unread() == before {
+            quiet + 1
+        } else {
+            0
+        };
         before = channel.unread();
         quiet > 1_000
     });
-    assert!(channel.unread() >= total as usize - 64 - 2 * 16, "{} unread", channel.unread());
+    assert!(
+        channel.unread() >= total as usize - 64 - 2 * 16,
+        "{} unread",
+        channel.unread()
+    );
     *gate.0.lock().unwrap() = true;
     gate.1.notify_all();
-    until(&mut channel, "all handled", |_| seen.load(Ordering::SeqCst) == total as usize);
+    until(&mut channel, "all handled", |_| {
+        seen.load(Ordering::SeqCst) == total as usize
+    });
     assert_eq!(channel.unread(), 0);
 }
 
@@ -210,16 +249,23 @@ impl Drop for Bomb {
 fn a_panic_there_closes_the_channel() {
     let (group, dropped) = (group(), Arc::new(AtomicBool::new(false)));
     let there = dropped.clone();
-    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Bomb(there))).unwrap();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Bomb(there))).unwrap();
     channel.write_inbound(Message::new(1u32)).unwrap();
-    until(&mut channel, "the close", |channel| !channel.channel().is_open());
+    until(&mut channel, "the close", |channel| {
+        !channel.channel().is_open()
+    });
     until(&mut channel, "the drop", |_| dropped.load(Ordering::SeqCst));
 }
 
 /// Rules: B12.
 #[test]
 fn handlers_of_one_channel_and_group_share_a_loop() {
-    let group = EventLoopGroup::builder().threads(4).name("many").build().unwrap();
+    let group = EventLoopGroup::builder()
+        .threads(4)
+        .name("many")
+        .build()
+        .unwrap();
     let log = Log::default();
     let (one, two) = (log.clone(), log.clone());
     let mut channel = EmbeddedChannel::new(|pipeline| {

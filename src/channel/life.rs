@@ -11,35 +11,26 @@ use std::sync::Arc;
 use tidegate_sys::os::Interest;
 
 use super::address::Address;
-use super::core::{Closing, Core, Life, News, attention, flag};
+use super::core::{Closing, Core, Gate, Root, attention, flag};
 use super::events::ChannelOutputShutdown;
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
 use super::op::Op;
-use super::pipeline::nodes::{HEAD, TAIL};
-use super::pipeline::slow::Inbound;
 use super::relay::{self, Line};
-use super::root::Root;
+use super::signal::News;
+use super::slow::Inbound;
 use super::transport::{Direction, Progress};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::boundary;
 use crate::future::Promise;
 
-/// A closure that runs on the channel's loop, whatever it needs to carry.
-pub(crate) struct Gate(Box<dyn FnOnce(&Core)>);
-
-impl Gate {
-    pub(crate) fn new(call: impl FnOnce(&Core) + 'static) -> Self {
-        Self(Box::new(call))
-    }
-
-    pub(crate) fn open(self, core: &Core) {
-        (self.0)(core);
-    }
-}
-
 impl Core {
     pub(crate) fn set_life(&self, life: Life) {
-        debug_assert!(life >= self.life.get(), "a channel's life only goes forward");
+        debug_assert!(
+            life >= self.life.get(),
+            "a channel's life only goes forward"
+        );
         self.life.set(life);
         self.shared.publish_life(life);
     }
@@ -58,9 +49,9 @@ impl Core {
         promise: &Promise,
     ) {
         self.enter(|core| {
-            let begun = init(core).map_err(Failure::into_error).and_then(|()| {
-                core.with_transport(|transport, io| transport.register(io))
-            });
+            let begun = init(core)
+                .map_err(Failure::into_error)
+                .and_then(|()| core.with_transport(|transport, io| transport.register(io)));
             if core.life.get() >= Life::Closing {
                 // The initializer closed the channel; the close goes its way.
                 promise.try_failure(Error::new(
@@ -116,7 +107,9 @@ impl Core {
     }
 
     pub(crate) fn deregister_fd(&self) {
-        let Some(token) = self.token.take() else { return };
+        let Some(token) = self.token.take() else {
+            return;
+        };
         let transport = self.transport.borrow();
         if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
             // A descriptor that the selector does not know any more is what was wanted.
@@ -175,15 +168,27 @@ impl Core {
     // ---- closing
 
     pub(crate) fn head_close(&self, promise: Promise) {
-        self.close_because(Error::new(ErrorKind::ChannelClosed, "the channel was closed by this side"), promise);
+        self.close_because(
+            Error::new(
+                ErrorKind::ChannelClosed,
+                "the channel was closed by this side",
+            ),
+            promise,
+        );
     }
 
     /// What an operation on a closed channel is told; the source is why it closed.
     pub(crate) fn closed_error(&self) -> Error {
-        let cause = self.closing.borrow().as_ref().and_then(|closing| closing.cause.clone());
+        let cause = self
+            .closing
+            .borrow()
+            .as_ref()
+            .and_then(|closing| closing.cause.clone());
         match cause {
             Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
-            Some(cause) => Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause),
+            Some(cause) => {
+                Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause)
+            }
             None => Error::new(ErrorKind::ChannelClosed, "the channel is closed"),
         }
     }
@@ -214,7 +219,10 @@ impl Core {
             Life::Open | Life::Connecting | Life::Active => {}
         }
         self.set_life(Life::Closing);
-        let mut closing = Box::new(Closing { cause: Some(cause), ..Closing::default() });
+        let mut closing = Box::new(Closing {
+            cause: Some(cause),
+            ..Closing::default()
+        });
         if !promise.is_void() {
             closing.promises.push(promise);
         }
@@ -244,9 +252,11 @@ impl Core {
         self.set_life(Life::Closed);
         self.lp.fd_closed();
         let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
-            Some(closing) => {
-                (std::mem::take(&mut closing.promises), closing.failure.take(), closing.cause.clone())
-            }
+            Some(closing) => (
+                std::mem::take(&mut closing.promises),
+                closing.failure.take(),
+                closing.cause.clone(),
+            ),
             None => (Vec::new(), None, None),
         };
         self.shared.complete_close();
@@ -263,7 +273,9 @@ impl Core {
         };
         self.fail_writes(flushed, &later);
         self.push_root(Root::Drain);
-        self.push_root(Root::End { was_active: self.has(flag::WAS_ACTIVE) });
+        self.push_root(Root::End {
+            was_active: self.has(flag::WAS_ACTIVE),
+        });
     }
 
     /// The last events, then the handlers leave.
@@ -316,7 +328,8 @@ impl Core {
         if boundary::catch(move || drop(tail)).is_err() {
             tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
         }
-        self.attention.set(self.attention.get() & !attention::SUSPENDED);
+        self.attention
+            .set(self.attention.get() & !attention::SUSPENDED);
     }
 
     // ---- half closure
@@ -348,7 +361,10 @@ impl Core {
         };
         self.fail_writes_quietly(&error);
         promise.complete(&result);
-        self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelOutputShutdown)));
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelOutputShutdown),
+        ));
         if let Err(error) = result {
             self.push_root(Root::Close(error, Promise::void()));
         }
@@ -372,7 +388,8 @@ impl Core {
                 ));
             }
             Life::Active => {
-                let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
+                let result =
+                    self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
                 promise.complete(&result);
                 self.set(flag::READABLE);
                 self.push_ready();

@@ -8,14 +8,16 @@ use std::io;
 use bytes::BytesMut;
 use tidegate_sys::os::{Interest, Ready};
 
-use super::core::{Core, Life, attention, flag};
+use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
-use super::pipeline::nodes::{HEAD, TAIL};
-use super::pipeline::slow::Inbound;
-use super::root::Root;
-use super::transport::{Direction, Read, ReadBytes};
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
+use super::signal::Signal;
+use super::slow::Inbound;
+use super::transport::{Direction, Read, ReadBytes, Services};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::EventLoop;
 use crate::future::Promise;
 
 /// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
@@ -108,11 +110,14 @@ impl Core {
     #[inline]
     fn active_ready(&self, ready: Ready) {
         // Data that can go out first, then data that came in, so that a peer's closing is seen last (D14).
-        if self.has(flag::WRITE_BLOCKED) && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP) {
+        if self.has(flag::WRITE_BLOCKED)
+            && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP)
+        {
             self.clear(flag::WRITE_BLOCKED);
             self.enter(Self::flush_more);
         }
-        let readable = Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY;
+        let readable =
+            Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY;
         if !ready.intersects(readable) || self.has(flag::INPUT_SHUT) {
             return;
         }
@@ -134,12 +139,20 @@ impl Core {
     /// Readiness while reading is paused: data and end of input stay in the kernel.
     #[cold]
     fn paused_ready(&self, ready: Ready) {
-        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) && !self.has(flag::PEER_CLOSING_TOLD) {
+        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP)
+            && !self.has(flag::PEER_CLOSING_TOLD)
+        {
             self.set(flag::PEER_CLOSING_TOLD);
-            self.enter(|core| core.emit_message(Inbound::UserEvent, HEAD, Message::new(PeerClosing)));
+            self.enter(|core| {
+                core.emit_message(Inbound::UserEvent, HEAD, Message::new(PeerClosing))
+            });
         }
-        let Some(reactor) = self.lp.reactor() else { return };
-        let Some(token) = self.token.get() else { return };
+        let Some(reactor) = self.lp.reactor() else {
+            return;
+        };
+        let Some(token) = self.token.get() else {
+            return;
+        };
         if reactor.is_edge_triggered() {
             let wasted = self.wasted_edges.get() + 1;
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
@@ -253,7 +266,10 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && self.predictor.borrow().may_continue(reads, u32::from(self.reads_max.get()))
+            && self
+                .predictor
+                .borrow()
+                .may_continue(reads, u32::from(self.reads_max.get()))
     }
 
     fn end_batch(&self, end: BatchEnd) {
@@ -300,7 +316,10 @@ impl Core {
             return;
         }
         let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
-        self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelInputShutdown)));
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelInputShutdown),
+        ));
         match result {
             Ok(()) => {
                 let event = Message::new(ChannelInputShutdownReadComplete);
@@ -332,22 +351,6 @@ impl Core {
         );
     }
 
-    /// One read into the loop's arena, of the size that the predictor expects.
-    pub(crate) fn read_into_arena(
-        &self,
-        read: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
-    ) -> io::Result<ReadBytes> {
-        let mut predictor = self.predictor.borrow_mut();
-        let guess = predictor.guess();
-        match self.lp.arena().borrow_mut().read(guess, read)? {
-            Some(bytes) => {
-                let filled = predictor.record(bytes.len());
-                Ok(ReadBytes { bytes, filled })
-            }
-            None => Ok(ReadBytes { bytes: BytesMut::new(), filled: false }),
-        }
-    }
-
     // ---- interest
 
     /// Tells the selector what is wanted, if it has to know: an edge-triggered one only when read interest was
@@ -365,7 +368,8 @@ impl Core {
         if self.life.get() != Life::Active && self.life.get() != Life::Connecting {
             return;
         }
-        let reading = self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT);
+        let reading =
+            self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT);
         if self.has(flag::PARKED_FD) {
             if reading || self.has(flag::WRITE_BLOCKED) {
                 self.clear(flag::PARKED_FD);
@@ -382,8 +386,12 @@ impl Core {
                 return;
             }
         }
-        let Some(reactor) = self.lp.reactor() else { return };
-        let Some(token) = self.token.get() else { return };
+        let Some(reactor) = self.lp.reactor() else {
+            return;
+        };
+        let Some(token) = self.token.get() else {
+            return;
+        };
         let transport = self.transport.borrow();
         let Some(fd) = transport.as_fd() else { return };
         let writing = self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting;
@@ -412,7 +420,50 @@ impl Core {
         }
         if let Err(error) = reactor.set_interest(fd, token, interest) {
             drop(transport);
-            self.push_root(Root::Close(Error::io("changing interest at the selector", error), Promise::void()));
+            self.push_root(Root::Close(
+                Error::io("changing interest at the selector", error),
+                Promise::void(),
+            ));
         }
+    }
+}
+
+impl Services for Core {
+    fn read_into_arena(
+        &self,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes> {
+        let mut predictor = self.predictor.borrow_mut();
+        let guess = predictor.guess();
+        match self.lp.arena().borrow_mut().read(guess, read)? {
+            Some(bytes) => {
+                let filled = predictor.record(bytes.len());
+                Ok(ReadBytes { bytes, filled })
+            }
+            None => Ok(ReadBytes {
+                bytes: BytesMut::new(),
+                filled: false,
+            }),
+        }
+    }
+
+    fn seen(&self) -> Ready {
+        self.seen.get()
+    }
+
+    fn write_spin_count(&self) -> u32 {
+        u32::from(self.write_spin.get())
+    }
+
+    fn event_loop(&self) -> &EventLoop {
+        self.lp.handle()
+    }
+
+    fn signal(&self) -> Signal {
+        Signal::new(self.shared.clone())
+    }
+
+    fn descriptor_closed(&self) {
+        self.lp.fd_closed();
     }
 }

@@ -19,20 +19,19 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::Channel;
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
-use super::context::Context;
-use super::core::Core;
+use super::core::{Context, Core, Handler};
 use super::handle::HandlerHandle;
-use super::handler::{Handler, HandlerResult};
+use super::handler::HandlerResult;
+use super::nodes::{HEAD, Nodes, TAIL};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::pipeline::Pipeline;
-use super::pipeline::nodes::{HEAD, Nodes, TAIL};
-use super::pipeline::slow::{Event, Inbound};
 use super::shared::Shared;
+use super::slow::{Event, Inbound};
 use super::transport::{Flush, Io, Metadata, Progress, Read, Transport};
-use super::Channel;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore, LoopId};
@@ -86,8 +85,14 @@ impl Pipeline<'_> {
         let event_loop = executor(&channel, group, self.single_executor());
         let remote = Shared::new(event_loop, None, Attributes::default());
         Ok(Relay {
-            line: Arc::new(Line { channel, remote, undelivered: AtomicUsize::new(0) }),
-            make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| pipeline.add_last(make()))),
+            line: Arc::new(Line {
+                channel,
+                remote,
+                undelivered: AtomicUsize::new(0),
+            }),
+            make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| {
+                pipeline.add_last(make())
+            })),
             reading_held: false,
         })
     }
@@ -99,7 +104,9 @@ fn executor(channel: &Channel, group: &EventLoopGroup, single: bool) -> EventLoo
         return group.next();
     }
     // A group is known by the first of its loops.
-    let Some(first) = group.iter().next().map(EventLoop::id) else { return group.next() };
+    let Some(first) = group.iter().next().map(EventLoop::id) else {
+        return group.next();
+    };
     let chosen = channel.attributes().update(&EXECUTORS, |before| {
         let mut list = before.cloned().unwrap_or_default();
         if !list.iter().any(|(id, _)| *id == first) {
@@ -108,7 +115,9 @@ fn executor(channel: &Channel, group: &EventLoopGroup, single: bool) -> EventLoo
         Some(list)
     });
     let chosen = chosen.and_then(|list| {
-        list.iter().find(|(id, _)| *id == first).map(|(_, event_loop)| event_loop.clone())
+        list.iter()
+            .find(|(id, _)| *id == first)
+            .map(|(_, event_loop)| event_loop.clone())
     });
     chosen.unwrap_or_else(|| group.next())
 }
@@ -173,7 +182,7 @@ impl Relay {
 }
 
 /// The lines to handlers of this pipeline that live elsewhere, head to tail.
-pub(crate) fn lines(nodes: &Nodes) -> VecDeque<Arc<Line>> {
+pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
     let line = |index| {
         let any: &dyn Any = nodes.get(index).handler.as_deref()?;
         any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
@@ -183,15 +192,26 @@ pub(crate) fn lines(nodes: &Nodes) -> VecDeque<Arc<Line>> {
 
 /// Builds the handler's own pipeline; on its loop.
 fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Error> {
-    let Some(lp) = LoopCore::current() else { return Ok(()) };
-    let transport = Box::new(Nowhere { channel: line.channel.clone() });
-    let core = Core::facing(line.channel.shared().clone(), line.remote.clone(), lp, transport);
+    let Some(lp) = LoopCore::current() else {
+        return Ok(());
+    };
+    let transport = Box::new(Nowhere {
+        channel: line.channel.clone(),
+    });
+    let core = Core::facing(
+        line.channel.shared().clone(),
+        line.remote.clone(),
+        lp,
+        transport,
+    );
     line.remote.attach(&core);
     let mut made = Ok(());
     core.enter(|core| {
         let mut pipeline = Pipeline::new(core);
         made = pipeline
-            .add_last(Outlet { relay: relay.clone() })
+            .add_last(Outlet {
+                relay: relay.clone(),
+            })
             .and_then(|()| make(&mut pipeline))
             .and_then(|()| pipeline.add_last(Inlet { relay }));
     });
@@ -200,7 +220,9 @@ fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Er
 
 impl Handler for Relay {
     fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        let Some(make) = self.make.take() else { return Ok(()) };
+        let Some(make) = self.make.take() else {
+            return Ok(());
+        };
         let line = self.line.clone();
         let relay = ctx.handle::<Relay>();
         self.line.remote.event_loop().execute(move || {
@@ -237,7 +259,8 @@ impl Handler for Relay {
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
         self.line.undelivered.fetch_add(1, Ordering::Relaxed);
-        self.line.send(move |core| core.emit_message(Inbound::Read, HEAD, msg));
+        self.line
+            .send(move |core| core.emit_message(Inbound::Read, HEAD, msg));
         // Behind the message in the queue: when this runs, the handler has returned from it.
         let (line, relay) = (self.line.clone(), ctx.handle::<Relay>());
         self.line.remote.submit(
@@ -259,7 +282,8 @@ impl Handler for Relay {
     }
 
     fn user_event_triggered(&mut self, _ctx: &mut Context<'_>, event: Message) -> HandlerResult {
-        self.line.send(move |core| core.emit_message(Inbound::UserEvent, HEAD, event));
+        self.line
+            .send(move |core| core.emit_message(Inbound::UserEvent, HEAD, event));
         Ok(())
     }
 
@@ -268,7 +292,8 @@ impl Handler for Relay {
     }
 
     fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
-        self.line.send(move |core| core.emit_event(Event::Exception(HEAD, cause)));
+        self.line
+            .send(move |core| core.emit_event(Event::Exception(HEAD, cause)));
         Ok(())
     }
 
@@ -299,7 +324,8 @@ impl Handler for Relay {
     }
 
     fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
-        self.line.send(move |core| core.op_write(TAIL, msg, promise));
+        self.line
+            .send(move |core| core.op_write(TAIL, msg, promise));
         Ok(())
     }
 
@@ -314,7 +340,10 @@ struct Outlet {
 }
 
 impl Outlet {
-    fn send(&self, act: impl FnOnce(&mut Relay, &mut Context<'_>) + Send + 'static) -> HandlerResult {
+    fn send(
+        &self,
+        act: impl FnOnce(&mut Relay, &mut Context<'_>) + Send + 'static,
+    ) -> HandlerResult {
         // Where the channel has ended the operation's promise is dropped, and says so.
         let _ = self.relay.run(move |relay, ctx| {
             act(relay, ctx);
@@ -421,7 +450,12 @@ struct Nowhere {
 
 impl Transport for Nowhere {
     fn metadata(&self) -> Metadata {
-        Metadata { name: "relay", has_disconnect: true, max_messages_per_read: 1, is_server: false }
+        Metadata {
+            name: "relay",
+            has_disconnect: true,
+            max_messages_per_read: 1,
+            is_server: false,
+        }
     }
 
     fn is_active(&self) -> bool {

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::core::{Core, Life, flag};
+use super::core::{Core, Root, flag};
+use super::lifetime::Life;
 use super::op::Op;
-use super::root::Root;
 use super::transport::Flush;
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
@@ -30,7 +30,10 @@ impl Core {
             let name = self.metadata.name;
             let error = Error::new(
                 ErrorKind::Unsupported,
-                format!("{name} can't write a {}; put an encoder into the pipeline that turns it into bytes", msg.type_name()),
+                format!(
+                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                    msg.type_name()
+                ),
             );
             return self.refuse_write(&promise, error);
         }
@@ -79,7 +82,12 @@ impl Core {
             Life::Open | Life::Connecting => return self.fail_unconnected(),
             Life::Closing | Life::Closed => return,
         }
-        if self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
+        if self.has(flag::WRITE_BLOCKED) {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            self.outbound.borrow_mut().compact(&self.lp.arena().borrow());
+            return;
+        }
+        if self.has(flag::OUTPUT_SHUT) {
             return;
         }
         let mut outbound = self.outbound.borrow_mut();
@@ -205,7 +213,11 @@ impl Core {
     pub(crate) fn check_low(&self, total: usize) {
         let pending = total + self.shared.submitted.load(Ordering::Relaxed);
         if pending < self.shared.low_mark()
-            && self.shared.unwritable.fetch_and(!WATERMARK, Ordering::AcqRel) == WATERMARK
+            && self
+                .shared
+                .unwritable
+                .fetch_and(!WATERMARK, Ordering::AcqRel)
+                == WATERMARK
         {
             self.queue_writability();
         }
@@ -232,7 +244,11 @@ impl Core {
         } else {
             self.shared.unwritable.fetch_or(bit, Ordering::AcqRel)
         };
-        let after = if writable { before & !bit } else { before | bit };
+        let after = if writable {
+            before & !bit
+        } else {
+            before | bit
+        };
         if (before == 0) != (after == 0) {
             self.queue_writability();
         }

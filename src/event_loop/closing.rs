@@ -225,7 +225,7 @@ impl LoopCore {
                 self.protect("dropping a future", || drop(future));
             }
             let ready = std::mem::take(&mut *self.ready.borrow_mut());
-            let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
+            let waiting = self.forget_fd_waiters();
             self.protect("dropping a channel", || drop((ready, waiting)));
             let handles = self.attached.borrow_mut().drain();
             self.metrics().channels.set(0);

@@ -47,6 +47,7 @@ mod turn;
 
 pub(crate) use self::core::{LoopCore, ManualClock};
 pub(crate) use current::is_current;
+pub(crate) use metrics::AcceptCounters;
 
 pub use config::Rejection;
 pub use group::EventLoopGroup;

@@ -1,6 +1,7 @@
 //! Sockets: making, connecting, accepting, closing halves. Called by the transports and bootstraps; it
 //! knows addresses and descriptors, and takes no decision about errors.
 //!
+//! * `accept`: [`AcceptFailure`], what a failed accept means.
 //! * `addr`: [`std::net::SocketAddr`] to and from the kernel's form.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
 
@@ -11,9 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::syscall;
 use addr::RawAddr;
 
+mod accept;
 mod addr;
 mod option;
 
+pub use accept::AcceptFailure;
 pub use option::*;
 
 /// How a connect began.
