@@ -187,7 +187,10 @@ impl Channel {
 
     /// As [`connect`](Self::connect), settling a promise that is there already.
     pub(crate) fn connect_with(&self, remote: Address, local: Option<Address>, promise: Promise) {
-        self.run_op_with(|promise| Op::Connect(Box::new((remote, local)), promise), promise);
+        self.run_op_with(
+            |promise| Op::Connect(Box::new((remote, local)), promise),
+            promise,
+        );
     }
 
     /// Ends the output side; the peer sees the end after what was sent. Pending writes fail.

@@ -26,7 +26,7 @@ mod future;
 mod handle;
 mod handler;
 pub(crate) mod life;
-mod lifetime;
+pub(crate) mod lifetime;
 mod mask;
 mod nodes;
 mod op;

@@ -17,7 +17,7 @@ use super::slow::Inbound;
 use super::transport::{Direction, Read, ReadBytes, Services};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Metrics};
 use crate::future::Promise;
 
 /// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
@@ -465,5 +465,9 @@ impl Services for Core {
 
     fn descriptor_closed(&self) {
         self.lp.fd_closed();
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.lp.metrics()
     }
 }

@@ -28,7 +28,7 @@ use super::outbound::OutboundBuffer;
 use super::signal::Signal;
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Metrics};
 
 /// Facts about a transport that never change.
 #[derive(Clone, Copy, Debug)]
@@ -230,6 +230,7 @@ pub(crate) trait Services {
     fn event_loop(&self) -> &EventLoop;
     fn signal(&self) -> Signal;
     fn descriptor_closed(&self);
+    fn metrics(&self) -> &Metrics;
 }
 
 /// The channel's services for a step of its transport.
@@ -272,6 +273,11 @@ impl Io<'_> {
     /// By which the transport reports later what it could not answer at once.
     pub fn signal(&self) -> Signal {
         self.services.signal()
+    }
+
+    /// What the loop counts, for our own transports.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.services.metrics()
     }
 
     /// A descriptor of this process was closed: acceptors that ran out of them try again.

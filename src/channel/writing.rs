@@ -84,7 +84,9 @@ impl Core {
         }
         if self.has(flag::WRITE_BLOCKED) {
             // What joins the queue of a slow peer must not pin receive memory either.
-            self.outbound.borrow_mut().compact(&self.lp.arena().borrow());
+            self.outbound
+                .borrow_mut()
+                .compact(&self.lp.arena().borrow());
             return;
         }
         if self.has(flag::OUTPUT_SHUT) {

@@ -53,6 +53,7 @@ pub use config::Rejection;
 pub use group::EventLoopGroup;
 pub use group_builder::EventLoopGroupBuilder;
 pub use local::{LocalEventLoop, LocalEventLoopBuilder};
+pub(crate) use metrics::Metrics;
 pub use metrics::{HistogramSnapshot, MetricsSnapshot};
 pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
