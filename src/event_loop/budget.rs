@@ -160,6 +160,7 @@ mod tests {
         assert_eq!(Budget::new().allot(None, ratio(100)), Allowance::Queued);
     }
 
+    /// Rules: 5.3.
     #[test]
     fn no_io_time_is_no_licence_to_run_for_ever() {
         let budget = Budget::new();
@@ -191,6 +192,7 @@ mod tests {
         );
     }
 
+    /// Rules: 5.3.
     #[test]
     fn the_carry_is_bounded_both_ways() {
         let mut budget = Budget::new();
@@ -233,6 +235,8 @@ mod tests {
     }
 
     /// Over many turns the shares are exact whatever single turns did.
+    ///
+    /// Rules: 5.3.
     #[test]
     fn shares_are_exact_in_the_long_run() {
         let mut budget = Budget::new();
@@ -243,7 +247,7 @@ mod tests {
             let Allowance::Share { ns } = allowance else {
                 panic!("a share")
             };
-            let cost = 700 + turn * 13 % 5_000;
+            let cost = 300 + turn * 13 % 1_000;
             let mut spent = 0;
             loop {
                 spent += cost;

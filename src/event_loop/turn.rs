@@ -44,7 +44,8 @@ impl LoopCore {
             return false;
         };
         let no_time = limit == Some(Duration::ZERO);
-        let outcome = if no_time || self.has_work() || self.must_not_sleep() {
+        let is_busy = self.has_work() || self.remote_len() > 0 || self.must_not_sleep();
+        let outcome = if no_time || is_busy {
             reactor.poll()
         } else {
             let now = self.now();
@@ -99,7 +100,7 @@ impl LoopCore {
             polls += 1;
             if reactor.poll() == Outcome::Events {
                 found = Some(Outcome::Events);
-            } else if !self.remote.borrow().is_empty() || self.must_not_sleep() {
+            } else if self.remote_len() > 0 || self.must_not_sleep() {
                 found = Some(Outcome::Nothing);
             } else if polls.is_multiple_of(POLLS_PER_READING) && ends != Time::MAX {
                 now = self.now();

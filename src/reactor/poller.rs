@@ -180,8 +180,8 @@ impl Reactor {
         self.selector.borrow().backend()
     }
 
-    /// What ends a wait from another thread.
-    pub(crate) fn waker(&self) -> &Arc<Waker> {
+    #[cfg(test)]
+    fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
@@ -246,10 +246,7 @@ impl Reactor {
     pub(crate) fn dispatch(&self) -> usize {
         self.dispatch_assumed();
         let mut called = 0;
-        loop {
-            let Some(event) = self.take_event() else {
-                break;
-            };
+        while let Some(event) = self.take_event() {
             if event.token == WAKER {
                 self.waker.drain();
                 self.counters.wakes.add(1);
@@ -429,3 +426,6 @@ impl Reactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
