@@ -5,13 +5,15 @@ use std::marker::PhantomData;
 
 use tidegate::buffer::{Arena, RecvPredictor};
 use tidegate::channel::{
-    Attributes, ChannelId, Context, HandlerHandle, LocalHandle, OptionValue, OutboundBuffer, Pipeline, Signal,
+    Attributes, ChannelId, Context, HandlerHandle, LocalHandle, OptionValue, OutboundBuffer,
+    Pipeline, Signal,
 };
 use tidegate::event_loop::{EventLoopGroupBuilder, MetricsSnapshot, ScheduledFuture};
 use tidegate::future::{Combiner, Completion, PromisePool, TaskFuture, TaskPromise};
 use tidegate::{
-    Address, Backend, Bootstrap, Channel, ChannelFuture, EmbeddedChannel, Error, EventLoop, EventLoopGroup, Failure,
-    FileRegion, LocalEventLoop, Message, OptionSet, Promise, ServerBootstrap,
+    Address, Backend, Bootstrap, Channel, ChannelFuture, EmbeddedChannel, Error, EventLoop,
+    EventLoopGroup, Failure, FileRegion, LocalEventLoop, Message, OptionSet, Promise,
+    ServerBootstrap,
 };
 
 struct Probe<T: ?Sized>(PhantomData<T>);
@@ -86,7 +88,9 @@ fn send_and_sync_are_as_promised() {
     let wrong: Vec<String> = rows
         .iter()
         .filter(|(_, promised, found)| promised != found)
-        .map(|(name, promised, found)| format!("{name}: promised (Send, Sync) = {promised:?}, found {found:?}"))
+        .map(|(name, promised, found)| {
+            format!("{name}: promised (Send, Sync) = {promised:?}, found {found:?}")
+        })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
@@ -98,7 +102,10 @@ fn sizes_are_as_promised() {
     assert_eq!(size_of::<Promise>(), word);
     assert_eq!(size_of::<Channel>(), word);
     assert_eq!(size_of::<Error>(), word);
-    assert!(size_of::<Message>() <= 64, "a message is at most one cache line");
+    assert!(
+        size_of::<Message>() <= 64,
+        "a message is at most one cache line"
+    );
     assert!(size_of::<OutboundBuffer>() <= 96);
     assert!(size_of::<RecvPredictor>() <= 16);
 }
