@@ -11,6 +11,8 @@ pub mod event_loop;
 pub mod future;
 mod reactor;
 pub mod transport;
+#[cfg(doctest)]
+mod uncompilable;
 
 pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_sys::os::Interest;
+use tidegate_sys::os::Backend;
 
 use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, attention, flag};
@@ -16,6 +16,7 @@ use super::events::ChannelOutputShutdown;
 use super::lifetime::Life;
 use super::nodes::{HEAD, TAIL};
 use super::op::Op;
+use super::reading::interest;
 use super::relay::{self, Line};
 use super::signal::News;
 use super::slow::Inbound;
@@ -98,11 +99,16 @@ impl Core {
         else {
             return Ok(());
         };
+        // Edge-triggered epoll watches everything from the start and never hears of interest again; the others are told
+        // what is wanted now, since what they report and nobody takes they report for ever.
+        let edge = reactor.backend() == Backend::Epoll;
+        let (read, write) = (edge || self.reads_now(), edge || self.writes_now());
         let token = reactor
-            .register(fd, Interest::READ | Interest::WRITE, me)
+            .register(fd, interest(read, write), me)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
         self.token.set(Some(token));
-        self.set(flag::READ_ARMED | flag::WRITE_ARMED);
+        self.set(if edge { 0 } else { flag::LEVEL });
+        self.note_armed(read, write);
         Ok(())
     }
 

@@ -32,6 +32,29 @@ enum BatchEnd {
     Failed(Error),
 }
 
+/// Marks that a batch runs. If the transport panics in it, the channel is not left mute: it closes.
+struct Batch<'a>(&'a Core);
+
+impl<'a> Batch<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.set(flag::READ_BATCH);
+        Self(core)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.clear(flag::READ_BATCH);
+        if std::thread::panicking() {
+            let error = Error::new(
+                ErrorKind::HandlerPanicked,
+                "the transport panicked while it was read",
+            );
+            self.0.push_root(Root::Close(error, Promise::void()));
+        }
+    }
+}
+
 impl Core {
     // ---- wanting to read
 
@@ -147,21 +170,12 @@ impl Core {
                 core.emit_message(Inbound::UserEvent, HEAD, Message::new(PeerClosing))
             });
         }
-        let Some(reactor) = self.lp.reactor() else {
-            return;
-        };
-        let Some(token) = self.token.get() else {
-            return;
-        };
-        if reactor.is_edge_triggered() {
+        if !self.has(flag::LEVEL) {
             let wasted = self.wasted_edges.get() + 1;
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
             if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
                 self.set(flag::READ_MASKED);
-                let transport = self.transport.borrow();
-                if let Some(fd) = transport.as_fd() {
-                    let _ = reactor.remask(fd, token, Interest::WRITE);
-                }
+                self.remask(Interest::WRITE);
             }
         } else if ready.intersects(Ready::HANGUP | Ready::ERROR) {
             // Level-triggered selectors report these whatever the interest is: out, until it may read.
@@ -200,7 +214,7 @@ impl Core {
     /// Reads until the source is empty, the limit is reached or reading is no longer wanted; then
     /// channel_read_complete, then what the end of the batch brought.
     fn read_batch(&self) {
-        self.set(flag::READ_BATCH);
+        let batch = Batch::begin(self);
         self.predictor.borrow_mut().reset();
         let mut reads = 0u32;
         let mut total = 0usize;
@@ -230,7 +244,7 @@ impl Core {
                 break BatchEnd::Quiet;
             }
         };
-        self.clear(flag::READ_BATCH);
+        drop(batch);
         self.predictor.borrow_mut().read_complete(total);
         if self.life.get() >= Life::Closing {
             return;
@@ -363,68 +377,92 @@ impl Core {
         }
     }
 
+    /// Whether the selector is to report what can be read.
+    pub(crate) fn reads_now(&self) -> bool {
+        self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT)
+    }
+
+    /// Whether the selector is to report that something can be written.
+    pub(crate) fn writes_now(&self) -> bool {
+        self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting
+    }
+
+    pub(crate) fn note_armed(&self, read: bool, write: bool) {
+        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
+        self.set(if read { flag::READ_ARMED } else { 0 });
+        self.set(if write { flag::WRITE_ARMED } else { 0 });
+    }
+
     #[cold]
     fn update_interest_slow(&self) {
         if self.life.get() != Life::Active && self.life.get() != Life::Connecting {
             return;
         }
-        let reading =
-            self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT);
+        let (read, write) = (self.reads_now(), self.writes_now());
         if self.has(flag::PARKED_FD) {
-            if reading || self.has(flag::WRITE_BLOCKED) {
-                self.clear(flag::PARKED_FD);
-                // What was reported while it was out is still true.
-                self.set(flag::READABLE);
-                if let Err(error) = self.register_fd() {
-                    self.push_root(Root::Close(error, Promise::void()));
-                    return;
-                }
-                if reading {
-                    self.push_ready();
-                }
-            } else {
-                return;
+            if read || write {
+                self.unpark_fd(read);
             }
+            return;
         }
-        let Some(reactor) = self.lp.reactor() else {
-            return;
-        };
-        let Some(token) = self.token.get() else {
-            return;
-        };
-        let transport = self.transport.borrow();
-        let Some(fd) = transport.as_fd() else { return };
-        let writing = self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting;
-        if reactor.is_edge_triggered() {
-            if reading && self.has(flag::READ_MASKED) {
+        if self.has(flag::READ_MASKED) {
+            if read {
                 self.clear(flag::READ_MASKED);
-                let _ = reactor.remask(fd, token, Interest::READ | Interest::WRITE);
+                self.remask(Interest::BOTH);
             }
-            if !self.has(flag::LEVEL) {
-                return;
-            }
-        }
-        let was = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
-        if was == (reading, writing) {
             return;
         }
-        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
-        let mut interest = Interest::NONE;
-        if reading {
-            self.set(flag::READ_ARMED);
-            interest = interest | Interest::READ;
+        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
+        if !self.has(flag::LEVEL) || armed == (read, write) {
+            return;
         }
-        if writing {
-            self.set(flag::WRITE_ARMED);
-            interest = interest | Interest::WRITE;
+        self.note_armed(read, write);
+        let told = {
+            let transport = self.transport.borrow();
+            match (self.lp.reactor(), self.token.get(), transport.as_fd()) {
+                (Some(reactor), Some(token), Some(fd)) => {
+                    reactor.set_interest(fd, token, interest(read, write))
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = told {
+            let error = Error::io("changing interest at the selector", error);
+            self.push_root(Root::Close(error, Promise::void()));
         }
-        if let Err(error) = reactor.set_interest(fd, token, interest) {
-            drop(transport);
-            self.push_root(Root::Close(
-                Error::io("changing interest at the selector", error),
-                Promise::void(),
-            ));
+    }
+
+    /// Back to the selector, which the descriptor had left because it hangs up and might not be read.
+    fn unpark_fd(&self, read: bool) {
+        self.clear(flag::PARKED_FD);
+        // What was reported while it was out is still true.
+        self.set(flag::READABLE);
+        if let Err(error) = self.register_fd() {
+            self.push_root(Root::Close(error, Promise::void()));
+        } else if read {
+            self.push_ready();
         }
+    }
+
+    /// Tells an edge-triggered selector what to watch.
+    fn remask(&self, interest: Interest) {
+        let transport = self.transport.borrow();
+        if let (Some(reactor), Some(token), Some(fd)) =
+            (self.lp.reactor(), self.token.get(), transport.as_fd())
+        {
+            // If this fails, edges keep coming that nobody wants, or the next read finds out.
+            let _ = reactor.remask(fd, token, interest);
+        }
+    }
+}
+
+/// The two wishes as the selector has them.
+pub(crate) fn interest(read: bool, write: bool) -> Interest {
+    match (read, write) {
+        (true, true) => Interest::BOTH,
+        (true, false) => Interest::READ,
+        (false, true) => Interest::WRITE,
+        (false, false) => Interest::NONE,
     }
 }
 

@@ -75,14 +75,12 @@ pub(crate) struct Reactor {
     /// Registrations whose readiness is assumed because the selector is new.
     assumed: RefCell<Vec<Token>>,
     counters: Arc<ReactorCounters>,
-    is_edge_triggered: bool,
 }
 
 impl Reactor {
     pub(crate) fn new(parts: Parts, counters: Arc<ReactorCounters>) -> Self {
         let Parts { selector, waker } = parts;
         Self {
-            is_edge_triggered: selector.is_edge_triggered(),
             selector: RefCell::new(selector),
             waker,
             registry: RefCell::new(Registry::new()),
@@ -169,11 +167,6 @@ impl Reactor {
             .into_iter()
             .map(|registration| registration.handle)
             .collect()
-    }
-
-    /// Whether readiness arrives as edges: then what an event said holds until `WouldBlock`.
-    pub(crate) fn is_edge_triggered(&self) -> bool {
-        self.is_edge_triggered
     }
 
     pub(crate) fn backend(&self) -> Backend {

@@ -58,18 +58,26 @@ impl Kqueue {
         &self.queue
     }
 
-    fn slot(&mut self, fd: RawFd) -> &mut Slot {
+    /// What is registered of this number; nothing for one that was never seen.
+    fn filters(&self, fd: RawFd) -> u8 {
+        self.slots.get(fd as usize).map_or(0, |slot| slot.filters)
+    }
+
+    fn set_filters(&mut self, fd: RawFd, filters: u8) {
         let index = fd as usize;
         if index >= self.slots.len() {
+            if filters == 0 {
+                return;
+            }
             self.slots.resize(index + 1, Slot::default());
         }
-        &mut self.slots[index]
+        self.slots[index].filters = filters;
     }
 
     /// Adds and removes filters so that exactly those of `wanted` are there. What is wanted and there is
     /// added once more, and thereby evaluated anew, unless it is in `keep`.
     fn settle(&mut self, fd: RawFd, token: Token, wanted: u8, keep: u8) -> io::Result<()> {
-        let has = self.slot(fd).filters;
+        let has = self.filters(fd);
         let mut list = [Kevent::empty(); 2];
         let mut bits = [0; 2];
         let mut count = 0;
@@ -105,13 +113,13 @@ impl Kqueue {
                 (Some(errno), _) => failed = Some(io::Error::from_raw_os_error(errno)),
             }
         }
-        self.slot(fd).filters = filters;
+        self.set_filters(fd, filters);
         failed.map_or(Ok(()), Err)
     }
 
     /// What is known of a number ends with its registration.
     fn forget(&mut self, fd: RawFd) {
-        self.slot(fd).filters = 0;
+        self.set_filters(fd, 0);
         self.write_closed.retain(|&(closed, _)| closed != fd);
     }
 
@@ -124,12 +132,15 @@ impl Kqueue {
             if ready.is_empty() {
                 continue;
             }
-            if !matches!(event.filter(), Filter::Read | Filter::Write) {
+            let batch = self.batch;
+            let slot = match event.filter() {
+                Filter::Read | Filter::Write => self.slots.get_mut(event.ident()),
+                Filter::User | Filter::Other => None,
+            };
+            let Some(slot) = slot else {
                 events.push(token, ready);
                 continue;
-            }
-            let batch = self.batch;
-            let slot = self.slot(event.ident() as RawFd);
+            };
             let earlier = slot.index as usize;
             let is_second = slot.batch == batch
                 && events
@@ -148,7 +159,7 @@ impl Kqueue {
 impl Contract for Kqueue {
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        if self.slot(fd).filters != 0 {
+        if self.filters(fd) != 0 {
             // Registered again, or the number was closed and is used again. Kernels forget the filters of
             // a closed number; libkqueue, above another kernel, does not hear of closing.
             let _ = self.settle(fd, token, 0, 0);
@@ -156,7 +167,7 @@ impl Contract for Kqueue {
         }
         let answer = self.settle(fd, token, READ | wanted_write(interest), 0);
         if answer.is_ok() {
-            self.slot(fd).filters |= KNOWN;
+            self.set_filters(fd, self.filters(fd) | KNOWN);
         } else {
             // Not half of it; the first error is the one to tell.
             let _ = self.settle(fd, token, 0, 0);
@@ -172,7 +183,7 @@ impl Contract for Kqueue {
         interest: Interest,
     ) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        let has = self.slot(fd).filters;
+        let has = self.filters(fd);
         if has & KNOWN == 0 {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
@@ -181,7 +192,7 @@ impl Contract for Kqueue {
 
     fn remask(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
         let fd = fd.as_raw_fd();
-        if self.slot(fd).filters & KNOWN == 0 {
+        if self.filters(fd) & KNOWN == 0 {
             return Err(io::Error::from_raw_os_error(libc::ENOENT));
         }
         let read = if interest.contains(Interest::READ) {

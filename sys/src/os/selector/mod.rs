@@ -264,6 +264,7 @@ impl Selector {
 
     /// Tells of a change of interest (rule 4). `NotFound` where the kernel is asked and does not know
     /// the descriptor.
+    #[inline]
     pub fn set_interest(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -358,6 +359,16 @@ mod tests {
         }
         assert!(Backend::available().contains(&Backend::default()));
         assert_eq!("select".parse::<Backend>(), Err(UnknownBackend));
+    }
+
+    #[test]
+    fn selectors_change_threads_and_wakers_are_shared() {
+        fn is_send<T: Send>() {}
+        fn is_sync<T: Sync>() {}
+        is_send::<Selector>();
+        is_send::<Events>();
+        is_send::<crate::os::Waker>();
+        is_sync::<crate::os::Waker>();
     }
 
     #[test]
