@@ -54,7 +54,10 @@ impl LoopCore {
         let id = CURRENT_ID.replace(self.id().as_u64());
         // A local loop may be dropped by a thread that is being torn down, and its cell be gone.
         let this = Rc::clone(self);
-        let core = CURRENT.try_with(|current| current.replace(Some(this))).ok().flatten();
+        let core = CURRENT
+            .try_with(|current| current.replace(Some(this)))
+            .ok()
+            .flatten();
         Entered { id, core }
     }
 }
