@@ -52,6 +52,8 @@ struct TaskPhase {
     in_quantum: u32,
     run: u32,
     since_reading: u32,
+    /// How many tasks run between two readings.
+    next_reading: u32,
     last_reading: Time,
     began: Time,
 }
@@ -144,6 +146,12 @@ impl LoopCore {
             in_quantum: 0,
             run: 0,
             since_reading: 0,
+            next_reading: match allowance {
+                Allowance::Queued => u32::MAX,
+                Allowance::Share { ns } | Allowance::Look { ns, .. } => {
+                    self.budget.borrow().next_reading(ns)
+                }
+            },
             last_reading: began,
             began,
         };
@@ -210,11 +218,17 @@ impl LoopCore {
             Allowance::Look { tasks, .. } if phase.run >= tasks => return true,
             Allowance::Share { ns } | Allowance::Look { ns, .. } => ns,
         };
-        if phase.since_reading < self.budget.borrow().next_reading() {
+        if phase.since_reading < phase.next_reading {
             return false;
         }
+        // Nothing was left to begin with: the one task has run.
+        if limit <= 0 {
+            return true;
+        }
         let spent = self.read_clock(phase);
-        i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX) >= limit
+        let left = limit.saturating_sub(i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX));
+        phase.next_reading = self.budget.borrow().next_reading(left);
+        left <= 0
     }
 
     fn finish_reading(&self, phase: &mut TaskPhase) {

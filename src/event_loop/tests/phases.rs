@@ -181,6 +181,31 @@ fn tasks_get_the_share_that_io_leaves() {
     }
 }
 
+/// Tasks too cheap to be timed one by one keep to the share all the same.
+/// Rules: 5.3.
+#[test]
+fn cheap_tasks_keep_to_their_share() {
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let io = bench.probe("io", move |_, _| clock.advance(10 * US));
+    fn keep_busy(core: &Rc<LoopCore>, clock: &ManualClock) {
+        let (next, time) = (Rc::clone(core), clock.clone());
+        core.push_local(LocalTask::new(move || {
+            time.advance(Duration::from_nanos(900));
+            keep_busy(&next, &time);
+        }));
+    }
+    keep_busy(&bench.core, &bench.clock);
+    for _ in 0..1_000 {
+        bench.core.push_ready(io.clone());
+        bench.turn();
+    }
+    let metrics = bench.handle().metrics();
+    assert_eq!(metrics.time_in_io, 10_000 * US);
+    let off = metrics.time_in_tasks.abs_diff(metrics.time_in_io);
+    assert!(off < 100 * US, "{metrics}");
+}
+
 /// Rules: E5, 5.3.
 #[test]
 fn an_overdraft_is_paid_back_with_one_task_a_turn() {
