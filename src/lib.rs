@@ -11,8 +11,6 @@ pub mod event_loop;
 pub mod future;
 mod reactor;
 pub mod transport;
-#[cfg(doctest)]
-mod uncompilable;
 
 pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};

@@ -42,6 +42,8 @@ mod signal;
 mod slow;
 pub(crate) mod tail;
 mod transport;
+#[cfg(doctest)]
+mod uncompilable;
 mod writing;
 
 pub use self::core::{Context, Handler};

@@ -51,6 +51,7 @@ impl<T: Any + Send> Table<T> {
         size: size_of::<T>(),
     };
 
+    /// Drops the value. The caller promises that the payload holds a `T` or a `Box<T>`, as `holds` says, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         if const { Payload::holds::<T>() } {
             // SAFETY: the caller says that the payload holds a T, and forgets it.

@@ -66,12 +66,14 @@ impl<F: FnOnce()> InlineCode<F> {
         inline: true,
     };
 
+    /// Runs the closure. The caller promises that the payload holds an `F`, and forgets it.
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds an F, and forgets it.
         let f = unsafe { payload.cast::<F>().read() };
         f();
     }
 
+    /// Drops the closure. The caller promises that the payload holds an `F`, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds an F, and forgets it.
         unsafe { ptr::drop_in_place(payload.cast::<F>()) }
@@ -87,12 +89,14 @@ impl<F: FnOnce()> BoxedCode<F> {
         inline: false,
     };
 
+    /// Runs the closure. The caller promises that the payload holds a `Box<F>`, and forgets it.
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
         let f = unsafe { payload.cast::<Box<F>>().read() };
         f();
     }
 
+    /// Drops the closure. The caller promises that the payload holds a `Box<F>`, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
         unsafe { ptr::drop_in_place(payload.cast::<Box<F>>()) }
