@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tidegate_sys::os::net::{self, Connect, IntOption};
-use tidegate_sys::os::{Backend, Events, Interest, Selector, Token, Waited, fd, io, thread};
+use tidegate_sys::os::{
+    Backend, Events, Interest, Selector, Token, Waited, fd, io, send_file, thread,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -210,7 +212,7 @@ fn a_file_goes_out_piece_by_piece_and_ends_with_zero() {
     let mut offset = 5;
     loop {
         let before = offset;
-        match io::send_file(near.as_fd(), file.as_fd(), &mut offset, 1 << 20) {
+        match send_file(near.as_fd(), file.as_fd(), &mut offset, 1 << 20) {
             Ok(0) => break,
             Ok(sent) => assert_eq!(offset, before + sent as u64),
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
@@ -231,26 +233,26 @@ fn sending_a_file_takes_no_more_than_asked() {
     let (near, mut far) = tcp_pair();
     let mut offset = 90;
     assert_eq!(
-        io::send_file(near.as_fd(), file.as_fd(), &mut offset, 4).unwrap(),
+        send_file(near.as_fd(), file.as_fd(), &mut offset, 4).unwrap(),
         4
     );
     assert_eq!(
-        io::send_file(near.as_fd(), file.as_fd(), &mut offset, 0).unwrap(),
+        send_file(near.as_fd(), file.as_fd(), &mut offset, 0).unwrap(),
         0
     );
     assert_eq!(
-        io::send_file(near.as_fd(), file.as_fd(), &mut offset, 100).unwrap(),
+        send_file(near.as_fd(), file.as_fd(), &mut offset, 100).unwrap(),
         6
     );
     assert_eq!(
-        io::send_file(near.as_fd(), file.as_fd(), &mut offset, 100).unwrap(),
+        send_file(near.as_fd(), file.as_fd(), &mut offset, 100).unwrap(),
         0
     );
     let mut got = [0; 10];
     far.read_exact(&mut got).unwrap();
     assert_eq!(got, bytes[90..]);
     let mut too_far = u64::MAX;
-    let error = io::send_file(near.as_fd(), file.as_fd(), &mut too_far, 1).unwrap_err();
+    let error = send_file(near.as_fd(), file.as_fd(), &mut too_far, 1).unwrap_err();
     assert_eq!((error.kind(), too_far), (ErrorKind::InvalidInput, u64::MAX));
 }
 
@@ -276,7 +278,7 @@ fn write_to_the_gone() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     let (file, _) = file_of(100);
     let slices = [IoSlice::new(b"a"), IoSlice::new(b"b")];
-    let send_file = |near: &TcpStream| io::send_file(near.as_fd(), file.as_fd(), &mut 0, 100);
+    let send_file = |near: &TcpStream| send_file(near.as_fd(), file.as_fd(), &mut 0, 100);
     let until_broken = |write: &dyn Fn(&TcpStream) -> std::io::Result<usize>| {
         let (near, far) = tcp_pair();
         drop(far);

@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tidegate_sys::os::{io as sys, net};
+use tidegate_sys::os::{io as sys, net, send_file};
 
 use crate::buffer::{FileRegion, Message};
 use crate::channel::{Direction, Flush, Front, Io, OutboundBuffer, Progress, Read};
@@ -148,7 +148,7 @@ fn send_region(
     };
     let sent = region.transfer(|file, offset, left| {
         let count = usize::try_from(left).unwrap_or(SEND_MAX).min(SEND_MAX);
-        sys::send_file(socket, file.as_fd(), offset, count)
+        send_file(socket, file.as_fd(), offset, count)
     });
     match sent {
         Ok(_) if region.is_done() => {

@@ -11,8 +11,6 @@ use bytes::{BufMut, BytesMut};
 
 use super::syscall::{self, count};
 
-pub use super::sendfile::send_file;
-
 /// How many slices one vectored call takes: IOV_MAX of Linux, macOS and the BSDs. More are left for the
 /// next call.
 pub const IOV_MAX: usize = 1024;

@@ -13,7 +13,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Contract, Waited};
+use super::contract::{Contract, Waited};
 use crate::os::event::{Events, Interest, Ready};
 use crate::os::kqueue_sys::{Filter, Kevent, Queue};
 use crate::os::token::Token;
