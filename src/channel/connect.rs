@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_sys::mem::LocalTask;
 
 use super::address::Address;
-use super::core::{Connecting, Core, Root, flag};
+use super::core::{Connecting, Core, Root};
 use super::lifetime::Life;
 use super::transport::Progress;
 use crate::error::{Error, ErrorKind};
@@ -18,6 +18,9 @@ impl Core {
                 Box::new((remote, local)),
                 promise,
             )));
+        }
+        if promise.is_cancelled() {
+            return;
         }
         let refused = match self.life.get() {
             Life::Open => None,
@@ -61,6 +64,8 @@ impl Core {
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
                 }
+                // The local address is known from here on (A23).
+                self.capture_addresses(None);
                 if progress == Progress::Done {
                     self.connected();
                 } else {
@@ -142,8 +147,7 @@ impl Core {
             return;
         };
         self.capture_addresses(Some(&connecting.remote));
-        self.set_life(Life::Active);
-        self.set(flag::WAS_ACTIVE);
+        self.activate();
         let cancelled = connecting.promise.is_cancelled();
         connecting.promise.try_success();
         self.push_root(Root::Active);
@@ -151,8 +155,6 @@ impl Core {
             let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
             self.push_root(Root::Close(error, Promise::void()));
         }
-        // Edges may have come while it connected.
-        self.set(flag::READABLE);
         self.update_interest();
     }
 

@@ -7,7 +7,8 @@
 //! - `nodes`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
-//! - `shared`, `reach`, `channel`, `future`: one channel for every thread.
+//! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
+//! - `group`: many channels at once.
 
 mod address;
 pub mod attributes;
@@ -21,8 +22,10 @@ mod connect;
 mod context;
 pub(crate) mod core;
 mod entry;
+mod errand;
 pub mod events;
 mod future;
+pub mod group;
 mod handle;
 mod handler;
 pub(crate) mod life;
@@ -51,6 +54,7 @@ pub use address::Address;
 pub use attributes::{AttributeKey, Attributes};
 pub(crate) use channel::open;
 pub use future::ChannelFuture;
+pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};
 pub use handler::{Declared, HandlerResult};
 pub use options::{

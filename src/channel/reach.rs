@@ -2,7 +2,7 @@
 //! elsewhere. Promises and signals come in this way too.
 
 use std::rc::Rc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, PoisonError, Weak};
 
 use tidegate_sys::mem::Task;
@@ -41,6 +41,8 @@ impl Shared {
     /// Makes `core` the loop's side of this channel.
     pub(crate) fn attach(&self, core: &Rc<Core>) {
         let slot = core.lp.attach(core.clone());
+        self.is_server
+            .store(core.metadata.is_server, Ordering::Relaxed);
         self.slot.store(slot, Ordering::Relaxed);
     }
 
@@ -102,6 +104,17 @@ impl Shared {
             self.event_loop.execute_lazy(task)
         };
         submitted.is_ok()
+    }
+
+    /// Has the loop tell the pipeline, and see whether the bit is still right. Never refused.
+    pub(crate) fn recheck_writability(self: &Arc<Self>) {
+        let shared = self.clone();
+        self.event_loop.host().run_listener(Task::new(move || {
+            fence(Ordering::SeqCst);
+            if let Some(core) = shared.core() {
+                core.enter(Core::recheck_writability);
+            }
+        }));
     }
 
     pub(crate) fn close_future(self: &Arc<Self>) -> Completion {

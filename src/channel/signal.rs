@@ -8,6 +8,7 @@ use crate::error::Error;
 pub(crate) enum News {
     Readable,
     Writable,
+    PeerClosing,
     Connected(Result<(), Error>),
     Written(usize),
     Closed,
@@ -39,6 +40,12 @@ impl Signal {
     /// A read may bring something.
     pub fn readable(&self) {
         self.tell(News::Readable);
+    }
+
+    /// The peer has ended its side; what it sent before may still be there to read, and then the end. The pipeline is
+    /// told at once while reading is paused, as with a socket.
+    pub fn peer_closing(&self) {
+        self.tell(News::PeerClosing);
     }
 
     /// A flush may get further.
