@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_sys::mem::LocalTask;
 
 use super::address::Address;
-use super::core::{Core, Life, flag};
+use super::core::{Core, Life};
 use super::root::Root;
 use super::transport::Progress;
 use crate::error::{Error, ErrorKind};
@@ -23,6 +23,9 @@ impl Core {
     pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(super::op::Op::Connect(Box::new((remote, local)), promise)));
+        }
+        if promise.is_cancelled() {
+            return;
         }
         let refused = match self.life.get() {
             Life::Open => None,
@@ -50,6 +53,8 @@ impl Core {
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
                 }
+                // The local address is known from here on (A23).
+                self.capture_addresses(None);
                 if progress == Progress::Done {
                     self.connected();
                 } else {
@@ -127,8 +132,7 @@ impl Core {
     pub(crate) fn connected(&self) {
         let Some(connecting) = self.take_connecting() else { return };
         self.capture_addresses(Some(&connecting.remote));
-        self.set_life(Life::Active);
-        self.set(flag::WAS_ACTIVE);
+        self.activate();
         let cancelled = connecting.promise.is_cancelled();
         connecting.promise.try_success();
         self.push_root(Root::Active);
@@ -136,8 +140,6 @@ impl Core {
             let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
             self.push_root(Root::Close(error, Promise::void()));
         }
-        // Edges may have come while it connected.
-        self.set(flag::READABLE);
         self.update_interest();
     }
 

@@ -68,6 +68,8 @@ pub(crate) mod flag {
     pub(crate) const INPUT_SHUT: u32 = 1 << 5;
     /// The output was shut down.
     pub(crate) const OUTPUT_SHUT: u32 = 1 << 6;
+    /// The transport was asked to end its input.
+    pub(crate) const INPUT_SHUT_ASKED: u32 = 1 << 30;
     pub(crate) const ALLOW_HALF_CLOSURE: u32 = 1 << 7;
     pub(crate) const AUTO_CLOSE: u32 = 1 << 8;
     /// PeerClosing was fired.
@@ -130,6 +132,7 @@ pub(crate) enum Life {
 pub(crate) enum News {
     Readable,
     Writable,
+    PeerClosing,
     Connected(Result<(), Error>),
     Written(usize),
     Closed,

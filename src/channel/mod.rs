@@ -6,7 +6,8 @@
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `core`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`: one channel on its loop.
-//! - `shared`, `channel`, `future`: one channel for every thread.
+//! - `shared`, `channel`, `errand`, `future`: one channel for every thread.
+//! - `group`: many channels at once.
 
 mod address;
 pub mod attributes;
@@ -16,8 +17,10 @@ mod configure;
 mod connect;
 mod context;
 pub(crate) mod core;
+mod errand;
 pub mod events;
 mod future;
+pub mod group;
 mod handle;
 mod handler;
 pub(crate) mod life;
@@ -40,6 +43,7 @@ pub use channel::Channel;
 pub(crate) use channel::open;
 pub use context::Context;
 pub use future::ChannelFuture;
+pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};
 pub use handler::{Declared, Handler, HandlerResult};
 pub use options::{

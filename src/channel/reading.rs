@@ -13,7 +13,7 @@ use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, Peer
 use super::pipeline::nodes::{HEAD, TAIL};
 use super::pipeline::slow::Inbound;
 use super::root::Root;
-use super::transport::{Direction, Read, ReadBytes};
+use super::transport::{Read, ReadBytes};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
@@ -125,18 +125,46 @@ impl Core {
             return;
         }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {
-            self.read_batch();
+            self.read_on();
         } else {
             self.paused_ready(ready);
+        }
+    }
+
+    /// A batch of reads, if one is wanted still when what waited in the root queue has run: it came first.
+    fn read_on(&self) {
+        if self.attention.get() & (attention::ROOTS | attention::SUSPENDED) == attention::ROOTS {
+            self.enter(|_| {});
+        }
+        let flags = self.flags.get();
+        if flags & flag::READABLE != 0
+            && flags & (flag::READ_PENDING | flag::READ_ERROR) != 0
+            && flags & (flag::INPUT_SHUT | flag::PAUSED) == 0
+            && self.life.get() == Life::Active
+            // The ready list comes round for a dispatch that was suspended, and then here.
+            && self.attention.get() & attention::SUSPENDED == 0
+        {
+            self.read_batch();
+        }
+    }
+
+    /// The event for a peer that ends its side while reading is paused, once.
+    pub(crate) fn tell_peer_closing(&self) {
+        if !self.has(flag::PEER_CLOSING_TOLD) {
+            self.set(flag::PEER_CLOSING_TOLD);
+            self.push_root(Root::Message(Inbound::UserEvent, Message::new(PeerClosing)));
         }
     }
 
     /// Readiness while reading is paused: data and end of input stay in the kernel.
     #[cold]
     fn paused_ready(&self, ready: Ready) {
-        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) && !self.has(flag::PEER_CLOSING_TOLD) {
-            self.set(flag::PEER_CLOSING_TOLD);
-            self.enter(|core| core.emit_message(Inbound::UserEvent, HEAD, Message::new(PeerClosing)));
+        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) {
+            self.enter(Self::tell_peer_closing);
+            // The pipeline may have answered with a read() or a close.
+            if self.life.get() != Life::Active || self.has(flag::READ_PENDING) {
+                return;
+            }
         }
         let Some(reactor) = self.lp.reactor() else { return };
         let Some(token) = self.token.get() else { return };
@@ -173,13 +201,7 @@ impl Core {
             self.clear(flag::FLUSH_YIELDED);
             self.enter(Self::flush_more);
         }
-        if self.life.get() == Life::Active
-            && self.has(flag::READABLE)
-            && self.has(flag::READ_PENDING | flag::READ_ERROR)
-            && !self.has(flag::INPUT_SHUT)
-        {
-            self.read_batch();
-        }
+        self.read_on();
     }
 
     // ---- a batch of reads
@@ -261,6 +283,9 @@ impl Core {
         self.run();
         match end {
             BatchEnd::Quiet => {
+                if self.life.get() >= Life::Closing {
+                    return;
+                }
                 if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
                     // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
                     self.op_read(TAIL);
@@ -299,7 +324,7 @@ impl Core {
             self.push_root(Root::Close(cause, Promise::void()));
             return;
         }
-        let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
+        let result = self.shut_transport_input();
         self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelInputShutdown)));
         match result {
             Ok(()) => {

@@ -12,6 +12,7 @@ use super::pipeline::nodes::HEAD;
 use super::pipeline::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
+use crate::event_loop::boundary;
 use crate::future::Promise;
 
 /// Items of one pipeline in one go; others have their turn before the rest.
@@ -84,7 +85,7 @@ impl Core {
 
     fn run_root(&self, root: Root) {
         match root {
-            Root::Listener(job) => job.run(),
+            Root::Listener(job) => self.run_listener(job),
             Root::HeadOp(op) => self.head_op(op),
             Root::Fire(kind) => self.emit(kind, HEAD),
             Root::Message(kind, msg) => self.emit_message(kind, HEAD, msg),
@@ -103,6 +104,30 @@ impl Core {
             Root::Close(cause, promise) => self.close_because(cause, promise),
             Root::End { was_active } => self.end(was_active),
             Root::Call(gate) => gate.open(self),
+        }
+    }
+
+    /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
+    fn run_listener(&self, job: Task) {
+        let Err(panic) = boundary::catch(|| job.run()) else { return };
+        if self.nodes.borrow().any_busy() {
+            std::panic::resume_unwind(Box::new(panic));
+        }
+        self.lp.metrics().panics.add(1);
+        tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+    }
+}
+
+impl Root {
+    /// The channel is gone: promises fail, listeners still run.
+    pub(crate) fn abandon(self, error: &Error) {
+        match self {
+            Self::Listener(job) => job.run(),
+            Self::HeadOp(op) => op.fail(error.clone()),
+            Self::Close(_, promise) => {
+                promise.try_success();
+            }
+            _ => {}
         }
     }
 }

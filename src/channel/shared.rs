@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use tidegate_sys::mem::Task;
@@ -19,6 +19,9 @@ use crate::future::{Completion, KeyTarget, ListenerHost, Promise};
 
 /// No slot yet, or no longer.
 const DETACHED: u32 = u32::MAX;
+
+/// The bit of the watermark among the reasons to be unwritable; 1 to 31 are the user's.
+pub(crate) const WATERMARK: u32 = 1;
 
 /// A number that no other channel of the process has.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -53,6 +56,9 @@ pub(crate) struct Shared {
     pub(crate) unwritable: AtomicU32,
     life: AtomicU8,
     auto_read: AtomicBool,
+    /// Nothing can be written any more. The watermark's bit is set then, and stays.
+    output_shut: AtomicBool,
+    is_server: AtomicBool,
     /// Bytes in the outbound buffer, written by the loop alone.
     pub(crate) queued: AtomicUsize,
     /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
@@ -100,6 +106,8 @@ impl Shared {
             unwritable: AtomicU32::new(0),
             life: AtomicU8::new(Life::Open as u8),
             auto_read: AtomicBool::new(true),
+            output_shut: AtomicBool::new(false),
+            is_server: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
             marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
@@ -131,6 +139,7 @@ impl Shared {
     /// Makes `core` the loop's side of this channel.
     pub(crate) fn attach(&self, core: &Rc<Core>) {
         let slot = core.lp.attach(core.clone());
+        self.is_server.store(core.metadata.is_server, Ordering::Relaxed);
         self.slot.store(slot, Ordering::Relaxed);
     }
 
@@ -193,6 +202,12 @@ impl Shared {
         self.life.store(life as u8, Ordering::Release);
     }
 
+    /// The output ended: never writable again, and nobody is told (A41).
+    pub(crate) fn publish_output_shut(&self) {
+        self.output_shut.store(true, Ordering::Relaxed);
+        self.unwritable.fetch_or(WATERMARK, Ordering::AcqRel);
+    }
+
     pub(crate) fn publish_auto_read(&self, on: bool) {
         self.auto_read.store(on, Ordering::Relaxed);
     }
@@ -230,17 +245,87 @@ impl Shared {
         (self.marks.load(Ordering::Relaxed) >> 32) as usize
     }
 
+    /// Fewer waiting bytes than this end an unwritable time. With a low mark of zero it ends when nothing waits.
+    pub(crate) fn writable_below(&self) -> usize {
+        self.low_mark().max(1)
+    }
+
     /// Bytes that wait to be sent, submitted ones included.
     pub(crate) fn pending(&self) -> usize {
         self.queued.load(Ordering::Relaxed) + self.submitted.load(Ordering::Relaxed)
     }
 
+    #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.unwritable.load(Ordering::Relaxed) == 0 && self.is_open()
+    }
+
+    /// C6 and C23.
+    pub(crate) fn bytes_before_unwritable(&self) -> usize {
+        if !self.is_writable() {
+            return 0;
+        }
+        (self.high_mark() + 1).saturating_sub(self.pending())
+    }
+
+    /// C6 and C23.
+    pub(crate) fn bytes_before_writable(&self) -> usize {
+        if !self.is_open() || self.output_shut.load(Ordering::Relaxed) {
+            return usize::MAX;
+        }
+        if self.is_writable() {
+            return 0;
+        }
+        (self.pending() + 1).saturating_sub(self.writable_below())
+    }
+
+    // ---- writes of other threads (B24)
+    //
+    // The watermark's bit is cleared by the loop alone. Every thread that sets it, or that takes back bytes on which
+    // somebody else may have set it, has the loop look once more: so it never stays set over an empty buffer.
+
+    /// Sets the watermark's bit; true if the pipeline has to be told.
+    pub(crate) fn mark_unwritable(&self) -> bool {
+        self.unwritable.fetch_or(WATERMARK, Ordering::AcqRel) == 0
+    }
+
+    /// Whether the watermark's bit is set, after bytes were taken back.
+    pub(crate) fn is_above_mark(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.unwritable.load(Ordering::Relaxed) & WATERMARK != 0
+    }
+
+    /// Has the loop tell the pipeline, and see whether the bit is still right. Never refused.
+    pub(crate) fn recheck_writability(self: &Arc<Self>) {
+        let shared = self.clone();
+        self.event_loop.host().run_listener(Task::new(move || {
+            fence(Ordering::SeqCst);
+            if let Some(core) = shared.core() {
+                core.enter(Core::recheck_writability);
+            }
+        }));
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        self.is_server.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            0 => Life::Open,
+            1 => Life::Connecting,
+            2 => Life::Active,
+            3 => Life::Closing,
+            _ => Life::Closed,
+        }
+    }
+
     pub(crate) fn is_open(&self) -> bool {
-        self.life.load(Ordering::Acquire) < Life::Closing as u8
+        self.life() < Life::Closing
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.life.load(Ordering::Acquire) == Life::Active as u8
+        self.life() == Life::Active
     }
 
     pub(crate) fn auto_read(&self) -> bool {

@@ -27,6 +27,12 @@ impl Signal {
         self.tell(News::Readable);
     }
 
+    /// The peer has ended its side; what it sent before may still be there to read, and then the end. The pipeline is
+    /// told at once while reading is paused, as with a socket.
+    pub fn peer_closing(&self) {
+        self.tell(News::PeerClosing);
+    }
+
     /// A flush may get further.
     pub fn writable(&self) {
         self.tell(News::Writable);

@@ -135,9 +135,10 @@ pub trait Transport: 'static {
     /// Whether this message can be written at all; asked once per write, before it is buffered.
     fn accepts(&self, msg: &Message) -> bool;
 
-    /// The bytes that a message counts for in the outbound buffer; 8 for what is no buffer, as in Netty.
+    /// The bytes that a message counts for in the outbound buffer: none for a file region, 8 for what is no buffer, as in
+    /// Netty.
     fn size_of(&self, msg: &Message) -> usize {
-        msg.readable_bytes().unwrap_or(8)
+        msg.estimated_size()
     }
 
     /// One read.

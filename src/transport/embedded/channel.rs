@@ -11,6 +11,7 @@ use crate::channel::shared::Shared;
 use crate::channel::{Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
+use crate::reactor::{IoEvent, IoHandle};
 
 /// A channel without a socket. What handlers write comes out of [`read_outbound`](Self::read_outbound), what no handler
 /// keeps out of [`read_inbound`](Self::read_inbound).
@@ -18,6 +19,8 @@ use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 /// Its loop runs inside each call, until nothing is left to do; its clock stands still until
 /// [`advance`](Self::advance) moves it. Errors that reach the tail are kept, and the next call that can fail gives
 /// the first one.
+///
+/// Dropping it closes the channel, as the end of an event loop would.
 ///
 /// ```
 /// use tidegate::{Context, EmbeddedChannel, Handler, HandlerResult, Message};
@@ -218,10 +221,11 @@ impl EmbeddedChannel {
         self.tell_readable();
     }
 
-    /// Lets the read after those find the end of input.
+    /// Lets the read after those find the end of input. The channel learns at once that the peer is closing, as from a
+    /// socket.
     pub fn feed_eof(&mut self) {
         self.ends.source.borrow_mut().push_back(Source::Eof);
-        self.tell_readable();
+        self.with_loop(|this| this.signal().peer_closing());
     }
 
     /// Lets the read after those fail.
@@ -327,6 +331,18 @@ impl EmbeddedChannel {
         } else {
             Err(Error::new(ErrorKind::ChannelClosed, "the embedded channel is closed").into())
         }
+    }
+}
+
+impl Drop for EmbeddedChannel {
+    fn drop(&mut self) {
+        let _turn = self.lp.enter();
+        if !std::thread::panicking() {
+            self.core.clone().on_event(IoEvent::Shutdown);
+            self.run_pending();
+        }
+        // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
+        self.channel.shared().detach(&self.lp);
     }
 }
 

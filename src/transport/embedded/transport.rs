@@ -117,6 +117,10 @@ impl Transport for Embedded {
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
         self.ends.shutdowns.borrow_mut().push(direction);
+        if direction == Direction::Input {
+            // As with a socket: what has arrived can still be read, then comes the end.
+            self.ends.source.borrow_mut().push_back(Source::Eof);
+        }
         Ok(())
     }
 
@@ -135,7 +139,7 @@ impl Transport for Embedded {
     }
 
     fn remote_address(&self) -> Option<Address> {
-        Some(Address::from("embedded"))
+        self.ends.active.get().then(|| Address::from("embedded"))
     }
 }
 
