@@ -30,10 +30,11 @@ use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::pipeline::Pipeline;
 use super::shared::Shared;
+use super::signal::Signal;
 use super::slow::{Event, Inbound};
 use super::transport::{Flush, Io, Metadata, Progress, Read, Transport};
 use crate::buffer::Message;
-use crate::error::{Error, Failure};
+use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore, LoopId};
 use crate::future::Promise;
 
@@ -475,7 +476,9 @@ impl Transport for Nowhere {
     }
 
     fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
-        self.channel.close();
+        // Not a close() from the tail: that would come through the relay, to the handler that is gone.
+        let text = "a handler on another group's loop has ended: it panicked, or its loop was shut down first";
+        Signal::new(self.channel.shared().clone()).failed(Error::new(ErrorKind::Terminated, text));
         Ok(Progress::Done)
     }
 }
