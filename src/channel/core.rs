@@ -25,6 +25,7 @@ use super::nodes::{Index, Nodes};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::shared::Shared;
+use super::signal::News;
 use super::slow::{Inbound, Slow};
 use super::tail::Tail;
 use super::transport::{Metadata, Transport};
@@ -323,6 +324,8 @@ pub(crate) enum Root {
     Close(Error, Promise),
     /// channel_inactive, channel_unregistered, the end.
     End { was_active: bool },
+    /// What the transport reported from somebody's stack.
+    News(News),
     /// Anything else, from a handle on another thread.
     Call(Gate),
 }

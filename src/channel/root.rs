@@ -73,6 +73,7 @@ impl Core {
             }
             Root::Close(cause, promise) => self.close_because(cause, promise),
             Root::End { was_active } => self.end(was_active),
+            Root::News(news) => self.act_on_news(news),
             Root::Call(gate) => gate.open(self),
         }
     }
