@@ -8,7 +8,7 @@
 
 use std::mem;
 
-use super::super::core::{Context, Core, Handler, attention};
+use super::super::core::{Context, Core, Handler, attention, flag};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
 use super::super::nodes::{Index, Resume, State, TAIL};
@@ -417,7 +417,11 @@ impl Core {
             // Nothing came of the read() that this resume has consumed: it goes on.
             self.emit_tail(Event::ReadOp(node));
         }
-        let asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        let mut asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        if asked && !emits_now {
+            self.put_off(node);
+            asked = false;
+        }
         if asked {
             // The request is in the tail list; it inherits the chain.
             for event in &mut self.slow().tail {
@@ -437,6 +441,18 @@ impl Core {
         }
         self.leave(visit, result);
         true
+    }
+
+    /// A resume that emitted nothing and asks again would be asked for ever: it waits for a read(), or has ended with the
+    /// input.
+    fn put_off(&self, node: Index) {
+        self.slow()
+            .tail
+            .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
+        let parked = !self.has(flag::DRAINING);
+        self.nodes.borrow_mut().get_mut(node).resume =
+            if parked { Resume::Parked } else { Resume::Idle };
+        self.parks.set(self.parks.get() + u16::from(parked));
     }
 
     /// A chain of resumes that a read() had set off has emitted, and stops.
