@@ -19,6 +19,7 @@ use super::Channel;
 use super::connect::Connecting;
 use super::future::ChannelFuture;
 use super::outbound::OutboundBuffer;
+use super::life::Gate;
 use super::pipeline::nodes::{Index, NodeId, Nodes};
 use super::pipeline::slow::{Inbound, Slow};
 use super::root::Root;
@@ -104,6 +105,8 @@ pub(crate) mod flag {
     pub(crate) const PAUSED: u32 = 1 << 28;
     /// A batch of reads is running.
     pub(crate) const READ_BATCH: u32 = 1 << 26;
+    /// The last events are under way: channel_inactive, channel_unregistered, the handlers leave.
+    pub(crate) const ENDING: u32 = 1 << 29;
     /// The selector has to be told of every change of interest: level-triggered, or kqueue's write filter.
     pub(crate) const LEVEL: u32 = 1 << 27;
 
@@ -154,6 +157,8 @@ pub(crate) struct Core {
     pub(crate) parks: Cell<u16>,
     /// Resumes run in this dispatch.
     pub(crate) resumes: Cell<u16>,
+    /// Items of the root queue run in this dispatch.
+    pub(crate) root_items: Cell<u16>,
     pub(crate) flags: Cell<u32>,
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
     pub(crate) roots: RefCell<VecDeque<Root>>,
@@ -202,6 +207,7 @@ impl Core {
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),
+            root_items: Cell::new(0),
             flags: Cell::new(flag::DEFAULT),
             slow: RefCell::new(None),
             roots: RefCell::new(VecDeque::new()),
@@ -234,6 +240,7 @@ impl Core {
         self.lp.pipeline_depth.set(depth + 1);
         self.running.set(true);
         self.resumes.set(0);
+        self.root_items.set(0);
         let result = boundary::catch(|| {
             work(self);
             // On another channel's stack only operations run; what they caused waits for the loop.
@@ -356,10 +363,8 @@ impl Core {
         let mut nodes = self.nodes.borrow_mut();
         let node = nodes.get_mut(index);
         node.mask &= !bit;
-        if cfg!(debug_assertions)
-            && let Some(handler) = &node.handler
-            && handler.declared().is_some_and(|declared| declared.0 & bit != 0)
-        {
+        // The handler itself is away on the stack, so its declaration is noted in the mask.
+        if cfg!(debug_assertions) && node.mask & super::mask::DECLARED != 0 {
             tracing::error!(
                 channel = %self.shared.id(),
                 handler = node.kind.name(),
@@ -421,30 +426,30 @@ impl Core {
         )
     }
 
-    /// Enters a handler from outside by its lasting name. False if it is gone.
+    /// Enters a handler from outside by its lasting name, unless it is gone. While the dispatch is suspended it
+    /// waits, so that what it emits does not mix with what was emitted before.
     pub(crate) fn call_node(
         &self,
         node: NodeId,
-        call: impl FnOnce(&mut dyn super::Handler, &mut super::Context<'_>) -> super::handler::HandlerResult,
-    ) -> bool {
-        let mut found = false;
+        call: impl FnOnce(&mut dyn super::Handler, &mut super::Context<'_>) -> super::handler::HandlerResult + 'static,
+    ) {
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            let gate = Gate::new(move |core| core.call_node(node, call));
+            return self.push_root(Root::Call(gate));
+        }
         self.enter(|core| {
             let index = core.nodes.borrow().resolve(node);
             if let Some(index) = index {
-                found = core.call(index, call);
+                core.call(index, call);
             }
         });
-        found
     }
 
     pub(crate) fn is_removed(&self, index: Index) -> bool {
         use super::pipeline::nodes::State;
         match self.nodes.borrow().get(index).state {
             State::Removed | State::Vacant => true,
-            State::Busy => {
-                self.attention.get() & attention::REMOVED_BUSY != 0
-                    && self.slow().removed_busy.iter().any(|(at, _)| *at == index)
-            }
+            State::Busy => self.is_removed_busy(index),
             State::Here | State::Added | State::Sentinel => false,
         }
     }
@@ -498,6 +503,10 @@ impl Core {
             format!("handler {} panicked: {text}", names.first().map_or("(none)", String::as_str)),
         );
         self.forget_emissions(&error);
+        if self.has(flag::ENDING) && self.shared.is_registered() {
+            // It was one of the last events: the handlers that have not heard of the end still do.
+            self.push_root(Root::Ending { was_active: self.has(flag::WAS_ACTIVE), rounds: 0 });
+        }
         self.enter(|core| core.close_because(error, Promise::void()));
     }
 
@@ -509,7 +518,7 @@ impl Core {
         self.attention.set(self.attention.get() & (attention::ROOTS | attention::DEAD));
         let waiting = boundary::catch(move || {
             drop(first);
-            let Some(mut slow) = slow else { return Vec::new() };
+            let Some(mut slow) = slow else { return VecDeque::new() };
             std::mem::take(&mut slow.waiting)
         });
         for (_, op) in waiting.unwrap_or_default() {

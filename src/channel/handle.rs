@@ -1,15 +1,15 @@
 //! Coming back to a handler from outside of its callbacks.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::rc::Weak;
 use std::sync::Arc;
-
-use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Context;
 use super::core::Core;
 use super::handler::{Handler, HandlerResult};
-use super::pipeline::nodes::NodeId;
+use super::pipeline::nodes::{Index, NodeId};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 
@@ -33,28 +33,35 @@ fn call<H: Handler>(
 pub struct HandlerHandle<H> {
     shared: Arc<Shared>,
     node: NodeId,
+    /// False once the handler has left its pipeline; written by the channel's loop.
+    is_there: Arc<AtomicBool>,
     handler: PhantomData<fn(&mut H)>,
 }
 
 impl<H> Clone for HandlerHandle<H> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), node: self.node, handler: PhantomData }
+        Self {
+            shared: self.shared.clone(),
+            node: self.node,
+            is_there: self.is_there.clone(),
+            handler: PhantomData,
+        }
     }
 }
 
 impl<H: Handler> HandlerHandle<H> {
-    pub(crate) fn new(shared: Arc<Shared>, node: NodeId) -> Self {
-        Self { shared, node, handler: PhantomData }
-    }
-
     /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if the channel has ended, [`ErrorKind::Terminated`] if its loop has.
+    /// [`ErrorKind::NoSuchHandler`] if the handler has left its pipeline, [`ErrorKind::Terminated`] if its loop has
+    /// ended.
     pub fn run(
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + Send + 'static,
     ) -> Result<(), Error> {
+        if !self.is_alive() {
+            return Err(gone());
+        }
         let node = self.node;
         let submitted = self.shared.submit(
             move |core| {
@@ -64,6 +71,27 @@ impl<H: Handler> HandlerHandle<H> {
         );
         if submitted { Ok(()) } else { Err(Error::new(ErrorKind::Terminated, "the handler's event loop has ended")) }
     }
+
+    /// True while the handler is in its pipeline, as far as this thread can know.
+    pub fn is_alive(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+}
+
+impl Core {
+    pub(crate) fn handler_handle<H: Handler>(&self, index: Index) -> HandlerHandle<H> {
+        let mut nodes = self.nodes.borrow_mut();
+        HandlerHandle {
+            shared: self.shared.clone(),
+            node: nodes.id(index),
+            is_there: nodes.presence(index),
+            handler: PhantomData,
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(ErrorKind::NoSuchHandler, "the handler has left its pipeline")
 }
 
 /// A handler of a channel, on its own loop: no atomics, no box.
@@ -92,7 +120,6 @@ impl<H: Handler> LocalHandle<H> {
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + 'static,
     ) -> Result<(), Error> {
-        let gone = || Error::new(ErrorKind::NoSuchHandler, "the handler has left its pipeline");
         let core = self.core.upgrade().ok_or_else(gone)?;
         if core.nodes.borrow().resolve(self.node).is_none() {
             return Err(gone());
