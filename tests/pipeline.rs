@@ -6,6 +6,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/edits.rs"]
+mod edits;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
 #[path = "pipeline/resume.rs"]
@@ -14,3 +16,5 @@ mod resume;
 mod roots;
 #[path = "pipeline/travel.rs"]
 mod travel;
+#[path = "pipeline/writability.rs"]
+mod writability;

@@ -382,6 +382,9 @@ impl Channel {
         let size = msg.estimated_size() + ENTRY_OVERHEAD;
         let before = self.shared.submitted.fetch_add(size, Ordering::Relaxed);
         let crossed = before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
+        // Before the write is on its way: the loop, which looks at the marks when it arrives and when it was sent, must
+        // find the bit, or nobody would ever clear it.
+        let crossed_first = crossed && self.shared.unwritable.fetch_or(1, Ordering::AcqRel) == 0;
         let second = promise.second();
         let sent = if flush {
             self.shared.submit(
@@ -402,7 +405,7 @@ impl Channel {
         if !sent {
             self.shared.submitted.fetch_sub(size, Ordering::Relaxed);
             self.fail_unreachable(&second);
-        } else if crossed && self.shared.unwritable.fetch_or(1, Ordering::AcqRel) == 0 {
+        } else if crossed_first {
             self.shared.submit(|core| core.enter(Core::queue_writability), true);
         }
     }
