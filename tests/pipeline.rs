@@ -8,8 +8,14 @@ mod common;
 
 #[path = "pipeline/edits.rs"]
 mod edits;
+#[path = "pipeline/errors.rs"]
+mod errors;
+#[path = "pipeline/masks.rs"]
+mod masks;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
+#[path = "pipeline/panics.rs"]
+mod panics;
 #[path = "pipeline/resume.rs"]
 mod resume;
 #[path = "pipeline/roots.rs"]

@@ -330,6 +330,13 @@ impl EmbeddedChannel {
     }
 }
 
+/// Nothing is told to the handlers, they are dropped. The loop keeps its channels, and they it, until one lets go.
+impl Drop for EmbeddedChannel {
+    fn drop(&mut self) {
+        self.channel.shared().detach(&self.lp);
+    }
+}
+
 impl std::fmt::Debug for EmbeddedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("EmbeddedChannel").field("channel", &self.channel).finish()
