@@ -15,7 +15,8 @@ pub mod transport;
 pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};
 pub use channel::{
-    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, Context, Handler, HandlerResult, OptionSet, Pipeline,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelGroup, ChannelOption, Context, Handler,
+    HandlerResult, OptionSet, Pipeline,
 };
 pub use error::{Error, ErrorKind, Failure, Fault};
 pub use event_loop::{Backend, EventLoop, EventLoopGroup, LocalEventLoop, Spin};

@@ -76,7 +76,11 @@ impl<T: ChildTransport> Acceptor<T> {
             // The connection closes with it.
             drop(task);
             LoopCore::with_current(|lp| lp.metrics().accept.refused.add(1));
-            self.children.note(&server, "a connection was closed because its loop takes no more work", &error);
+            self.children.note(
+                &server,
+                "a connection was closed because its loop takes no more work",
+                &error,
+            );
         }
     }
 }
@@ -99,11 +103,26 @@ impl<T: ChildTransport> Handler for Acceptor<T> {
 
 /// Makes the child, on its loop.
 fn begin<T: ChildTransport>(children: &Children, parent: Channel, accepted: T::Accepted) {
-    let Some(lp) = LoopCore::current() else { return };
-    let shared = Shared::new(lp.handle().clone(), Some(parent), children.recipe.attributes.clone());
-    let begun = opening::open_here(&shared, &children.recipe, Box::new(T::child(accepted)), Recipe::fill);
+    let Some(lp) = LoopCore::current() else {
+        return;
+    };
+    let shared = Shared::new(
+        lp.handle().clone(),
+        Some(parent),
+        children.recipe.attributes.clone(),
+    );
+    let begun = opening::open_here(
+        &shared,
+        &children.recipe,
+        Box::new(T::child(accepted)),
+        Recipe::fill,
+    );
     if let (Err(error), Some(server)) = (begun, shared.parent()) {
         lp.metrics().accept.stillborn.add(1);
-        children.note(server, "a child was closed before it began: an option or its handler failed", &error);
+        children.note(
+            server,
+            "a child was closed before it began: an option or its handler failed",
+            &error,
+        );
     }
 }

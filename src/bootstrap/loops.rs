@@ -39,7 +39,10 @@ impl Loops {
 
     /// The same loops with a turn of its own, `offset` further on.
     pub(super) fn fork(&self, offset: usize) -> Self {
-        Self::new(self.loops.clone(), self.ticket.load(Ordering::Relaxed).wrapping_add(offset))
+        Self::new(
+            self.loops.clone(),
+            self.ticket.load(Ordering::Relaxed).wrapping_add(offset),
+        )
     }
 }
 
@@ -79,6 +82,8 @@ impl From<&Loops> for Loops {
 
 impl fmt::Debug for Loops {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(self.all().iter().map(EventLoop::name)).finish()
+        f.debug_list()
+            .entries(self.all().iter().map(EventLoop::name))
+            .finish()
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tidegate_sys::mem::Task;
 
 use super::recipe::Recipe;
-use crate::channel::core::Life;
+use crate::channel::lifetime::Life;
 use crate::channel::shared::Shared;
 use crate::channel::{self, Channel, ChannelFuture, Pipeline, Transport};
 use crate::error::{Error, ErrorKind, Failure};
@@ -26,7 +26,10 @@ pub(super) fn open(
     let (promise, future) = Channel::new(shared.clone()).new_future();
     future.close_on_failure();
     let unopened = promise.second();
-    let opening = Opening { shared, promise: Some(promise) };
+    let opening = Opening {
+        shared,
+        promise: Some(promise),
+    };
     let task = Task::new(move || opening.run(recipe, make, fill, begin));
     if let Err((task, error)) = event_loop.try_execute(task) {
         unopened.try_failure(error);
@@ -66,7 +69,10 @@ pub(super) fn open_here(
     match registered.completion().result() {
         Some(result) => result,
         // The core has reported the panic, and closes the channel.
-        None => Err(Error::new(ErrorKind::HandlerPanicked, "a handler panicked while the pipeline was made")),
+        None => Err(Error::new(
+            ErrorKind::HandlerPanicked,
+            "a handler panicked while the pipeline was made",
+        )),
     }
 }
 
@@ -84,7 +90,9 @@ impl Opening {
         fill: impl FnOnce(&Recipe, &mut Pipeline<'_>) -> Result<(), Failure>,
         begin: impl FnOnce(&Channel, Promise),
     ) {
-        let Some(promise) = self.promise.take_if(|promise| !promise.is_done()) else { return };
+        let Some(promise) = self.promise.take_if(|promise| !promise.is_done()) else {
+            return;
+        };
         let channel = Channel::new(self.shared.clone());
         match open_here(&self.shared, &recipe, make(), fill) {
             Ok(()) => begin(&channel, promise),
@@ -112,5 +120,8 @@ fn abandon(shared: &Shared) {
 
 fn ended(shared: &Shared) -> Error {
     let name = shared.event_loop().name();
-    Error::new(ErrorKind::Terminated, format!("the event loop {name} ended before the channel came to it"))
+    Error::new(
+        ErrorKind::Terminated,
+        format!("the event loop {name} ended before the channel came to it"),
+    )
 }

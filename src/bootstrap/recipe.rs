@@ -36,7 +36,9 @@ impl Recipe {
         F: Fn(&mut Pipeline<'_>) -> Result<(), E> + Send + Sync + 'static,
         E: Into<Failure>,
     {
-        self.initializer = Some(Arc::new(move |pipeline: &mut Pipeline<'_>| fill(pipeline).map_err(Into::into)));
+        self.initializer = Some(Arc::new(move |pipeline: &mut Pipeline<'_>| {
+            fill(pipeline).map_err(Into::into)
+        }));
     }
 
     /// Runs the initializer, if there is one.

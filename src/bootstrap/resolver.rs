@@ -35,18 +35,24 @@ impl Resolver for SystemResolver {
             }
         });
         if let Err(answer) = handed {
-            answer.try_failure(Error::new(ErrorKind::Exhausted, "no thread could be started to look up a name"));
+            answer.try_failure(Error::new(
+                ErrorKind::Exhausted,
+                "no thread could be started to look up a name",
+            ));
         }
     }
 }
 
 fn look_up(host: &str, port: u16) -> Result<Address, Error> {
-    let mut found = (host, port)
-        .to_socket_addrs()
-        .map_err(|error| Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error))?;
+    let mut found = (host, port).to_socket_addrs().map_err(|error| {
+        Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error)
+    })?;
     match found.next() {
         Some(address) => Ok(Address::Inet(address)),
-        None => Err(Error::new(ErrorKind::Unresolved, format!("looking up {host}: it has no address"))),
+        None => Err(Error::new(
+            ErrorKind::Unresolved,
+            format!("looking up {host}: it has no address"),
+        )),
     }
 }
 
@@ -83,7 +89,11 @@ mod tests {
             found.sync_timeout(Duration::from_secs(30))
         };
         let local = ask("localhost").unwrap();
-        assert!(local.as_inet().is_some_and(|address| address.ip().is_loopback() && address.port() == 80));
+        assert!(
+            local
+                .as_inet()
+                .is_some_and(|address| address.ip().is_loopback() && address.port() == 80)
+        );
         // Reserved by RFC 6761; this one is refused without asking a server, because a label is too long.
         let nobody = ask(&format!("{}.invalid", "x".repeat(80))).unwrap_err();
         assert_eq!(nobody.kind(), ErrorKind::Unresolved);

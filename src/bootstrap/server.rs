@@ -11,7 +11,9 @@ use super::opening;
 use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::options::{CLOSE_ON_UNHANDLED_ERROR, SO_REUSEPORT};
-use crate::channel::{Address, AttributeKey, Channel, ChannelFuture, ChannelOption, OptionType, Pipeline};
+use crate::channel::{
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, OptionType, Pipeline,
+};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
 use crate::future::Combiner;
@@ -200,7 +202,10 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         if !(1..=loops).contains(&self.shards) {
             return Err(Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{} shards on {loops} loops: 1..={loops} are possible", self.shards),
+                format!(
+                    "{} shards on {loops} loops: 1..={loops} are possible",
+                    self.shards
+                ),
             ));
         }
         if self.shards > 1 && self.server.options.get(SO_REUSEPORT) == Some(false) {
@@ -255,11 +260,16 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         let (promise, future) = channel.new_future();
         future.close_on_failure();
         let rest = self.clone();
-        first.add_listener(move |channel, bound| match (bound, channel.local_address()) {
-            (Ok(()), Some(local)) => rest.join(channel, local).finish(promise),
-            (Ok(()), None) => drop(promise.try_failure(Error::new(ErrorKind::Unsupported, "the server has no address"))),
-            (Err(error), _) => drop(promise.try_failure(error.clone())),
-        });
+        first.add_listener(
+            move |channel, bound| match (bound, channel.local_address()) {
+                (Ok(()), Some(local)) => rest.join(channel, local).finish(promise),
+                (Ok(()), None) => drop(promise.try_failure(Error::new(
+                    ErrorKind::Unsupported,
+                    "the server has no address",
+                ))),
+                (Err(error), _) => drop(promise.try_failure(error.clone())),
+            },
+        );
         future
     }
 

@@ -45,6 +45,17 @@ impl LoopCore {
         }
     }
 
+    /// Nobody of this loop waits any more: it ends.
+    pub(super) fn forget_fd_waiters(&self) -> Vec<Rc<dyn IoHandle>> {
+        let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
+        if !waiting.is_empty() {
+            let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.retain(|event_loop| event_loop != self.handle());
+            WAITING.store(loops.len(), Ordering::Release);
+        }
+        waiting
+    }
+
     /// Those who wait here try again in the next I/O phase.
     fn retry_fd_waiters(&self) {
         let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());

@@ -121,6 +121,11 @@ impl Metrics {
             ghost_events: reactor.ghosts.get(),
             rebuilds: reactor.rebuilds.get(),
             panics: self.panics.get(),
+            unhandled_messages: self.channel.unhandled_messages.get(),
+            unhandled_errors: self.channel.unhandled_errors.get(),
+            unobserved_write_failures: self.channel.unobserved_write_failures.get(),
+            failed_exception_caught: self.channel.failed_exception_caught.get(),
+            handler_panics: self.channel.handler_panics.get(),
             rejected: self.rejected.load(Ordering::Relaxed),
             accepted: self.accept.accepted.get(),
             accept_failed_clients: self.accept.failed_clients.get(),
@@ -179,8 +184,18 @@ pub struct MetricsSnapshot {
     pub ghost_events: u64,
     /// Times that the selector was opened anew.
     pub rebuilds: u64,
-    /// Tasks and callbacks that panicked.
+    /// Tasks, timers and listeners that panicked.
     pub panics: u64,
+    /// Messages that no handler took.
+    pub unhandled_messages: u64,
+    /// Errors that no handler took.
+    pub unhandled_errors: u64,
+    /// Failed writes that nobody observed.
+    pub unobserved_write_failures: u64,
+    /// Errors that `exception_caught` itself returned.
+    pub failed_exception_caught: u64,
+    /// Callbacks of handlers that panicked.
+    pub handler_panics: u64,
     /// Tasks that were refused because the queue was full or the loop had ended.
     pub rejected: u64,
     /// Connections that listeners of this loop have taken.
@@ -229,6 +244,16 @@ impl fmt::Display for MetricsSnapshot {
         if self.queue_wait.count() > 0 {
             writeln!(f, "tasks waited {}", self.queue_wait)?;
         }
+        writeln!(
+            f,
+            "unhandled: {} messages, {} errors, {} failed writes, {} failed exception_caught; \
+             {} handlers panicked",
+            self.unhandled_messages,
+            self.unhandled_errors,
+            self.unobserved_write_failures,
+            self.failed_exception_caught,
+            self.handler_panics
+        )?;
         write!(
             f,
             "{} premature waits, {} failed waits, {} selector rebuilds",

@@ -121,7 +121,8 @@ mod tests {
         drop(done);
         let results: Vec<_> = results.iter().collect();
         assert_eq!(results.len(), 19);
-        let threads: std::collections::HashSet<_> = results.iter().map(|(_, thread)| *thread).collect();
+        let threads: std::collections::HashSet<_> =
+            results.iter().map(|(_, thread)| *thread).collect();
         assert!((1..=2).contains(&threads.len()));
     }
 }

@@ -24,7 +24,10 @@ fn a_server_echoes_to_a_client() {
             .unwrap();
         assert_eq!(next(&seen), Seen::Registered);
         assert_eq!(next(&seen), Seen::Active);
-        client.write_and_flush("hello").sync_timeout(DEADLINE).unwrap();
+        client
+            .write_and_flush("hello")
+            .sync_timeout(DEADLINE)
+            .unwrap();
         let mut got = Vec::new();
         while got.len() < 5 {
             match next(&seen) {

@@ -26,7 +26,10 @@ pub fn with_each_backend(test: impl Fn(&EventLoopGroup)) {
             .expect("a group");
         test(&group);
         group.stop();
-        assert!(group.await_termination(DEADLINE).expect("not a loop"), "the loops ended");
+        assert!(
+            group.await_termination(DEADLINE).expect("not a loop"),
+            "the loops ended"
+        );
     }
 }
 
@@ -120,7 +123,8 @@ impl Handler for Probe {
 
 /// The next thing seen.
 pub fn next(seen: &Receiver<Seen>) -> Seen {
-    seen.recv_timeout(DEADLINE).expect("something happens before the deadline")
+    seen.recv_timeout(DEADLINE)
+        .expect("something happens before the deadline")
 }
 
 /// Reads until so many bytes came; other events on the way are dropped.

@@ -184,7 +184,9 @@ mod tests {
     fn aborted() -> i32 {
         // Its number differs between systems; std knows it.
         (1..200)
-            .find(|errno| io::Error::from_raw_os_error(*errno).kind() == io::ErrorKind::ConnectionAborted)
+            .find(|errno| {
+                io::Error::from_raw_os_error(*errno).kind() == io::ErrorKind::ConnectionAborted
+            })
             .expect("every system has ECONNABORTED")
     }
 
@@ -192,7 +194,11 @@ mod tests {
     fn a_client_that_is_gone_does_not_keep_the_next_one_waiting() {
         let count = AcceptCounters::default();
         let mut acceptor = Acceptor::default();
-        let outcome = acceptor.accept(script(&[Err(aborted()), Err(aborted()), Ok(5)]), &"x", &count);
+        let outcome = acceptor.accept(
+            script(&[Err(aborted()), Err(aborted()), Ok(5)]),
+            &"x",
+            &count,
+        );
         assert!(matches!(outcome, Ok(Accept::One(5))));
         assert_eq!((count.failed_clients.get(), count.accepted.get()), (2, 1));
     }
@@ -213,7 +219,10 @@ mod tests {
         let mut accept = script(&[Err(EMFILE), Ok(1)]);
         let outcome = acceptor.accept(&mut accept, &"x", &count);
         assert!(matches!(outcome, Ok(Accept::Rest(EXHAUSTED_REST))));
-        assert!(matches!(acceptor.accept(&mut accept, &"x", &count), Ok(Accept::One(1))));
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::One(1))
+        ));
         assert_eq!(count.rests.get(), 1);
     }
 
@@ -241,9 +250,20 @@ mod tests {
         let mut acceptor = Acceptor::default();
         let mut accept = script(&[Err(EINVAL), Ok(1)]);
         let outcome = acceptor.accept(&mut accept, &"0.0.0.0:80", &count);
-        assert!(outcome.unwrap_err().to_string().contains("accepting on 0.0.0.0:80"));
-        assert!(matches!(acceptor.accept(&mut accept, &"x", &count), Ok(Accept::Rest(_))));
+        assert!(
+            outcome
+                .unwrap_err()
+                .to_string()
+                .contains("accepting on 0.0.0.0:80")
+        );
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::Rest(_))
+        ));
         acceptor.broken_until = Some(Time::ZERO);
-        assert!(matches!(acceptor.accept(&mut accept, &"x", &count), Ok(Accept::One(1))));
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::One(1))
+        ));
     }
 }

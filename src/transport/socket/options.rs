@@ -20,7 +20,12 @@ pub(crate) fn is_socket_option(id: OptionId) -> bool {
 }
 
 /// Sets an option. `Unsupported` where the system has none of that name.
-pub(crate) fn set(socket: BorrowedFd<'_>, family: Family, id: OptionId, value: &OptionValue) -> io::Result<()> {
+pub(crate) fn set(
+    socket: BorrowedFd<'_>,
+    family: Family,
+    id: OptionId,
+    value: &OptionValue,
+) -> io::Result<()> {
     if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
         return net::set_linger(socket, *linger);
     }
@@ -37,7 +42,8 @@ pub(crate) fn get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::R
     }
     let option = int_option(id, family).ok_or(io::ErrorKind::Unsupported)?;
     let number = net::get_int(socket, option)?;
-    id.from_kernel(number).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    id.from_kernel(number)
+        .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 fn int_option(id: OptionId, family: Family) -> Option<IntOption> {

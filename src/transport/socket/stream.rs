@@ -7,7 +7,7 @@ use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tidegate_sys::os::{io as sys, net};
+use tidegate_sys::os::{io as sys, net, send_file};
 
 use crate::buffer::{FileRegion, Message};
 use crate::channel::{Direction, Flush, Front, Io, OutboundBuffer, Progress, Read};
@@ -20,10 +20,16 @@ const SEND_MAX: usize = 1 << 30;
 
 /// One read into the loop's arena.
 #[inline]
-pub(crate) fn read(socket: BorrowedFd<'_>, io: &mut Io<'_>, peer: &dyn Display) -> Result<Read, Error> {
+pub(crate) fn read(
+    socket: BorrowedFd<'_>,
+    io: &mut Io<'_>,
+    peer: &dyn Display,
+) -> Result<Read, Error> {
     match io.read_bytes(|room, max| sys::read_into(socket, room, max)) {
         Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
-        Ok(read) if !read.filled && io.short_read_drains() => Ok(Read::Last(Message::from(read.bytes))),
+        Ok(read) if !read.filled && io.short_read_drains() => {
+            Ok(Read::Last(Message::from(read.bytes)))
+        }
         Ok(read) => Ok(Read::Message(Message::from(read.bytes))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::WouldBlock),
         Err(error) => Err(Error::io(format!("reading from {peer}"), error)),
@@ -49,7 +55,11 @@ pub(crate) fn flush(
             Step::Empty => return Ok(Flush::Drained),
         }
     }
-    Ok(if out.flushed_len() == 0 { Flush::Drained } else { Flush::Yielded })
+    Ok(if out.flushed_len() == 0 {
+        Flush::Drained
+    } else {
+        Flush::Yielded
+    })
 }
 
 enum Step {
@@ -61,7 +71,11 @@ enum Step {
 
 /// Up to the first system call.
 #[inline]
-fn step(socket: BorrowedFd<'_>, out: &mut OutboundBuffer, peer: &dyn Display) -> Result<Step, Error> {
+fn step(
+    socket: BorrowedFd<'_>,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Step, Error> {
     loop {
         let is_alone = out.flushed_len() == 1;
         let (offered, sent) = match out.front() {
@@ -90,7 +104,11 @@ fn step(socket: BorrowedFd<'_>, out: &mut OutboundBuffer, peer: &dyn Display) ->
         return match sent {
             Ok(sent) => {
                 let _ = out.advance(sent);
-                Ok(if sent < offered { Step::Full } else { Step::Went })
+                Ok(if sent < offered {
+                    Step::Full
+                } else {
+                    Step::Went
+                })
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Full),
             Err(error) => Err(Error::io(format!("sending to {peer}"), error)),
@@ -120,11 +138,17 @@ fn gather(socket: BorrowedFd<'_>, out: &mut OutboundBuffer) -> (usize, io::Resul
 ///
 /// A region that can't be sent fails its own write first; then the stream has a gap where its bytes should be, so
 /// the caller gives up the connection (C20).
-fn send_region(socket: BorrowedFd<'_>, out: &mut OutboundBuffer, peer: &dyn Display) -> Result<Step, Error> {
-    let Some(region) = out.front_region() else { return Ok(Step::Went) };
+fn send_region(
+    socket: BorrowedFd<'_>,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Step, Error> {
+    let Some(region) = out.front_region() else {
+        return Ok(Step::Went);
+    };
     let sent = region.transfer(|file, offset, left| {
         let count = usize::try_from(left).unwrap_or(SEND_MAX).min(SEND_MAX);
-        sys::send_file(socket, file.as_fd(), offset, count)
+        send_file(socket, file.as_fd(), offset, count)
     });
     match sent {
         Ok(_) if region.is_done() => {
@@ -148,14 +172,25 @@ pub(crate) fn accepts(msg: &Message) -> bool {
 }
 
 /// Ends one direction. A peer that is gone already is no error where nothing was promised to it (A37).
-pub(crate) fn shutdown(socket: BorrowedFd<'_>, direction: Direction, peer: &dyn Display) -> Result<(), Error> {
+pub(crate) fn shutdown(
+    socket: BorrowedFd<'_>,
+    direction: Direction,
+    peer: &dyn Display,
+) -> Result<(), Error> {
     let (how, text) = match direction {
         Direction::Input => (Shutdown::Read, "input"),
         Direction::Output => (Shutdown::Write, "output"),
     };
     match net::shutdown(socket, how) {
-        Err(error) if direction == Direction::Input && error.kind() == io::ErrorKind::NotConnected => Ok(()),
-        Err(error) => Err(Error::io(format!("shutting down the {text} of the connection to {peer}"), error)),
+        Err(error)
+            if direction == Direction::Input && error.kind() == io::ErrorKind::NotConnected =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Error::io(
+            format!("shutting down the {text} of the connection to {peer}"),
+            error,
+        )),
         Ok(()) => Ok(()),
     }
 }
@@ -180,7 +215,9 @@ pub(crate) fn close(socket: OwnedFd, linger: Option<Duration>, io: &mut Io<'_>) 
     match handed {
         Ok(()) => Progress::Pending,
         Err(socket) => {
-            tracing::warn!("no thread could be started to close a lingering socket; the kernel sends the rest in the background");
+            tracing::warn!(
+                "no thread could be started to close a lingering socket; the kernel sends the rest in the background"
+            );
             let _ = net::set_linger(socket.as_fd(), None);
             drop(socket);
             Progress::Done

@@ -27,11 +27,16 @@ impl Accepted {
             let seconds = linger.as_secs() + u64::from(linger.subsec_nanos() > 0);
             u16::try_from(seconds).unwrap_or(u16::MAX)
         });
-        Self { socket, peer, linger_s }
+        Self {
+            socket,
+            peer,
+            linger_s,
+        }
     }
 
     pub(super) fn linger(&self) -> Option<Duration> {
-        self.linger_s.map(|seconds| Duration::from_secs(seconds.into()))
+        self.linger_s
+            .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
     /// A connection that comes from elsewhere: another process, a supervisor, [`std::net::TcpStream`].
@@ -45,7 +50,8 @@ impl Accepted {
             fd::set_cloexec(socket.as_fd())?;
             Ok((peer, net::get_linger(socket.as_fd())?))
         });
-        let (peer, linger) = prepared.map_err(|error| Error::io("adopting a connected socket", error))?;
+        let (peer, linger) =
+            prepared.map_err(|error| Error::io("adopting a connected socket", error))?;
         Ok(Self::new(socket, peer, linger))
     }
 

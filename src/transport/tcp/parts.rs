@@ -24,8 +24,14 @@ pub(super) fn family(address: &SocketAddr) -> Family {
     }
 }
 
-pub(super) fn set(fd: BorrowedFd<'_>, family: Family, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-    options::set(fd, family, id, value).map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
+pub(super) fn set(
+    fd: BorrowedFd<'_>,
+    family: Family,
+    id: OptionId,
+    value: &OptionValue,
+) -> Result<(), Error> {
+    options::set(fd, family, id, value)
+        .map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
 }
 
 pub(super) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
@@ -33,5 +39,8 @@ pub(super) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<Op
 }
 
 pub(super) fn no_such_option(name: &str, id: OptionId) -> Error {
-    Error::new(ErrorKind::Unsupported, format!("{name} has no option {id}; leave it out or use a transport that has it"))
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{name} has no option {id}; leave it out or use a transport that has it"),
+    )
 }

@@ -49,7 +49,8 @@ impl TcpServer {
     }
 
     fn open(&self, address: &SocketAddr) -> Result<OwnedFd, Error> {
-        let socket = net::tcp_socket(address).map_err(|error| Error::io("opening a TCP socket", error))?;
+        let socket =
+            net::tcp_socket(address).map_err(|error| Error::io("opening a TCP socket", error))?;
         if self.waiting.get_erased(OptionId::SoReuseaddr).is_none() {
             net::set_int(socket.as_fd(), net::SO_REUSEADDR, 1)
                 .map_err(|error| Error::io("setting option SO_REUSEADDR", error))?;
@@ -62,7 +63,8 @@ impl TcpServer {
 
     fn listen(&self, socket: BorrowedFd<'_>) -> Result<(), Error> {
         let backlog = self.backlog.unwrap_or_else(net::max_backlog);
-        net::listen(socket, backlog).map_err(|error| Error::io(format!("listening on {}", Local(&self.local)), error))
+        net::listen(socket, backlog)
+            .map_err(|error| Error::io(format!("listening on {}", Local(&self.local)), error))
     }
 }
 
@@ -109,11 +111,17 @@ impl Transport for TcpServer {
     }
 
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        let Some(socket) = &self.socket else { return Ok(Read::WouldBlock) };
-        let count = &io.core.lp.metrics().accept;
-        let accepted = self.acceptor.accept(|| net::accept(socket.as_fd()), &Local(&self.local), count)?;
+        let Some(socket) = &self.socket else {
+            return Ok(Read::WouldBlock);
+        };
+        let count = &io.metrics().accept;
+        let accepted =
+            self.acceptor
+                .accept(|| net::accept(socket.as_fd()), &Local(&self.local), count)?;
         Ok(match accepted {
-            Accept::One((client, peer)) => Read::Message(Message::new(Accepted::new(client, peer, self.linger))),
+            Accept::One((client, peer)) => {
+                Read::Message(Message::new(Accepted::new(client, peer, self.linger)))
+            }
             Accept::Empty => Read::WouldBlock,
             Accept::Rest(time) => Read::Paused(time),
         })
@@ -136,13 +144,18 @@ impl Transport for TcpServer {
             (OptionId::SoBacklog, OptionValue::Int(backlog)) => {
                 self.backlog = Some(*backlog);
                 // A second listen(2) only changes the backlog.
-                return self.socket.as_ref().map_or(Ok(()), |socket| self.listen(socket.as_fd()));
+                return self
+                    .socket
+                    .as_ref()
+                    .map_or(Ok(()), |socket| self.listen(socket.as_fd()));
             }
             (OptionId::AcceptOverload, OptionValue::Overload(overload)) => {
-                return self
-                    .acceptor
-                    .set_overload(*overload)
-                    .map_err(|error| Error::io(format!("setting option {id}: opening the reserve descriptor"), error));
+                return self.acceptor.set_overload(*overload).map_err(|error| {
+                    Error::io(
+                        format!("setting option {id}: opening the reserve descriptor"),
+                        error,
+                    )
+                });
             }
             _ if !options::is_socket_option(id) => return Err(no_such_option("tcp server", id)),
             _ => {}
@@ -159,7 +172,11 @@ impl Transport for TcpServer {
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
         match id {
-            OptionId::SoBacklog => return Ok(OptionValue::Int(self.backlog.unwrap_or_else(net::max_backlog))),
+            OptionId::SoBacklog => {
+                return Ok(OptionValue::Int(
+                    self.backlog.unwrap_or_else(net::max_backlog),
+                ));
+            }
             OptionId::AcceptOverload => return Ok(OptionValue::Overload(self.acceptor.overload())),
             _ if !options::is_socket_option(id) => return Err(no_such_option("tcp server", id)),
             _ => {}
@@ -172,7 +189,9 @@ impl Transport for TcpServer {
             (None, OptionId::SoReuseaddr) => Ok(OptionValue::Bool(true)),
             (None, _) => Err(Error::new(
                 ErrorKind::NotYetConnected,
-                format!("option {id} was not set, and there is no socket yet to ask for its default"),
+                format!(
+                    "option {id} was not set, and there is no socket yet to ask for its default"
+                ),
             )),
         }
     }
@@ -193,4 +212,3 @@ impl fmt::Display for Local<'_> {
         }
     }
 }
-

@@ -12,8 +12,8 @@ use super::parts::{family, get, inet, no_such_option, set};
 use super::server::TcpServer;
 use crate::buffer::Message;
 use crate::channel::{
-    Address, Direction, Flush, Io, Metadata, OptionId, OptionSet, OptionValue, OutboundBuffer, Progress, Read,
-    Transport,
+    Address, Direction, Flush, Io, Metadata, OptionId, OptionSet, OptionValue, OutboundBuffer,
+    Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::kind::{ChildTransport, ClientTransport};
@@ -49,8 +49,14 @@ impl Tcp {
     fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
         match &self.socket {
             Socket::Open(fd) => Ok(fd.as_fd()),
-            Socket::Unopened(_) => Err(Error::new(ErrorKind::NotYetConnected, "the TCP channel is not connected")),
-            Socket::Closed => Err(Error::new(ErrorKind::ChannelClosed, "the TCP channel is closed")),
+            Socket::Unopened(_) => Err(Error::new(
+                ErrorKind::NotYetConnected,
+                "the TCP channel is not connected",
+            )),
+            Socket::Closed => Err(Error::new(
+                ErrorKind::ChannelClosed,
+                "the TCP channel is closed",
+            )),
         }
     }
 
@@ -59,7 +65,8 @@ impl Tcp {
         let Socket::Unopened(waiting) = &self.socket else {
             return self.fd().map(drop);
         };
-        let socket = net::tcp_socket(address).map_err(|error| Error::io("opening a TCP socket", error))?;
+        let socket =
+            net::tcp_socket(address).map_err(|error| Error::io("opening a TCP socket", error))?;
         for (id, value) in waiting.iter() {
             set(socket.as_fd(), family(address), id, value)?;
         }
@@ -77,7 +84,9 @@ impl Tcp {
     }
 
     fn family(&self) -> Family {
-        let address = self.peer.or_else(|| self.fd().ok().and_then(|fd| net::local_addr(fd).ok()));
+        let address = self
+            .peer
+            .or_else(|| self.fd().ok().and_then(|fd| net::local_addr(fd).ok()));
         address.as_ref().map_or(Family::V4, family)
     }
 
@@ -153,16 +162,23 @@ impl Transport for Tcp {
     fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
         let address = inet(local, "bind to")?;
         self.open(&address)?;
-        net::bind(self.fd()?, &address).map_err(|error| Error::io(format!("binding to {local}"), error))
+        net::bind(self.fd()?, &address)
+            .map_err(|error| Error::io(format!("binding to {local}"), error))
     }
 
-    fn connect(&mut self, io: &mut Io<'_>, remote: &Address, local: Option<&Address>) -> Result<Progress, Error> {
+    fn connect(
+        &mut self,
+        io: &mut Io<'_>,
+        remote: &Address,
+        local: Option<&Address>,
+    ) -> Result<Progress, Error> {
         let address = inet(remote, "connect to")?;
         match local {
             Some(local) => self.bind(io, local)?,
             None => self.open(&address)?,
         }
-        let begun = net::connect(self.fd()?, &address).map_err(|error| Error::connect(&address, error))?;
+        let begun =
+            net::connect(self.fd()?, &address).map_err(|error| Error::connect(&address, error))?;
         self.peer = Some(address);
         self.is_connected = begun == Connect::Done;
         Ok(match begun {
@@ -248,7 +264,9 @@ impl Transport for Tcp {
                 (None, OptionId::TcpNodelay) => Ok(OptionValue::Bool(true)),
                 (None, _) => Err(Error::new(
                     ErrorKind::NotYetConnected,
-                    format!("option {id} was not set, and there is no socket yet to ask for its default"),
+                    format!(
+                        "option {id} was not set, and there is no socket yet to ask for its default"
+                    ),
                 )),
             };
         }

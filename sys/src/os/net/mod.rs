@@ -99,11 +99,16 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
     #[cfg(target_vendor = "apple")]
     {
-        // XNU hands out sockets that the peer has reset already: without an address.
+        // XNU hands out sockets that the peer has reset already: without an address, or with EINVAL for
+        // whatever is set (swift-nio#1030). That is the peer's doing, not the listener's.
+        let aborted = || io::Error::from_raw_os_error(libc::ECONNABORTED);
         if length == 0 {
-            return Err(io::Error::from_raw_os_error(libc::ECONNABORTED));
+            return Err(aborted());
         }
-        set_birth_flags(accepted.as_fd())?;
+        set_birth_flags(accepted.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => aborted(),
+            _ => error,
+        })?;
     }
     disarm_sigpipe(accepted.as_fd());
     let peer = raw.decode(length)?;
