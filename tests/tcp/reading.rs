@@ -10,12 +10,13 @@ use tidegate::channel::options::{AUTO_READ, MAX_MESSAGES_PER_READ, RECV_ALLOCATO
 
 use crate::support::{
     DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, until, wait_for,
-    with_each_backend,
+    with_each_backend, with_each_edge_triggered_backend,
 };
 
+/// The others can't tell without reporting it over and over.
 #[test]
-fn with_auto_read_off_the_peers_end_is_told_and_stays_in_the_kernel() {
-    with_each_backend(|group| {
+fn with_auto_read_off_the_peers_end_is_told_at_edges_and_stays_in_the_kernel() {
+    with_each_edge_triggered_backend(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
         peer.write_all(b"wait for me").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
@@ -32,6 +33,24 @@ fn with_auto_read_off_the_peers_end_is_told_and_stays_in_the_kernel() {
         client.read();
         wait_for(&seen, &Seen::Inactive);
         assert_eq!(next(&seen), Seen::Unregistered);
+    });
+}
+
+#[test]
+fn with_auto_read_off_data_and_end_wait_for_a_read() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
+        peer.write_all(b"wait for me").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        for _ in 0..10 {
+            client.event_loop().submit(|| ()).sync_timeout(DEADLINE).unwrap();
+        }
+        let told = so_far(&seen);
+        assert!(told.iter().all(|seen| *seen == Seen::Event("PeerClosing")), "{told:?}");
+        client.read();
+        wait_for(&seen, &Seen::Read(b"wait for me".to_vec()));
+        client.read();
+        wait_for(&seen, &Seen::Inactive);
     });
 }
 

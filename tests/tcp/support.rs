@@ -17,11 +17,21 @@ pub const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Runs a test with each selector.
 pub fn with_each_backend(test: impl Fn(&EventLoopGroup)) {
-    for backend in Backend::available() {
+    with_each(Backend::available().iter().copied(), test);
+}
+
+/// Runs a test with each selector that reports edges.
+pub fn with_each_edge_triggered_backend(test: impl Fn(&EventLoopGroup)) {
+    let edges = |backend: &Backend| matches!(backend, Backend::Epoll | Backend::Kqueue);
+    with_each(Backend::available().iter().copied().filter(edges), test);
+}
+
+fn with_each(backends: impl Iterator<Item = Backend>, test: impl Fn(&EventLoopGroup)) {
+    for backend in backends {
         eprintln!("-- {backend}");
         let group = EventLoopGroup::builder()
             .threads(2)
-            .selector(*backend)
+            .selector(backend)
             .build()
             .expect("a group");
         test(&group);

@@ -191,7 +191,7 @@ fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
 fn what_is_no_bytes_is_refused_at_once() {
     with_each_backend(|group| {
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
-        let error = client.write_future(Message::new(42_u64)).sync_timeout(DEADLINE).unwrap_err();
+        let error = client.write_and_flush(Message::new(42_u64)).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("u64"), "{error}");
         assert!(client.is_active());
