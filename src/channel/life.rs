@@ -82,8 +82,12 @@ impl Core {
     /// The transport is connected or bound; the caller queues channel_active.
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
-        // Edges may have come before.
-        self.set(flag::WAS_ACTIVE | flag::READABLE);
+        self.set(flag::WAS_ACTIVE);
+        // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
+        // on nearly every connection. Other transports are asked.
+        if self.token.get().is_none() {
+            self.set(flag::READABLE);
+        }
     }
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
@@ -97,7 +101,7 @@ impl Core {
             self.op_read(TAIL);
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
-        if self.has(flag::READ_PENDING) {
+        if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
             self.push_ready();
         }
     }
