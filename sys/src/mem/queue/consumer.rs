@@ -184,7 +184,7 @@ impl Consumer {
     }
 
     /// Gives back the consumed chunks that no push can reach any more.
-    fn give_back(&mut self) {
+    pub(super) fn give_back(&mut self) {
         while self.oldest != self.chunk {
             // SAFETY: oldest is linked and not given back.
             let chunk = unsafe { &*self.oldest };

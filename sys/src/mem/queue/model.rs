@@ -269,6 +269,8 @@ fn loom_chunks_are_used_again_under_two_producers() {
             match consumer.pop() {
                 Some(task) => {
                     task.run();
+                    // At once, not only at the next chunk: the earliest moment is the most dangerous.
+                    consumer.give_back();
                     taken += 1;
                 }
                 None => thread::yield_now(),
