@@ -34,6 +34,8 @@ mod root;
 pub(crate) mod shared;
 mod signal;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
 mod transport;
 mod writing;
 
