@@ -7,16 +7,15 @@ use std::sync::atomic::Ordering;
 
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
-use super::core::Core;
+use super::core::{Core, Root};
 use super::errand::{Errand, Load};
 use super::future::ChannelFuture;
+use super::nodes::TAIL;
 use super::op::Op;
 use super::outbound::ENTRY_OVERHEAD;
 use super::pipeline::Pipeline;
-use super::pipeline::nodes::TAIL;
-use super::pipeline::slow::Inbound;
-use super::root::Root;
-use super::shared::{ChannelId, Shared};
+use super::shared::{Channel, ChannelId, Shared};
+use super::slow::Inbound;
 use super::transport::Transport;
 use super::{ChannelOption, OptionType};
 use crate::buffer::Message;
@@ -24,17 +23,12 @@ use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore};
 use crate::future::{Promise, TaskFuture, TaskPromise};
 
-/// A connection, a listening socket, a stream: the handle, cheap to clone and usable from any thread.
-///
-/// On the channel's own loop its operations run at once, from the pipeline's tail. From elsewhere they travel to the loop
-/// as tasks, in the order in which one thread gave them, and wake it at most once per sleep.
-#[derive(Clone)]
-pub struct Channel {
-    shared: Arc<Shared>,
-}
-
 /// Puts a transport on the loop whose turn it is, as the channel `shared`: the core is attached, nothing has run yet.
-pub(crate) fn open(shared: &Arc<Shared>, lp: &Rc<LoopCore>, transport: Box<dyn Transport>) -> Rc<Core> {
+pub(crate) fn open(
+    shared: &Arc<Shared>,
+    lp: &Rc<LoopCore>,
+    transport: Box<dyn Transport>,
+) -> Rc<Core> {
     let core = Core::new(shared.clone(), lp.clone(), transport);
     shared.attach(&core);
     core
@@ -194,10 +188,25 @@ impl Channel {
         future
     }
 
+    /// As [`bind`](Self::bind), settling a promise that is there already.
+    pub(crate) fn bind_with(&self, local: Address, promise: Promise) {
+        self.run_op_with(|promise| Op::Bind(Box::new(local), promise), promise);
+    }
+
+    /// As [`connect`](Self::connect), settling a promise that is there already.
+    pub(crate) fn connect_with(&self, remote: Address, local: Option<Address>, promise: Promise) {
+        self.run_op_with(
+            |promise| Op::Connect(Box::new((remote, local)), promise),
+            promise,
+        );
+    }
+
     /// Ends the output side; the peer sees the end after what was sent. Pending writes fail.
     pub fn shutdown_output(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
-        self.send(promise, |core, promise| core.shutdown_output(None, &promise));
+        self.send(promise, |core, promise| {
+            core.shutdown_output(None, &promise)
+        });
         future
     }
 
@@ -213,12 +222,16 @@ impl Channel {
         let output = self.shutdown_output();
         let input = self.shutdown_input();
         let (promise, future) = self.new_future();
-        output.completion().add_listener(move |out: &Result<(), Error>| {
-            let out = out.clone();
-            input.completion().add_listener(move |input: &Result<(), Error>| {
-                promise.complete(&out.and_then(|()| input.clone()));
+        output
+            .completion()
+            .add_listener(move |out: &Result<(), Error>| {
+                let out = out.clone();
+                input
+                    .completion()
+                    .add_listener(move |input: &Result<(), Error>| {
+                        promise.complete(&out.and_then(|()| input.clone()));
+                    });
             });
-        });
         future
     }
 
@@ -236,7 +249,8 @@ impl Channel {
 
     /// Switches auto-read.
     pub fn set_auto_read(&self, on: bool) {
-        self.shared.on_loop(move |core| core.enter(|core| core.set_auto_read(on)));
+        self.shared
+            .on_loop(move |core| core.enter(|core| core.set_auto_read(on)));
     }
 
     /// Sets or clears one of the user-defined writability bits (1 to 31).
@@ -280,7 +294,10 @@ impl Channel {
         self.send(promise, move |core, promise| {
             let value = core.option(option.id()).and_then(|value| {
                 option.restore(&value).ok_or_else(|| {
-                    Error::new(ErrorKind::InvalidArgument, format!("option {} has another type", option.name()))
+                    Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!("option {} has another type", option.name()),
+                    )
                 })
             });
             promise.complete(value);
@@ -307,23 +324,27 @@ impl Channel {
     /// Sends a message through the pipeline, from the head.
     pub fn fire_channel_read(&self, msg: impl Into<Message>) {
         let msg = msg.into();
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::Read, msg)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::Read, msg)));
     }
 
     /// Sends channel_read_complete through the pipeline, from the head.
     pub fn fire_channel_read_complete(&self) {
-        self.shared.on_loop(|core| core.fire_from_outside(Root::Fire(Inbound::ReadComplete)));
+        self.shared
+            .on_loop(|core| core.fire_from_outside(Root::Fire(Inbound::ReadComplete)));
     }
 
     /// Sends a user event through the pipeline, from the head.
     pub fn fire_user_event_triggered(&self, event: Message) {
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::UserEvent, event)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::UserEvent, event)));
     }
 
     /// Sends an error through the pipeline, from the head.
     pub fn fire_exception_caught(&self, cause: impl Into<Failure>) {
         let cause = cause.into();
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Exception(cause)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Exception(cause)));
     }
 
     // ---- how operations get there
@@ -335,7 +356,8 @@ impl Channel {
     }
 
     fn run_op(&self, op: Op) {
-        self.shared.on_loop(move |core| core.enter(|core| core.op(TAIL, op)));
+        self.shared
+            .on_loop(move |core| core.enter(|core| core.op(TAIL, op)));
     }
 
     fn run_op_with(&self, op: impl FnOnce(Promise) -> Op, promise: Promise) {
@@ -373,7 +395,8 @@ impl Channel {
         }
         let size = msg.estimated_size() + ENTRY_OVERHEAD;
         let before = self.shared.submitted.fetch_add(size, Ordering::Relaxed);
-        let crossed = before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
+        let crossed =
+            before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
         let errand = Errand::new(&self.shared, Op::Write(msg, promise));
         let event_loop = self.shared.event_loop();
         let sent = if flush {

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, Life};
+use super::core::Core;
+use super::lifetime::Life;
+use super::nodes::TAIL;
 use super::op::Op;
-use super::pipeline::nodes::TAIL;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 use crate::future::{Promise, TaskPromise};

@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use std::any::Any;
 
-use super::Context;
-use super::core::Core;
-use super::handler::{Handler, HandlerResult};
-use super::pipeline::nodes::NodeId;
+use super::core::{Context, Core, Handler};
+use super::handler::HandlerResult;
+use super::nodes::NodeId;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 
@@ -23,7 +22,10 @@ fn call<H: Handler>(
         Some(handler) => run(handler, ctx),
         None => Err(Error::new(
             ErrorKind::NoSuchHandler,
-            format!("the handle was made for a {}, but its handler is another", std::any::type_name::<H>()),
+            format!(
+                "the handle was made for a {}, but its handler is another",
+                std::any::type_name::<H>()
+            ),
         )
         .into()),
     }
@@ -38,13 +40,21 @@ pub struct HandlerHandle<H> {
 
 impl<H> Clone for HandlerHandle<H> {
     fn clone(&self) -> Self {
-        Self { shared: self.shared.clone(), node: self.node, handler: PhantomData }
+        Self {
+            shared: self.shared.clone(),
+            node: self.node,
+            handler: PhantomData,
+        }
     }
 }
 
 impl<H: Handler> HandlerHandle<H> {
     pub(crate) fn new(shared: Arc<Shared>, node: NodeId) -> Self {
-        Self { shared, node, handler: PhantomData }
+        Self {
+            shared,
+            node,
+            handler: PhantomData,
+        }
     }
 
     /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
@@ -62,7 +72,14 @@ impl<H: Handler> HandlerHandle<H> {
             },
             true,
         );
-        if submitted { Ok(()) } else { Err(Error::new(ErrorKind::Terminated, "the handler's event loop has ended")) }
+        if submitted {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::Terminated,
+                "the handler's event loop has ended",
+            ))
+        }
     }
 }
 
@@ -75,13 +92,21 @@ pub struct LocalHandle<H> {
 
 impl<H> Clone for LocalHandle<H> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), node: self.node, handler: PhantomData }
+        Self {
+            core: self.core.clone(),
+            node: self.node,
+            handler: PhantomData,
+        }
     }
 }
 
 impl<H: Handler> LocalHandle<H> {
     pub(crate) fn new(core: Weak<Core>, node: NodeId, handler: PhantomData<fn(&mut H)>) -> Self {
-        Self { core, node, handler }
+        Self {
+            core,
+            node,
+            handler,
+        }
     }
 
     /// Queues `run` onto the loop; it runs on nobody's stack. A closure of up to four words is not boxed.
@@ -92,22 +117,30 @@ impl<H: Handler> LocalHandle<H> {
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + 'static,
     ) -> Result<(), Error> {
-        let gone = || Error::new(ErrorKind::NoSuchHandler, "the handler has left its pipeline");
+        let gone = || {
+            Error::new(
+                ErrorKind::NoSuchHandler,
+                "the handler has left its pipeline",
+            )
+        };
         let core = self.core.upgrade().ok_or_else(gone)?;
         if core.nodes.borrow().resolve(self.node).is_none() {
             return Err(gone());
         }
         let (weak, node) = (self.core.clone(), self.node);
-        core.lp.push_local(tidegate_sys::mem::LocalTask::new(move || {
-            if let Some(core) = weak.upgrade() {
-                core.call_node(node, move |handler, ctx| call(handler, ctx, run));
-            }
-        }));
+        core.lp
+            .push_local(tidegate_sys::mem::LocalTask::new(move || {
+                if let Some(core) = weak.upgrade() {
+                    core.call_node(node, move |handler, ctx| call(handler, ctx, run));
+                }
+            }));
         Ok(())
     }
 
     /// True while the handler is in its pipeline.
     pub fn is_alive(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
+        self.core
+            .upgrade()
+            .is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
     }
 }

@@ -4,45 +4,40 @@
 //! writes fail, then unflushed ones, in order; then, from the root queue, parked data is emitted, channel_inactive
 //! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
+use std::sync::Arc;
 
-use tidegate_sys::os::{Interest, Ready};
+use tidegate_sys::os::{Backend, Ready};
 
 use super::address::Address;
-use super::core::{Closing, Core, Life, News, attention, flag};
+use super::core::{Closing, Core, Gate, Root, attention, flag};
 use super::events::ChannelOutputShutdown;
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
 use super::op::Op;
-use super::pipeline::nodes::{HEAD, TAIL};
-use super::pipeline::slow::Inbound;
-use super::root::Root;
+use super::reading::interest;
+use super::relay::{self, Line};
+use super::signal::News;
+use super::slow::Inbound;
 use super::transport::{Direction, Progress};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::boundary;
 use crate::future::Promise;
 
-/// A closure that runs on the channel's loop, whatever it needs to carry.
-pub(crate) struct Gate(Box<dyn FnOnce(&Core)>);
-
-impl Gate {
-    pub(crate) fn new(call: impl FnOnce(&Core) + 'static) -> Self {
-        Self(Box::new(call))
-    }
-
-    pub(crate) fn open(self, core: &Core) {
-        (self.0)(core);
-    }
-}
-
 impl Core {
     pub(crate) fn set_life(&self, life: Life) {
-        debug_assert!(life >= self.life.get(), "a channel's life only goes forward");
+        debug_assert!(
+            life >= self.life.get(),
+            "a channel's life only goes forward"
+        );
         self.life.set(life);
         self.shared.publish_life(life);
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.life.get() == Life::Active
+        self.face.is_active()
     }
 
     // ---- the beginning
@@ -55,9 +50,9 @@ impl Core {
         promise: &Promise,
     ) {
         self.enter(|core| {
-            let begun = init(core).map_err(Failure::into_error).and_then(|()| {
-                core.with_transport(|transport, io| transport.register(io))
-            });
+            let begun = init(core)
+                .map_err(Failure::into_error)
+                .and_then(|()| core.with_transport(|transport, io| transport.register(io)));
             if core.life.get() >= Life::Closing {
                 // The initializer closed the channel; the close goes its way.
                 promise.try_failure(Error::new(
@@ -117,16 +112,23 @@ impl Core {
         else {
             return Ok(());
         };
+        // Edge-triggered epoll watches everything from the start and never hears of interest again; the others are told
+        // what is wanted now, since what they report and nobody takes they report for ever.
+        let edge = reactor.backend() == Backend::Epoll;
+        let (read, write) = (edge || self.reads_now(), edge || self.writes_now());
         let token = reactor
-            .register(fd, Interest::READ | Interest::WRITE, me)
+            .register(fd, interest(read, write), me)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
         self.token.set(Some(token));
-        self.set(flag::READ_ARMED | flag::WRITE_ARMED);
+        self.set(if edge { 0 } else { flag::LEVEL });
+        self.note_armed(read, write);
         Ok(())
     }
 
     pub(crate) fn deregister_fd(&self) {
-        let Some(token) = self.token.take() else { return };
+        let Some(token) = self.token.take() else {
+            return;
+        };
         let transport = self.transport.borrow();
         if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
             // A descriptor that the selector does not know any more is what was wanted.
@@ -198,15 +200,27 @@ impl Core {
     // ---- closing
 
     pub(crate) fn head_close(&self, promise: Promise) {
-        self.close_because(Error::new(ErrorKind::ChannelClosed, "the channel was closed by this side"), promise);
+        self.close_because(
+            Error::new(
+                ErrorKind::ChannelClosed,
+                "the channel was closed by this side",
+            ),
+            promise,
+        );
     }
 
     /// What an operation on a closed channel is told; the source is why it closed.
     pub(crate) fn closed_error(&self) -> Error {
-        let cause = self.closing.borrow().as_ref().and_then(|closing| closing.cause.clone());
+        let cause = self
+            .closing
+            .borrow()
+            .as_ref()
+            .and_then(|closing| closing.cause.clone());
         match cause {
             Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
-            Some(cause) => Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause),
+            Some(cause) => {
+                Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause)
+            }
             None => Error::new(ErrorKind::ChannelClosed, "the channel is closed"),
         }
     }
@@ -237,7 +251,10 @@ impl Core {
             Life::Open | Life::Connecting | Life::Active => {}
         }
         self.set_life(Life::Closing);
-        let mut closing = Box::new(Closing { cause: Some(cause), ..Closing::default() });
+        let mut closing = Box::new(Closing {
+            cause: Some(cause),
+            ..Closing::default()
+        });
         if !promise.is_void() {
             closing.promises.push(promise);
         }
@@ -268,9 +285,11 @@ impl Core {
         self.set_life(Life::Closed);
         self.lp.fd_closed();
         let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
-            Some(closing) => {
-                (std::mem::take(&mut closing.promises), closing.failure.take(), closing.cause.clone())
-            }
+            Some(closing) => (
+                std::mem::take(&mut closing.promises),
+                closing.failure.take(),
+                closing.cause.clone(),
+            ),
             None => (Vec::new(), None, None),
         };
         self.shared.complete_close();
@@ -287,13 +306,19 @@ impl Core {
         };
         self.fail_writes(flushed, &later);
         self.push_root(Root::Drain);
-        self.push_root(Root::End { was_active: self.has(flag::WAS_ACTIVE) });
+        self.push_root(Root::End {
+            was_active: self.has(flag::WAS_ACTIVE),
+        });
     }
 
     /// The last events, then the handlers leave. What follows an event is queued before it: a handler that panics ends
     /// that event and no other.
     pub(crate) fn end(&self, was_active: bool) {
-        self.follow_with(Self::dissolve);
+        self.follow_with(|core| {
+            core.set(flag::ENDED);
+            let elsewhere = relay::lines(&core.nodes.borrow());
+            core.depart(elsewhere);
+        });
         if self.has(flag::REGISTERED) {
             self.follow_with(|core| core.emit(Inbound::Unregistered, HEAD));
         }
@@ -302,15 +327,31 @@ impl Core {
         }
     }
 
+    /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
+    /// through each of them, one after the other.
+    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
+        while let Some(line) = elsewhere.pop_front() {
+            let (shared, rest) = (self.shared.clone(), elsewhere.clone());
+            if line.pass(move || {
+                shared.submit(move |core| core.enter(|core| core.depart(rest)), true);
+            }) {
+                return;
+            }
+        }
+        self.dissolve();
+    }
+
     /// Ends without events: the handlers leave, and the loop forgets the core.
-    fn dissolve(&self) {
+    pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
         self.remove_all();
     }
 
     /// Puts a step before everything in the root queue.
     fn follow_with(&self, step: impl FnOnce(&Core) + 'static) {
-        self.roots.borrow_mut().push_front(Root::Call(Gate::new(step)));
+        self.roots
+            .borrow_mut()
+            .push_front(Root::Call(Gate::new(step)));
         self.attend(attention::ROOTS);
     }
 
@@ -327,7 +368,8 @@ impl Core {
         if boundary::catch(move || drop(tail)).is_err() {
             tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
         }
-        self.attention.set(self.attention.get() & !attention::SUSPENDED);
+        self.attention
+            .set(self.attention.get() & !attention::SUSPENDED);
         self.shared.detach(&self.lp);
     }
 
@@ -367,7 +409,10 @@ impl Core {
         // Nothing waits any more: a level-triggered selector must not go on reporting that it could be sent.
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
         self.update_interest();
-        self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelOutputShutdown)));
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelOutputShutdown),
+        ));
         if let Err(error) = result {
             self.push_root(Root::Close(error, Promise::void()));
         }
@@ -429,7 +474,7 @@ impl Core {
             }
             News::PeerClosing => {
                 self.set(flag::READABLE);
-                self.seen.set(self.seen() | Ready::READ_CLOSED);
+                self.seen.set(self.seen.get() | Ready::READ_CLOSED);
                 if self.has(flag::READ_PENDING) {
                     self.push_ready();
                 } else if self.life.get() == Life::Active && !self.has(flag::INPUT_SHUT) {
@@ -491,7 +536,12 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }
-        for promise in self.closing.take().map(|closing| closing.promises).unwrap_or_default() {
+        for promise in self
+            .closing
+            .take()
+            .map(|closing| closing.promises)
+            .unwrap_or_default()
+        {
             promise.try_success();
         }
         self.fail_writes(error.clone(), &error);

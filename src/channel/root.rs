@@ -5,44 +5,14 @@
 
 use tidegate_sys::mem::Task;
 
-use super::core::{Core, attention, flag};
-use super::life::Gate;
-use super::op::Op;
-use super::pipeline::nodes::HEAD;
-use super::pipeline::slow::{Event, Inbound};
-use crate::buffer::Message;
-use crate::error::{Error, Failure};
+use super::core::{Core, Root, attention, flag};
+use super::nodes::HEAD;
+use super::slow::{Event, Inbound};
+use crate::error::Error;
 use crate::event_loop::boundary;
-use crate::future::Promise;
 
 /// Items of one pipeline in one go; others have their turn before the rest.
 const ITEMS_PER_TURN: usize = 64;
-
-/// One thing that waits for a quiet moment.
-pub(crate) enum Root {
-    /// A listener of a promise.
-    Listener(Task),
-    /// An operation that reached the head while the transport was busy with a step.
-    HeadOp(Op),
-    /// An event from the head.
-    Fire(Inbound),
-    /// A user event, or a message fired by another channel's handler, from the head.
-    Message(Inbound, Message),
-    /// An error from the head.
-    Exception(Failure),
-    /// Writability changed.
-    Writability,
-    /// The channel became active.
-    Active,
-    /// Parked resumes are to emit what they hold.
-    Drain,
-    /// Close, for this reason.
-    Close(Error, Promise),
-    /// channel_inactive, channel_unregistered, the end.
-    End { was_active: bool },
-    /// Anything else, from a handle on another thread.
-    Call(Gate),
-}
 
 impl Core {
     /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
@@ -109,7 +79,9 @@ impl Core {
 
     /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
     fn run_listener(&self, job: Task) {
-        let Err(panic) = boundary::catch(|| job.run()) else { return };
+        let Err(panic) = boundary::catch(|| job.run()) else {
+            return;
+        };
         if self.nodes.borrow().any_busy() {
             std::panic::resume_unwind(Box::new(panic));
         }

@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering;
 
-use super::core::{Core, Life, flag};
+use super::core::{Core, Root, flag};
+use super::lifetime::Life;
 use super::op::Op;
-use super::root::Root;
 use super::shared::WATERMARK;
 use super::transport::Flush;
 use crate::buffer::Message;
@@ -29,7 +29,10 @@ impl Core {
             let name = self.metadata.name;
             let error = Error::new(
                 ErrorKind::Unsupported,
-                format!("{name} can't write a {}; put an encoder into the pipeline that turns it into bytes", msg.type_name()),
+                format!(
+                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                    msg.type_name()
+                ),
             );
             return self.refuse_write(&promise, error);
         }
@@ -82,7 +85,14 @@ impl Core {
             Life::Open | Life::Connecting => return self.fail_unconnected(),
             Life::Closing | Life::Closed => return,
         }
-        if self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
+        if self.has(flag::WRITE_BLOCKED) {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            self.outbound
+                .borrow_mut()
+                .compact(&self.lp.arena().borrow());
+            return;
+        }
+        if self.has(flag::OUTPUT_SHUT) {
             return;
         }
         let mut outbound = self.outbound.borrow_mut();
@@ -181,7 +191,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
-        self.shared.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
+        self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
     }
 
     /// Notes the bytes that wait after some were released.
@@ -206,7 +216,11 @@ impl Core {
         let pending = total + self.shared.submitted.load(Ordering::Relaxed);
         if pending < self.shared.writable_below()
             && !self.has(flag::OUTPUT_SHUT)
-            && self.shared.unwritable.fetch_and(!WATERMARK, Ordering::AcqRel) == WATERMARK
+            && self
+                .shared
+                .unwritable
+                .fetch_and(!WATERMARK, Ordering::AcqRel)
+                == WATERMARK
         {
             self.queue_writability();
         }
@@ -240,7 +254,11 @@ impl Core {
         } else {
             self.shared.unwritable.fetch_or(bit, Ordering::AcqRel)
         };
-        let after = if writable { before & !bit } else { before | bit };
+        let after = if writable {
+            before & !bit
+        } else {
+            before | bit
+        };
         if (before == 0) != (after == 0) {
             self.queue_writability();
         }

@@ -302,6 +302,7 @@ mod tests {
             .collect()
     }
 
+    /// Rules: E15, 5.7.
     #[test]
     fn equal_deadlines_fire_in_the_order_they_were_set() {
         let mut timers = Timers::new();

@@ -5,12 +5,10 @@
 //! latest immediately before any other callback of that handler. `handler_removed` of a handler on the stack runs
 //! right after it has returned.
 
-use super::super::context::Context;
-use super::super::core::{Core, attention};
-use super::super::handler::Handler;
-use super::super::root::Root;
-use super::nodes::{HEAD, Index, Kind, State, TAIL};
-use super::slow::Event;
+use super::super::core::{Context, Core, Handler, Root, attention, flag};
+use super::super::mask::{self, Mask};
+use super::super::nodes::{HEAD, Index, Kind, Nodes, Resume, State, TAIL};
+use super::super::slow::Event;
 use crate::error::{Error, ErrorKind, Failure};
 
 impl Core {
@@ -26,27 +24,39 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, None)?;
-        let index = self.nodes.borrow_mut().insert_after(prev, handler, name, kind);
+        let mask = start_mask(handler.as_ref());
+        let index = self
+            .nodes
+            .borrow_mut()
+            .insert_after(prev, handler, mask, name, kind);
         let index = index.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "a pipeline holds at most 65,533 handlers",
+            )
         })?;
         self.announce(index);
         Ok(index)
     }
 
     fn is_over(&self) -> bool {
-        self.has(super::super::core::flag::ENDED)
+        self.has(flag::ENDED)
     }
 
     /// Explicit names are unique; `besides` may keep its own.
     fn check_name(&self, name: Option<&str>, besides: Option<Index>) -> Result<(), Error> {
         let Some(name) = name else { return Ok(()) };
         let nodes = self.nodes.borrow();
-        let taken = name == "head" || name == "tail" || nodes.find(name).is_some_and(|at| Some(at) != besides);
+        let taken = name == "head"
+            || name == "tail"
+            || nodes.find(name).is_some_and(|at| Some(at) != besides);
         if taken {
             return Err(Error::new(
                 ErrorKind::DuplicateName,
-                format!("the pipeline has a handler named {name:?} already: {}", nodes.describe()),
+                format!(
+                    "the pipeline has a handler named {name:?} already: {}",
+                    nodes.describe()
+                ),
             ));
         }
         Ok(())
@@ -65,7 +75,7 @@ impl Core {
     }
 
     /// True if every handler on the stack stands nearer to the tail than `index`.
-    fn nearer_than_busy(&self, nodes: &super::nodes::Nodes, index: Index) -> bool {
+    fn nearer_than_busy(&self, nodes: &Nodes<dyn Handler>, index: Index) -> bool {
         !nodes.busy_toward_head(index)
     }
 
@@ -145,10 +155,17 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, Some(old))?;
+        let mask = start_mask(handler.as_ref());
         let state = self.nodes.borrow().get(old).state;
-        let new = self.nodes.borrow_mut().insert_after(old, handler, name, kind);
+        let new = self
+            .nodes
+            .borrow_mut()
+            .insert_after(old, handler, mask, name, kind);
         let new = new.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "a pipeline holds at most 65,533 handlers",
+            )
         })?;
         if state == State::Busy {
             self.nodes.borrow_mut().detach_links_to(old, new);
@@ -175,7 +192,8 @@ impl Core {
             let position = slow.removed_busy.iter().position(|(at, _)| *at == index);
             let entry = position.map(|position| slow.removed_busy.remove(position));
             if slow.removed_busy.is_empty() {
-                self.attention.set(self.attention.get() & !attention::REMOVED_BUSY);
+                self.attention
+                    .set(self.attention.get() & !attention::REMOVED_BUSY);
             }
             entry
         };
@@ -190,7 +208,12 @@ impl Core {
     }
 
     /// `handler_removed`, with the tombstone's links to act by. Gives the handler back.
-    fn farewell(&self, index: Index, handler: Option<Box<dyn Handler>>, told: bool) -> Option<Box<dyn Handler>> {
+    fn farewell(
+        &self,
+        index: Index,
+        handler: Option<Box<dyn Handler>>,
+        told: bool,
+    ) -> Option<Box<dyn Handler>> {
         let mut handler = handler?;
         if told {
             let mut ctx = Context::new(self, index);
@@ -210,10 +233,10 @@ impl Core {
     fn unpark_one(&self, index: Index) {
         let mut nodes = self.nodes.borrow_mut();
         let node = nodes.get_mut(index);
-        if node.resume == super::nodes::Resume::Parked {
+        if node.resume == Resume::Parked {
             self.parks.set(self.parks.get() - 1);
         }
-        node.resume = super::nodes::Resume::Idle;
+        node.resume = Resume::Idle;
     }
 
     /// After a panic: the handlers that were on the stack leave without a callback. Their names, nearest to the tail
@@ -235,4 +258,9 @@ impl Core {
         self.attend(attention::DEAD);
         (names, handlers)
     }
+}
+
+/// Everything, to be learned, or what the handler declares.
+fn start_mask(handler: &dyn Handler) -> Mask {
+    handler.declared().map_or(mask::ALL, |declared| declared.0)
 }

@@ -6,14 +6,13 @@
 //! behind it may not overtake it.
 
 use super::super::address::Address;
-use super::super::context::Context;
-use super::super::core::{Core, attention};
+use super::super::core::{Context, Core, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
+use super::super::nodes::{HEAD, Index, Resume, State};
 use super::super::op::Op;
+use super::super::slow::Event;
 use super::dispatch::Visit;
-use super::nodes::{HEAD, Index, Resume, State};
-use super::slow::Event;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::future::Promise;
@@ -97,7 +96,11 @@ impl Core {
                 Resume::Parked => {
                     self.nodes.borrow_mut().get_mut(at).resume = Resume::AskedWithCredit;
                     self.parks.set(self.parks.get() - 1);
-                    self.emit_event(Event::Resume { node: at, unparked: true, emitted: false });
+                    self.emit_event(Event::Resume {
+                        node: at,
+                        unparked: true,
+                        emitted: false,
+                    });
                     return;
                 }
                 Resume::Asked => {
@@ -168,7 +171,13 @@ impl Core {
         self.leave_with_promise(visit, result, second);
     }
 
-    pub(crate) fn op_connect(&self, from: Index, remote: Address, local: Option<Address>, promise: Promise) {
+    pub(crate) fn op_connect(
+        &self,
+        from: Index,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
         match self.claim_prev(from, mask::CONNECT) {
             Hop::Handler(visit) => self.call_connect(visit, remote, local, promise),
             Hop::Head => self.head_connect(remote, local, promise),
@@ -176,7 +185,13 @@ impl Core {
         }
     }
 
-    fn call_connect(&self, mut visit: Visit<'_>, remote: Address, local: Option<Address>, promise: Promise) {
+    fn call_connect(
+        &self,
+        mut visit: Visit<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
         let second = promise.second();
         let mut ctx = Context::new(self, visit.index);
         let result = visit.handler().connect(&mut ctx, remote, local, promise);
@@ -192,7 +207,9 @@ impl Core {
             Op::Close(promise) => self.op_close(from, promise),
             Op::Disconnect(promise) => self.op_disconnect(from, promise),
             Op::Bind(local, promise) => self.op_bind(from, *local, promise),
-            Op::Connect(addresses, promise) => self.op_connect(from, addresses.0, addresses.1, promise),
+            Op::Connect(addresses, promise) => {
+                self.op_connect(from, addresses.0, addresses.1, promise)
+            }
         }
     }
 
@@ -268,7 +285,8 @@ impl Core {
                 let position = slow.waiting.iter().position(|(at, _)| *at == index);
                 let next = position.map(|position| slow.waiting.remove(position).1);
                 if slow.waiting.is_empty() {
-                    self.attention.set(self.attention.get() & !attention::WAITING);
+                    self.attention
+                        .set(self.attention.get() & !attention::WAITING);
                 }
                 next
             };
@@ -293,7 +311,9 @@ impl Core {
         if !self.has_mask(index, bit) {
             return self.op(index, op);
         }
-        let Some(visit) = self.claim(index) else { return self.op(index, op) };
+        let Some(visit) = self.claim(index) else {
+            return self.op(index, op);
+        };
         match op {
             Op::Write(msg, promise) => self.call_write(visit, msg, promise),
             Op::Flush => self.call_flush(visit),
@@ -301,7 +321,9 @@ impl Core {
             Op::Close(promise) => self.call_close(visit, promise),
             Op::Disconnect(promise) => self.call_disconnect(visit, promise),
             Op::Bind(local, promise) => self.call_bind(visit, *local, promise),
-            Op::Connect(addresses, promise) => self.call_connect(visit, addresses.0, addresses.1, promise),
+            Op::Connect(addresses, promise) => {
+                self.call_connect(visit, addresses.0, addresses.1, promise)
+            }
         }
     }
 

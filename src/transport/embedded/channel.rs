@@ -8,7 +8,9 @@ use super::transport::{Collector, Embedded, Ends, Source};
 use crate::buffer::Message;
 use crate::channel::core::Core;
 use crate::channel::shared::Shared;
-use crate::channel::{Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open};
+use crate::channel::{
+    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open,
+};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 
@@ -89,7 +91,11 @@ impl EmbeddedChannel {
         let ends = Rc::new(Ends::default());
         let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
         let guard = lp.enter();
-        let core = open(&shared, &lp, Box::new(Embedded::new(ends.clone(), connected)));
+        let core = open(
+            &shared,
+            &lp,
+            Box::new(Embedded::new(ends.clone(), connected)),
+        );
         *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
         let promise = channel.new_promise();
@@ -102,7 +108,13 @@ impl EmbeddedChannel {
             &promise,
         );
         drop(guard);
-        let mut embedded = Self { lp, clock, core, channel, ends };
+        let mut embedded = Self {
+            lp,
+            clock,
+            core,
+            channel,
+            ends,
+        };
         embedded.run_pending();
         if let Some(error) = registered.cause() {
             return Err(error.into());
@@ -185,13 +197,17 @@ impl EmbeddedChannel {
 
     /// How long until the next timer is due.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.lp.next_timer().map(|due| due.saturating_since(self.clock.now()))
+        self.lp
+            .next_timer()
+            .map(|due| due.saturating_since(self.clock.now()))
     }
 
     /// Runs the loop until nothing is left to do at this moment of its clock. Every other call does so too.
     pub fn run_pending(&mut self) {
         let _turn = self.lp.enter();
-        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks() > 0 {}
+        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks()
+            > 0
+        {}
     }
 
     /// Closes the channel. True if messages are left to read on either side.
@@ -216,7 +232,10 @@ impl EmbeddedChannel {
 
     /// Lets the next reads bring these messages: a batch of reads as a socket would give it, if reading is wanted.
     pub fn feed<M: Into<Message>>(&mut self, messages: impl IntoIterator<Item = M>) {
-        self.ends.source.borrow_mut().extend(messages.into_iter().map(|msg| Source::Message(msg.into())));
+        self.ends
+            .source
+            .borrow_mut()
+            .extend(messages.into_iter().map(|msg| Source::Message(msg.into())));
         self.tell_readable();
     }
 
@@ -229,7 +248,10 @@ impl EmbeddedChannel {
 
     /// Lets the read after those fail.
     pub fn feed_error(&mut self, error: Error) {
-        self.ends.source.borrow_mut().push_back(Source::Failed(error));
+        self.ends
+            .source
+            .borrow_mut()
+            .push_back(Source::Failed(error));
         self.tell_readable();
     }
 
@@ -351,6 +373,8 @@ impl Drop for EmbeddedChannel {
 
 impl std::fmt::Debug for EmbeddedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedChannel").field("channel", &self.channel).finish()
+        f.debug_struct("EmbeddedChannel")
+            .field("channel", &self.channel)
+            .finish()
     }
 }

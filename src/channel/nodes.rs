@@ -10,10 +10,9 @@
 //! and its links still lead to its old neighbours (after a replace: to the new node). Events name nodes by index;
 //! what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 
-use super::super::handler::Handler;
-use super::super::mask::{self, Mask};
+use super::mask::{self, Mask};
 
 /// The index of a node. Valid while a dispatch runs.
 pub(crate) type Index = u16;
@@ -34,7 +33,10 @@ impl NodeId {
     }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
-        Self { index: (bits & 0xFFFF) as Index, generation: (bits >> 16) as u32 }
+        Self {
+            index: (bits & 0xFFFF) as Index,
+            generation: (bits >> 16) as u32,
+        }
     }
 }
 
@@ -73,11 +75,11 @@ pub(crate) enum Resume {
 pub(crate) struct Kind(fn() -> (TypeId, &'static str));
 
 impl Kind {
-    pub(crate) fn of<H: Handler>() -> Self {
+    pub(crate) fn of<H: Any>() -> Self {
         Self(|| (TypeId::of::<H>(), short_type_name::<H>()))
     }
 
-    fn is<H: Handler>(self) -> bool {
+    fn is<H: Any>(self) -> bool {
         self.0().0 == TypeId::of::<H>()
     }
 
@@ -86,9 +88,10 @@ impl Kind {
     }
 }
 
-pub(crate) struct Node {
+/// One place of a pipeline. `H` is the handler's trait object; the links need not know more of it.
+pub(crate) struct Node<H: ?Sized> {
     /// `Some` unless Busy, Vacant, Sentinel or Removed.
-    pub(crate) handler: Option<Box<dyn Handler>>,
+    pub(crate) handler: Option<Box<H>>,
     pub(crate) kind: Kind,
     pub(crate) mask: Mask,
     pub(crate) generation: u32,
@@ -100,17 +103,23 @@ pub(crate) struct Node {
     pub(crate) resume: Resume,
 }
 
-const _: () = assert!(size_of::<Node>() == 40, "one hop computes an index times this size");
+const _: () = assert!(
+    size_of::<Node<dyn Any>>() == 40,
+    "one hop computes an index times this size"
+);
 
 /// The slab. See the module's page.
-pub(crate) struct Nodes {
-    slab: Vec<Node>,
+pub(crate) struct Nodes<H: ?Sized> {
+    slab: Vec<Node<H>>,
     /// Names that the user gave; a handler without one is called by its type and ordinal.
-    #[allow(clippy::box_collection, reason = "most pipelines name nothing, and this is kept per connection")]
+    #[allow(
+        clippy::box_collection,
+        reason = "most pipelines name nothing, and this is kept per connection"
+    )]
     labels: Option<Box<Vec<(Index, Box<str>)>>>,
 }
 
-impl Nodes {
+impl<H: ?Sized> Nodes<H> {
     pub(crate) fn new() -> Self {
         let sentinel = |mask, next, prev| Node {
             handler: None,
@@ -131,12 +140,12 @@ impl Nodes {
     }
 
     #[inline]
-    pub(crate) fn get(&self, index: Index) -> &Node {
+    pub(crate) fn get(&self, index: Index) -> &Node<H> {
         &self.slab[index as usize]
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node {
+    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node<H> {
         &mut self.slab[index as usize]
     }
 
@@ -176,7 +185,10 @@ impl Nodes {
     }
 
     pub(crate) fn id(&self, index: Index) -> NodeId {
-        NodeId { index, generation: self.get(index).generation }
+        NodeId {
+            index,
+            generation: self.get(index).generation,
+        }
     }
 
     /// Indices of the linked handlers, head to tail.
@@ -217,16 +229,17 @@ impl Nodes {
     pub(crate) fn insert_after(
         &mut self,
         prev: Index,
-        handler: Box<dyn Handler>,
+        handler: Box<H>,
+        mask: Mask,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
         let ordinal = self.next_ordinal(kind.name());
         let next = self.get(prev).next;
         let node = Node {
-            mask: handler.declared().map_or(mask::ALL, |declared| declared.0),
             handler: Some(handler),
             kind,
+            mask,
             generation: 0,
             next,
             prev,
@@ -234,7 +247,11 @@ impl Nodes {
             state: State::Added,
             resume: Resume::Idle,
         };
-        let index = match self.slab.iter().position(|node| node.state == State::Vacant) {
+        let index = match self
+            .slab
+            .iter()
+            .position(|node| node.state == State::Vacant)
+        {
             Some(vacant) => {
                 let generation = self.slab[vacant].generation;
                 self.slab[vacant] = Node { generation, ..node };
@@ -252,13 +269,15 @@ impl Nodes {
         self.get_mut(prev).next = index;
         self.get_mut(next).prev = index;
         if let Some(name) = name {
-            self.labels.get_or_insert_default().push((index, name.into()));
+            self.labels
+                .get_or_insert_default()
+                .push((index, name.into()));
         }
         Some(index)
     }
 
     /// Takes a node out of the links; its own links keep leading to its old neighbours.
-    pub(crate) fn unlink(&mut self, index: Index) -> Option<Box<dyn Handler>> {
+    pub(crate) fn unlink(&mut self, index: Index) -> Option<Box<H>> {
         let (next, prev) = (self.get(index).next, self.get(index).prev);
         self.get_mut(prev).next = next;
         self.get_mut(next).prev = prev;
@@ -266,7 +285,7 @@ impl Nodes {
     }
 
     /// Swaps `old` for `new`, which was linked right behind it: the tombstone leads to the new node both ways.
-    pub(crate) fn supersede(&mut self, old: Index, new: Index) -> Option<Box<dyn Handler>> {
+    pub(crate) fn supersede(&mut self, old: Index, new: Index) -> Option<Box<H>> {
         let prev = self.get(old).prev;
         self.get_mut(prev).next = new;
         self.get_mut(new).prev = prev;
@@ -295,17 +314,19 @@ impl Nodes {
     }
 
     /// Buries a node whose links were taken before.
-    pub(crate) fn bury_detached(&mut self, index: Index) -> Option<Box<dyn Handler>> {
+    pub(crate) fn bury_detached(&mut self, index: Index) -> Option<Box<H>> {
         self.bury(index)
     }
 
     /// Buries nodes that were taken out while on the stack and whose return a panic has prevented.
-    pub(crate) fn bury_lost(&mut self) -> Vec<Box<dyn Handler>> {
+    pub(crate) fn bury_lost(&mut self) -> Vec<Box<H>> {
         let lost: Vec<Index> = (0..self.slab.len())
             .filter(|at| self.slab[*at].state == State::Busy)
             .map(|at| at as Index)
             .collect();
-        lost.into_iter().filter_map(|index| self.bury(index)).collect()
+        lost.into_iter()
+            .filter_map(|index| self.bury(index))
+            .collect()
     }
 
     fn unlabel(&mut self, index: Index) {
@@ -314,7 +335,7 @@ impl Nodes {
         }
     }
 
-    fn bury(&mut self, index: Index) -> Option<Box<dyn Handler>> {
+    fn bury(&mut self, index: Index) -> Option<Box<H>> {
         self.unlabel(index);
         let node = self.get_mut(index);
         node.mask = 0;
@@ -325,7 +346,11 @@ impl Nodes {
 
     /// Frees the tombstones. Only when no dispatch runs and no event waits.
     pub(crate) fn free_dead(&mut self) {
-        for node in self.slab.iter_mut().filter(|node| node.state == State::Removed) {
+        for node in self
+            .slab
+            .iter_mut()
+            .filter(|node| node.state == State::Removed)
+        {
             node.state = State::Vacant;
             node.generation = node.generation.wrapping_add(1);
         }
@@ -341,7 +366,10 @@ impl Nodes {
 
     fn label(&self, index: Index) -> Option<&str> {
         let labels = self.labels.as_ref()?;
-        labels.iter().find(|(labelled, _)| *labelled == index).map(|(_, name)| &**name)
+        labels
+            .iter()
+            .find(|(labelled, _)| *labelled == index)
+            .map(|(_, name)| &**name)
     }
 
     /// The name of a linked node: its own, or its type with an ordinal.
@@ -351,7 +379,11 @@ impl Nodes {
             TAIL => "tail".into(),
             _ => match self.label(index) {
                 Some(name) => name.into(),
-                    None => format!("{}#{}", self.get(index).kind.name(), self.get(index).ordinal),
+                None => format!(
+                    "{}#{}",
+                    self.get(index).kind.name(),
+                    self.get(index).ordinal
+                ),
             },
         }
     }
@@ -370,8 +402,8 @@ impl Nodes {
     }
 
     /// The first linked node, from the head, whose handler is an `H`.
-    pub(crate) fn find_type<H: Handler>(&self) -> Option<Index> {
-        self.linked().find(|index| self.get(*index).kind.is::<H>())
+    pub(crate) fn find_type<T: Any>(&self) -> Option<Index> {
+        self.linked().find(|index| self.get(*index).kind.is::<T>())
     }
 
     /// All names, head to tail.

@@ -2,7 +2,7 @@
 //! `after`, `resume`. Allocated for a pipeline the first time it needs it.
 
 use super::nodes::Index;
-use super::super::op::Op;
+use super::op::Op;
 use crate::buffer::Message;
 use crate::error::Failure;
 
@@ -39,7 +39,11 @@ pub(crate) enum Event {
     /// `after(key)` of the node.
     After(Index, u64),
     /// `resume` of the node. `unparked`: it belongs to a chain that a read() set off; `emitted`: that chain has emitted.
-    Resume { node: Index, unparked: bool, emitted: bool },
+    Resume {
+        node: Index,
+        unparked: bool,
+        emitted: bool,
+    },
     /// A read() that goes on from the node toward the head.
     ReadOp(Index),
 }
