@@ -4,8 +4,12 @@
 //! A test says in its doc comment which rules it pins: letters are Netty's rules of behaviour, numbers the clauses of
 //! the design.
 
+#[path = "channel/closing.rs"]
+mod closing;
 #[path = "channel/connecting.rs"]
 mod connecting;
+#[path = "channel/ending.rs"]
+mod ending;
 #[path = "channel/foreign.rs"]
 mod foreign;
 #[path = "channel/futures.rs"]
@@ -20,6 +24,8 @@ mod lifecycle;
 mod model;
 #[path = "channel/options.rs"]
 mod options;
+#[path = "channel/peer.rs"]
+mod peer;
 #[path = "channel/reading.rs"]
 mod reading;
 #[path = "channel/support.rs"]

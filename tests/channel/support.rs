@@ -30,10 +30,6 @@ impl Log {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 
-    pub fn len(&self) -> usize {
-        self.0.lock().unwrap().len()
-    }
-
     /// Writes down when `future` is done: its name, and how it failed if it did.
     pub fn watch(&self, name: &'static str, future: &ChannelFuture) {
         future.add_listener(self.listener(name));
@@ -164,7 +160,6 @@ type WithPromise = Box<dyn FnMut(&mut Context<'_>, Promise)>;
 /// A handler made of closures. What has none is passed on; what has one is passed on by the closure, if it likes.
 #[derive(Default)]
 pub struct Hooks {
-    active: Option<Plain>,
     inactive: Option<Plain>,
     registered: Option<Plain>,
     complete: Option<Plain>,
@@ -189,7 +184,6 @@ impl Hooks {
     }
 
     hooks! {
-        on_active: active();
         on_inactive: inactive();
         on_registered: registered();
         on_complete: complete();
@@ -206,14 +200,6 @@ impl Handler for Hooks {
             hook(ctx);
         }
         ctx.fire_channel_registered();
-        Ok(())
-    }
-
-    fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if let Some(hook) = &mut self.active {
-            hook(ctx);
-        }
-        ctx.fire_channel_active();
         Ok(())
     }
 

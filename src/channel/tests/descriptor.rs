@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::time::Instant;
 
 use super::*;
-use crate::channel::options::AUTO_READ;
+use crate::buffer::RecvAllocator;
+use crate::channel::options::{AUTO_READ, RECV_ALLOCATOR};
 use crate::event_loop::{Backend, LocalEventLoop};
 
 /// One end of a pair of sockets, without any cleverness: an empty read is found out by reading.
@@ -15,7 +16,12 @@ struct Socket(UnixStream);
 
 impl Transport for Socket {
     fn metadata(&self) -> Metadata {
-        Metadata { name: "socket", has_disconnect: false, max_messages_per_read: 16, is_server: false }
+        Metadata {
+            name: "socket",
+            has_disconnect: false,
+            max_messages_per_read: 16,
+            is_server: false,
+        }
     }
 
     fn is_active(&self) -> bool {
@@ -52,8 +58,14 @@ impl Transport for Socket {
     }
 
     fn shutdown(&mut self, _: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
-        let how = if direction == Direction::Input { Shutdown::Read } else { Shutdown::Write };
-        self.0.shutdown(how).map_err(|error| Error::io("shutting one direction", error))
+        let how = if direction == Direction::Input {
+            Shutdown::Read
+        } else {
+            Shutdown::Write
+        };
+        self.0
+            .shutdown(how)
+            .map_err(|error| Error::io("shutting one direction", error))
     }
 
     fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {
@@ -74,14 +86,22 @@ impl Pair {
     fn new(backend: Backend) -> Self {
         let (ours, peer) = UnixStream::pair().expect("a pair of sockets");
         ours.set_nonblocking(true).expect("a nonblocking socket");
-        let lp = LocalEventLoop::builder().selector(backend).build().expect("a loop");
+        let lp = LocalEventLoop::builder()
+            .selector(backend)
+            .build()
+            .expect("a loop");
         let log = Log::default();
         let opened = lp.block_on(async {
             let core = LoopCore::current().expect("inside of a turn");
             open_on(&core, Box::new(Socket(ours)), &log).1
         });
         let channel = opened.expect("the loop runs");
-        let pair = Self { lp, channel, peer, log };
+        let pair = Self {
+            lp,
+            channel,
+            peer,
+            log,
+        };
         pair.turn();
         pair.log.take();
         pair
@@ -104,7 +124,11 @@ impl Pair {
     fn until(&self, mut done: impl FnMut() -> bool) {
         let begun = Instant::now();
         while !done() {
-            assert!(begun.elapsed() < DEADLINE, "it never came; the log is {:?}", self.log.take());
+            assert!(
+                begun.elapsed() < DEADLINE,
+                "it never came; the log is {:?}",
+                self.log.take()
+            );
             self.lp.turn(Some(Duration::from_millis(10)));
         }
     }
@@ -135,18 +159,20 @@ fn a_peer_that_closes_while_reading_is_paused_is_told_once() {
         let mut pair = Pair::paused(backend);
         pair.peer.write_all(b"data").unwrap();
         pair.peer.shutdown(Shutdown::Both).unwrap();
-        if backend == Backend::Poll {
-            // It reports a peer's closing only together with what it was asked for.
-            pair.turn();
-        } else {
-            assert_eq!(pair.until_logged("event PeerClosing"), ["event PeerClosing"], "{backend}");
-        }
+        assert_eq!(
+            pair.until_logged("event PeerClosing"),
+            ["event PeerClosing"],
+            "{backend}"
+        );
         pair.turn();
         assert_eq!(pair.log.take(), [""; 0], "{backend}");
         assert!(pair.channel.is_active());
         pair.channel.read();
         let lines = pair.until_logged("read data");
-        assert!(!lines.contains(&"inactive".to_string()), "{backend}: {lines:?}");
+        assert!(
+            !lines.contains(&"inactive".to_string()),
+            "{backend}: {lines:?}"
+        );
         pair.channel.set_auto_read(true);
         let lines = pair.until_logged("removed");
         assert_eq!(lines, ["inactive", "unregistered", "removed"], "{backend}");
@@ -161,7 +187,11 @@ fn data_before_the_peers_end_is_always_delivered() {
         pair.peer.write_all(b"last words").unwrap();
         pair.peer.shutdown(Shutdown::Both).unwrap();
         let lines = pair.until_logged("removed");
-        assert_eq!(lines, ["read last words", "inactive", "unregistered", "removed"], "{backend}");
+        assert_eq!(
+            lines,
+            ["read last words", "inactive", "unregistered", "removed"],
+            "{backend}"
+        );
     });
 }
 
@@ -177,12 +207,20 @@ fn a_paused_channel_is_not_woken_for_ever_and_loses_nothing() {
             pair.lp.turn(Some(Duration::ZERO));
         }
         let events = pair.lp.handle().metrics().events;
-        assert!(events < 40, "{backend}: {events} events for a channel that does not read");
+        assert!(
+            events < 40,
+            "{backend}: {events} events for a channel that does not read"
+        );
         assert_eq!(pair.log.take(), [""; 0]);
         pair.channel.set_auto_read(true);
         let mut read = 0;
         pair.until(|| {
-            read += pair.log.take().iter().map(|line| line.matches('x').count()).sum::<usize>();
+            read += pair
+                .log
+                .take()
+                .iter()
+                .map(|line| line.matches('x').count())
+                .sum::<usize>();
             read == 200
         });
         pair.peer.write_all(b"again").unwrap();
@@ -231,5 +269,86 @@ fn what_a_full_socket_did_not_take_goes_on_when_the_peer_reads() {
             got == 4 << 20
         });
         pair.until(|| write.is_success());
+    });
+}
+
+/// Writes down how long each message is, and where a batch ends.
+struct Sizes(Log);
+
+impl Handler for Sizes {
+    fn channel_read(&mut self, _: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.0.add(msg.readable_bytes().unwrap_or_default());
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, _: &mut Context<'_>) -> HandlerResult {
+        self.0.add("complete");
+        Ok(())
+    }
+}
+
+/// What is read, batch by batch, of `bytes` that wait when reading begins.
+fn batches(backend: Backend, allocator: RecvAllocator, bytes: usize) -> Vec<Vec<usize>> {
+    let mut pair = Pair::paused(backend);
+    let log = Log::default();
+    let sizes = log.clone();
+    let edit = pair
+        .channel
+        .edit(move |pipeline| pipeline.add_first(Sizes(sizes)));
+    let set = pair.channel.set_option(RECV_ALLOCATOR, allocator);
+    pair.peer.write_all(&vec![0; bytes]).unwrap();
+    pair.until(|| edit.is_done() && set.is_success());
+    log.take();
+    pair.channel.set_auto_read(true);
+    let (mut batches, mut batch, mut total) = (Vec::new(), Vec::new(), 0);
+    pair.until(|| {
+        for line in log.take() {
+            if let Ok(size) = line.parse::<usize>() {
+                batch.push(size);
+                total += size;
+            } else {
+                batches.push(std::mem::take(&mut batch));
+            }
+        }
+        total == bytes && batch.is_empty()
+    });
+    batches.retain(|batch| !batch.is_empty());
+    batches
+}
+
+/// Rules: D10, D4
+#[test]
+fn a_budget_of_bytes_ends_a_batch() {
+    on_every_selector(|backend| {
+        let budget = RecvAllocator::MaxBytes {
+            per_loop: 100,
+            per_read: 40,
+        };
+        let batches = batches(backend, budget, 250);
+        assert_eq!(
+            batches,
+            [vec![40, 40, 20], vec![40, 40, 20], vec![40, 10]],
+            "{backend}"
+        );
+    });
+}
+
+/// Rules: D10, D8
+#[test]
+fn a_fixed_size_is_what_every_read_asks_for() {
+    on_every_selector(|backend| {
+        let batches = batches(backend, RecvAllocator::Fixed(10), 175);
+        assert_eq!(batches[0], [10; 16], "{backend}: sixteen reads a batch");
+        assert_eq!(batches[1], [10, 5], "{backend}");
+    });
+}
+
+/// Rules: D11, D12, D13
+#[test]
+fn the_size_of_reads_follows_what_comes() {
+    on_every_selector(|backend| {
+        let batches = batches(backend, RecvAllocator::default(), 150_000);
+        let sizes = [2048, 32_768, 65_536, 150_000 - 2048 - 32_768 - 65_536];
+        assert_eq!(batches, [sizes], "{backend}");
     });
 }

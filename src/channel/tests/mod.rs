@@ -20,8 +20,8 @@ use std::time::Duration;
 use super::core::Core;
 use super::shared::Shared;
 use super::{
-    Address, Attributes, Channel, ChannelFuture, Context, Direction, Flush, Handler, HandlerResult, Io, Metadata,
-    OutboundBuffer, Pipeline, Progress, Read, Transport, open,
+    Address, Attributes, Channel, ChannelFuture, Context, Direction, Flush, Handler, HandlerResult,
+    Io, Metadata, OutboundBuffer, Pipeline, Progress, Read, Transport, open,
 };
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -88,7 +88,8 @@ impl Handler for Recorder {
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
         let bytes = msg.as_bytes().unwrap_or_default();
-        self.0.add(format!("read {}", String::from_utf8_lossy(bytes)));
+        self.0
+            .add(format!("read {}", String::from_utf8_lossy(bytes)));
         ctx.fire_channel_read(msg);
         Ok(())
     }
@@ -101,7 +102,11 @@ impl Handler for Recorder {
     }
 
     fn channel_writability_changed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        self.0.add(if ctx.is_writable() { "writable" } else { "unwritable" });
+        self.0.add(if ctx.is_writable() {
+            "writable"
+        } else {
+            "unwritable"
+        });
         ctx.fire_channel_writability_changed();
         Ok(())
     }
@@ -140,7 +145,12 @@ struct Script {
 impl Script {
     fn new() -> Self {
         Self {
-            metadata: Metadata { name: "scripted", has_disconnect: false, max_messages_per_read: 16, is_server: false },
+            metadata: Metadata {
+                name: "scripted",
+                has_disconnect: false,
+                max_messages_per_read: 16,
+                is_server: false,
+            },
             active: Cell::new(true),
             bind_activates: Cell::new(true),
             reads: RefCell::default(),
@@ -174,7 +184,9 @@ impl Transport for Scripted {
 
     fn bind(&mut self, _: &mut Io<'_>, local: &Address) -> Result<(), Error> {
         self.0.steps.add(format!("bind {local}"));
-        self.0.active.set(self.0.active.get() || self.0.bind_activates.get());
+        self.0
+            .active
+            .set(self.0.active.get() || self.0.bind_activates.get());
         Ok(())
     }
 
@@ -189,7 +201,11 @@ impl Transport for Scripted {
 
     fn read(&mut self, _: &mut Io<'_>) -> Result<Read, Error> {
         self.0.asked.set(self.0.asked.get() + 1);
-        self.0.reads.borrow_mut().pop_front().unwrap_or(Ok(Read::WouldBlock))
+        self.0
+            .reads
+            .borrow_mut()
+            .pop_front()
+            .unwrap_or(Ok(Read::WouldBlock))
     }
 
     fn flush(&mut self, _: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
@@ -208,7 +224,11 @@ impl Transport for Scripted {
 
     fn shutdown(&mut self, _: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
         self.0.steps.add(format!("shutdown {direction:?}"));
-        self.0.shutdown_error.borrow_mut().take().map_or(Ok(()), Err)
+        self.0
+            .shutdown_error
+            .borrow_mut()
+            .take()
+            .map_or(Ok(()), Err)
     }
 
     fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {
@@ -237,14 +257,23 @@ impl Rig {
     fn on(lp: Rc<LoopCore>, clock: ManualClock, script: Script) -> Self {
         let (script, log) = (Rc::new(script), Log::default());
         let (core, channel) = open_on(&lp, Box::new(Scripted(script.clone())), &log);
-        let rig = Self { lp, clock, core, channel, script, log };
+        let rig = Self {
+            lp,
+            clock,
+            core,
+            channel,
+            script,
+            log,
+        };
         rig.turn();
         rig
     }
 
     fn turn(&self) {
         let _turn = self.lp.enter();
-        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks() > 0 {}
+        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks()
+            > 0
+        {}
     }
 
     /// Does something in the loop's turn, and then what follows from it.
@@ -296,7 +325,11 @@ fn open_on(lp: &Rc<LoopCore>, transport: Box<dyn Transport>, log: &Log) -> (Rc<C
     let core = open(&shared, lp, transport);
     let channel = Channel::new(shared);
     core.register(
-        |core| Pipeline::new(core).add_last(Recorder(log.clone())).map_err(Into::into),
+        |core| {
+            Pipeline::new(core)
+                .add_last(Recorder(log.clone()))
+                .map_err(Into::into)
+        },
         &channel.new_promise(),
     );
     (core, channel)

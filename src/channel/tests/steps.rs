@@ -1,10 +1,11 @@
 //! What a transport may answer, and what the channel makes of it.
 
+use tidegate_sys::os::Ready;
+
 use super::*;
+use crate::channel::ChannelGroup;
 use crate::channel::core::flag;
 use crate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, CLOSE_ON_UNHANDLED_ERROR};
-use crate::channel::ChannelGroup;
-use tidegate_sys::os::Ready;
 
 /// Rules: A7
 #[test]
@@ -57,8 +58,20 @@ fn a_transport_that_fails_to_close_is_closed_all_the_same() {
     rig.log.watch("closed", &rig.channel.close_future());
     rig.log.watch("close", &rig.channel.close());
     rig.turn();
-    assert_eq!(rig.log.take(), ["closed", "close: connection reset", "inactive", "unregistered", "removed"]);
-    assert!(rig.run(Channel::close).is_success(), "the next one finds it closed");
+    assert_eq!(
+        rig.log.take(),
+        [
+            "closed",
+            "close: connection reset",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
+    );
+    assert!(
+        rig.run(Channel::close).is_success(),
+        "the next one finds it closed"
+    );
 }
 
 /// Rules: A32
@@ -76,7 +89,10 @@ fn a_disconnect_stays_one_where_the_transport_has_it() {
     rig.turn();
     assert_eq!(rig.script.steps.take(), ["disconnect"], "once");
     rig.run(Channel::close);
-    assert!(rig.run(Channel::disconnect).is_success(), "nothing is left to disconnect");
+    assert!(
+        rig.run(Channel::disconnect).is_success(),
+        "nothing is left to disconnect"
+    );
 }
 
 /// Rules: A37
@@ -87,7 +103,16 @@ fn a_failing_shutdown_of_the_input_is_told_and_closes() {
     *rig.script.shutdown_error.borrow_mut() = Some(reset());
     rig.log.take();
     rig.reads([message("a"), Ok(Read::Eof)]);
-    assert_eq!(rig.log.take(), ["read a", "event ChannelInputShutdown", "inactive", "unregistered", "removed"]);
+    assert_eq!(
+        rig.log.take(),
+        [
+            "read a",
+            "event ChannelInputShutdown",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
+    );
 }
 
 /// Rules: A41
@@ -100,7 +125,13 @@ fn a_failing_shutdown_of_the_output_fails_its_promise_and_closes() {
     rig.turn();
     assert_eq!(
         rig.log.take(),
-        ["event ChannelOutputShutdown", "shutdown: connection reset", "inactive", "unregistered", "removed"]
+        [
+            "shutdown: connection reset",
+            "event ChannelOutputShutdown",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
     );
 }
 
@@ -111,10 +142,17 @@ fn a_message_that_the_transport_cannot_write_fails_its_promise() {
     let future = rig.run(|channel| channel.write_and_flush(Message::new(7u32)));
     let error = future.cause().expect("it can't be written");
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(error.to_string().contains("scripted can't write a u32"), "{error}");
+    assert!(
+        error.to_string().contains("scripted can't write a u32"),
+        "{error}"
+    );
     assert!(rig.channel.is_active());
     rig.run(|channel| channel.write(Message::new(7u32)));
-    assert_eq!(rig.counters(), [0, 0, 1, 0], "without a promise it is counted");
+    assert_eq!(
+        rig.counters(),
+        [0, 0, 1, 0],
+        "without a promise it is counted"
+    );
 }
 
 /// Rules: C19
@@ -146,7 +184,15 @@ fn an_unhandled_error_is_counted_and_closes() {
     let rig = Rig::new(Script::new());
     rig.log.take();
     rig.run(|channel| channel.fire_exception_caught(reset()));
-    assert_eq!(rig.log.take(), ["error connection reset", "inactive", "unregistered", "removed"]);
+    assert_eq!(
+        rig.log.take(),
+        [
+            "error connection reset",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
+    );
     assert_eq!(rig.counters(), [0, 1, 0, 0]);
 
     let rig = Rig::new(Script::new());
@@ -175,7 +221,10 @@ fn a_server_survives_its_read_errors() {
     rig.run(|channel| channel.set_option(CLOSE_ON_UNHANDLED_ERROR, false));
     rig.log.take();
     rig.reads([message("child 1"), Err(reset()), message("child 2")]);
-    assert_eq!(rig.log.take(), ["read child 1", "error connection reset", "read child 2"]);
+    assert_eq!(
+        rig.log.take(),
+        ["read child 1", "error connection reset", "read child 2"]
+    );
     assert!(rig.channel.is_active());
     let write = rig.run(|channel| channel.write_and_flush("x"));
     assert_eq!(kind(&write), ErrorKind::Unsupported);
@@ -220,12 +269,35 @@ fn a_paused_read_is_tried_again_when_a_descriptor_is_closed_or_time_is_up() {
     let asked = rig.script.asked.get();
     rig.run(|channel| channel.signal().readable());
     rig.run(Channel::read);
-    assert!(rig.script.asked.get() <= asked + 1, "readiness alone is no reason to try again");
+    assert_eq!(
+        rig.script.asked.get(),
+        asked,
+        "readiness alone is no reason to try again"
+    );
     rig.run(|_| rig.lp.fd_closed());
     assert_eq!(rig.log.take(), ["read a"]);
     rig.clock.advance(Duration::from_millis(50));
     rig.turn();
     assert_eq!(rig.log.take(), ["read b"]);
+}
+
+/// Rules: D16
+///
+/// A short read says that the source is empty: no second call is spent on finding that out.
+#[test]
+fn after_a_short_read_the_transport_is_not_asked_again() {
+    let rig = Rig::new(Script::new());
+    let asked = rig.script.asked.get();
+    rig.log.take();
+    rig.reads([
+        message("a"),
+        Ok(Read::Last(Message::from("b"))),
+        message("c"),
+    ]);
+    assert_eq!(rig.log.take(), ["read a", "read b"]);
+    assert_eq!(rig.script.asked.get(), asked + 2);
+    rig.run(|channel| channel.signal().readable());
+    assert_eq!(rig.log.take(), ["read c"]);
 }
 
 /// Section 2: entries stay owned by the buffer until the transport reports them done.
@@ -255,15 +327,22 @@ fn what_can_go_out_goes_before_what_came_in() {
     rig.script.blocked.set(true);
     let write = rig.run(|channel| channel.write_and_flush("x"));
     rig.script.blocked.set(false);
-    rig.script.reads.borrow_mut().extend([message("a"), Ok(Read::Eof)]);
+    rig.script
+        .reads
+        .borrow_mut()
+        .extend([message("a"), Ok(Read::Eof)]);
     rig.log.take();
     rig.log.watch("written", &write);
     {
         let _turn = rig.lp.enter();
-        rig.core.on_ready(Ready::WRITABLE | Ready::READABLE | Ready::READ_CLOSED);
+        rig.core
+            .on_ready(Ready::WRITABLE | Ready::READABLE | Ready::READ_CLOSED);
     }
     rig.turn();
-    assert_eq!(rig.log.take(), ["written", "read a", "inactive", "unregistered", "removed"]);
+    assert_eq!(
+        rig.log.take(),
+        ["written", "read a", "inactive", "unregistered", "removed"]
+    );
 }
 
 /// Rules: A40
@@ -273,16 +352,27 @@ fn what_can_go_out_goes_before_what_came_in() {
 fn an_error_readiness_is_read_out_while_reading_is_paused() {
     let rig = Rig::new(Script::new());
     rig.run(|channel| channel.set_option(AUTO_READ, false));
-    rig.script.reads.borrow_mut().extend([message("a"), message("b"), Err(reset())]);
+    rig.script
+        .reads
+        .borrow_mut()
+        .extend([message("a"), message("b"), Err(reset())]);
     rig.log.take();
     {
         let _turn = rig.lp.enter();
-        rig.core.on_ready(Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR);
+        rig.core
+            .on_ready(Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR);
     }
     rig.turn();
     assert_eq!(
         rig.log.take(),
-        ["read a", "read b", "error connection reset", "inactive", "unregistered", "removed"]
+        [
+            "read a",
+            "read b",
+            "error connection reset",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
     );
 }
 
@@ -317,14 +407,25 @@ fn readiness_does_not_read_into_a_dispatch_that_was_suspended() {
     }
     let rig = Rig::new(Script::new());
     rig.run(|channel| drop(channel.edit(|pipeline| pipeline.add_first(Splits(0)))));
-    rig.script.reads.borrow_mut().extend([message("a"), message("b")]);
+    rig.script
+        .reads
+        .borrow_mut()
+        .extend([message("a"), message("b")]);
     let asked = rig.script.asked.get();
     {
         let _turn = rig.lp.enter();
         rig.core.on_ready(Ready::READABLE);
-        assert_eq!(rig.script.asked.get(), asked + 1, "the first batch ended with the limit of resumes");
+        assert_eq!(
+            rig.script.asked.get(),
+            asked + 1,
+            "the first batch ended with the limit of resumes"
+        );
         rig.core.on_ready(Ready::READABLE);
-        assert_eq!(rig.script.asked.get(), asked + 1, "and nothing is read meanwhile");
+        assert_eq!(
+            rig.script.asked.get(),
+            asked + 1,
+            "and nothing is read meanwhile"
+        );
     }
     rig.turn();
     assert_eq!(rig.counters()[0], 4000);
