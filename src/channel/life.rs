@@ -142,12 +142,16 @@ impl Core {
 
     /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
+        self.capture_local_address();
         let transport = self.transport.borrow();
-        if let Some(local) = transport.local_address() {
-            self.shared.set_local_address(local);
-        }
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
             self.shared.set_remote_address(remote);
+        }
+    }
+
+    pub(crate) fn capture_local_address(&self) {
+        if let Some(local) = self.transport.borrow().local_address() {
+            self.shared.set_local_address(local);
         }
     }
 
@@ -467,7 +471,7 @@ impl Core {
                 self.seen.set(self.seen.get() | Ready::READ_CLOSED);
                 if self.has(flag::READ_PENDING) {
                     self.push_ready();
-                } else if self.life.get() == Life::Active {
+                } else if self.life.get() == Life::Active && !self.has(flag::INPUT_SHUT) {
                     self.tell_peer_closing();
                 }
             }
@@ -512,9 +516,9 @@ impl Core {
     }
 }
 
-/// A core that goes before its transport has closed (its loop ended first): whoever waits is told.
-impl Drop for Core {
-    fn drop(&mut self) {
+impl Core {
+    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
+    pub(crate) fn abandon(&self) {
         if self.life.get() == Life::Closed {
             return;
         }
@@ -540,5 +544,11 @@ impl Drop for Core {
                 tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
             }
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }
