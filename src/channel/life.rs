@@ -475,30 +475,32 @@ impl Core {
                     self.tell_peer_closing();
                 }
             }
-            News::Connected(result) => self.gate(|core| match result {
-                // A connect that has ended otherwise is over.
-                _ if core.life.get() != Life::Connecting => {}
-                Ok(()) => core.check_connect(),
-                Err(error) => core.connect_failed(error),
-            }),
-            News::Written(count) => self.gate(move |core| core.written(count)),
-            News::Closed => self.gate(Core::finish_close),
-            News::Failed(error) => self.gate(move |core| {
-                if core.life.get() >= Life::Closing {
-                    return;
-                }
-                core.push_root(Root::Exception(error.clone().into()));
-                core.push_root(Root::Close(error, Promise::void()));
-            }),
+            news if self.running.get()
+                || self.in_transport.get()
+                || self.lp.pipeline_depth.get() > 0 =>
+            {
+                self.push_root(Root::News(news));
+            }
+            news => self.enter(|core| core.act_on_news(news)),
         }
     }
 
-    /// Runs `call` now if nothing of this channel is on the stack, else from the root queue.
-    fn gate(&self, call: impl FnOnce(&Core) + 'static) {
-        if self.running.get() || self.in_transport.get() || self.lp.pipeline_depth.get() > 0 {
-            self.push_root(Root::Call(Gate::new(call)));
-        } else {
-            self.enter(call);
+    /// News that calls handlers, with nothing of this channel on the stack.
+    pub(crate) fn act_on_news(&self, news: News) {
+        match news {
+            // A connect that has ended otherwise is over.
+            News::Connected(_) if self.life.get() != Life::Connecting => {}
+            News::Connected(Ok(())) => self.check_connect(),
+            News::Connected(Err(error)) => self.connect_failed(error),
+            News::Written(count) => self.written(count),
+            News::Closed => self.finish_close(),
+            News::Failed(error) => {
+                if self.life.get() < Life::Closing {
+                    self.push_root(Root::Exception(error.clone().into()));
+                    self.push_root(Root::Close(error, Promise::void()));
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
         }
     }
 
