@@ -82,8 +82,12 @@ impl Core {
     /// The transport is connected or bound; the caller queues channel_active.
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
-        // Edges may have come before.
-        self.set(flag::WAS_ACTIVE | flag::READABLE);
+        self.set(flag::WAS_ACTIVE);
+        // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
+        // on nearly every connection. Other transports are asked.
+        if self.token.get().is_none() {
+            self.set(flag::READABLE);
+        }
     }
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
@@ -97,7 +101,7 @@ impl Core {
             self.op_read(TAIL);
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
-        if self.has(flag::READ_PENDING) {
+        if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
             self.push_ready();
         }
     }
@@ -138,12 +142,16 @@ impl Core {
 
     /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
+        self.capture_local_address();
         let transport = self.transport.borrow();
-        if let Some(local) = transport.local_address() {
-            self.shared.set_local_address(local);
-        }
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
             self.shared.set_remote_address(remote);
+        }
+    }
+
+    pub(crate) fn capture_local_address(&self) {
+        if let Some(local) = self.transport.borrow().local_address() {
+            self.shared.set_local_address(local);
         }
     }
 
@@ -307,20 +315,20 @@ impl Core {
         });
     }
 
-    /// The last events, then the handlers leave. What follows an event is queued before it: a handler that panics ends
-    /// that event and no other.
+    /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
+    /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
-        self.follow_with(|core| {
-            core.set(flag::ENDED);
-            let elsewhere = relay::lines(&core.nodes.borrow());
-            core.depart(elsewhere);
-        });
-        if self.has(flag::REGISTERED) {
-            self.follow_with(|core| core.emit(Inbound::Unregistered, HEAD));
-        }
         if was_active {
             self.emit(Inbound::Inactive, HEAD);
+            self.run();
         }
+        self.set(flag::ENDED);
+        if self.has(flag::REGISTERED) {
+            self.emit(Inbound::Unregistered, HEAD);
+            self.run();
+        }
+        let elsewhere = relay::lines(&self.nodes.borrow());
+        self.depart(elsewhere);
     }
 
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
@@ -337,27 +345,17 @@ impl Core {
         self.dissolve();
     }
 
-    /// Ends without events: the handlers leave, and the loop forgets the core.
+    /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
+    /// nowhere: the channel has ended.
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
-        self.remove_all();
-    }
-
-    /// Puts a step before everything in the root queue.
-    fn follow_with(&self, step: impl FnOnce(&Core) + 'static) {
-        self.roots
-            .borrow_mut()
-            .push_front(Root::Call(Gate::new(step)));
-        self.attend(attention::ROOTS);
-    }
-
-    /// Removes the handlers, tail first. What they emit now goes nowhere: the channel has ended.
-    fn remove_all(&self) {
-        let last = self.nodes.borrow().get(TAIL).prev;
-        if last != HEAD {
-            self.follow_with(Self::remove_all);
+        loop {
+            let last = self.nodes.borrow().get(TAIL).prev;
+            if last == HEAD {
+                break;
+            }
             self.remove_node(last);
-            return;
+            self.run();
         }
         // The last reference to user code of this channel goes here, guarded like any other callback.
         let tail = self.tail.borrow_mut().take();
@@ -473,7 +471,7 @@ impl Core {
                 self.seen.set(self.seen.get() | Ready::READ_CLOSED);
                 if self.has(flag::READ_PENDING) {
                     self.push_ready();
-                } else if self.life.get() == Life::Active {
+                } else if self.life.get() == Life::Active && !self.has(flag::INPUT_SHUT) {
                     self.tell_peer_closing();
                 }
             }
@@ -520,9 +518,9 @@ impl Core {
     }
 }
 
-/// A core that goes before its transport has closed (its loop ended first): whoever waits is told.
-impl Drop for Core {
-    fn drop(&mut self) {
+impl Core {
+    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
+    pub(crate) fn abandon(&self) {
         if self.life.get() == Life::Closed {
             return;
         }
@@ -548,5 +546,11 @@ impl Drop for Core {
                 tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
             }
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }

@@ -46,6 +46,8 @@ pub(crate) mod shared;
 mod signal;
 mod slow;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
 mod transport;
 #[cfg(doctest)]
 mod uncompilable;

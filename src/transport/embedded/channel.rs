@@ -14,7 +14,6 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
-use crate::reactor::{IoEvent, IoHandle};
 
 /// A channel without a socket. What handlers write comes out of [`read_outbound`](Self::read_outbound), what no handler
 /// keeps out of [`read_inbound`](Self::read_inbound).
@@ -346,13 +345,17 @@ impl EmbeddedChannel {
 
 impl Drop for EmbeddedChannel {
     fn drop(&mut self) {
-        let _turn = self.lp.enter();
-        if !std::thread::panicking() {
-            self.core.clone().on_event(IoEvent::Shutdown);
-            self.run_pending();
+        {
+            let _turn = self.lp.enter();
+            // A test that fails says so without further callbacks.
+            if !std::thread::panicking() {
+                self.lp.end_now();
+            }
+            // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
+            self.channel.shared().detach(&self.lp);
+            self.core.abandon();
         }
-        // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
-        self.channel.shared().detach(&self.lp);
+        self.lp.handle().shared().terminate(Ok(()));
     }
 }
 
