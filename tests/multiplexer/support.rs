@@ -165,12 +165,14 @@ impl Handler for Echo {
     }
 }
 
+/// Streams that the peer opened, by id, and what their last handlers saw.
+type Accepted = Rc<RefCell<BTreeMap<u16, (Channel, Rc<Seen>)>>>;
+
 /// One end of the connection.
 pub struct Side {
     pub embedded: EmbeddedChannel,
     pub hub: Rc<Hub>,
-    /// Streams that the peer opened, by id.
-    pub accepted: Rc<RefCell<BTreeMap<u16, (Channel, Rc<Seen>)>>>,
+    pub accepted: Accepted,
 }
 
 impl Side {
@@ -178,7 +180,7 @@ impl Side {
     pub fn new(
         fill: impl Fn(&mut Pipeline<'_>, Rc<Seen>, Rc<Hub>) -> Result<(), Error> + 'static,
     ) -> Result<Self, Failure> {
-        let accepted: Rc<RefCell<BTreeMap<_, _>>> = Rc::default();
+        let accepted = Accepted::default();
         let hub = Hub::new();
         let (weak, streams) = (Rc::downgrade(&hub), accepted.clone());
         *hub.accept.borrow_mut() = Some(Rc::new(move |id, pipeline: &mut Pipeline<'_>| {
