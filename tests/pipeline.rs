@@ -12,6 +12,8 @@ mod edits;
 mod errors;
 #[path = "pipeline/masks.rs"]
 mod masks;
+#[path = "pipeline/model.rs"]
+mod model;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
 #[path = "pipeline/panics.rs"]

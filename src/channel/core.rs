@@ -446,12 +446,7 @@ impl Core {
     }
 
     pub(crate) fn is_removed(&self, index: Index) -> bool {
-        use super::pipeline::nodes::State;
-        match self.nodes.borrow().get(index).state {
-            State::Removed | State::Vacant => true,
-            State::Busy => self.is_removed_busy(index),
-            State::Here | State::Added | State::Sentinel => false,
-        }
+        self.has_mask(index, super::mask::GONE)
     }
 
     // ---- reports
@@ -485,7 +480,8 @@ impl Core {
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
     fn panicked(&self, text: String) {
-        let (names, dropped) = self.bury_busy();
+        let (names, dropped) = self.nodes.borrow_mut().bury_busy();
+        self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
         tracing::error!(
             channel = %self.shared.id(),

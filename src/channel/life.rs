@@ -281,7 +281,7 @@ impl Core {
     /// Removes the handlers, tail first. What they emit now goes nowhere: the channel has ended.
     fn remove_all(&self) {
         loop {
-            let last = self.nodes.borrow().get(TAIL).prev;
+            let last = self.nodes.borrow().before(TAIL);
             if last == HEAD {
                 break;
             }

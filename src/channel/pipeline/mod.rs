@@ -117,7 +117,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn insert_before<H: Handler>(&mut self, base: Index, name: Option<&str>, handler: H) -> Result<(), Error> {
-        let prev = self.core.nodes.borrow().get(base).prev;
+        let prev = self.core.nodes.borrow().before(base);
         self.insert_after(prev, name, handler)
     }
 
@@ -170,7 +170,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_last(&mut self) -> Result<(), Error> {
-        let last = self.core.nodes.borrow().get(TAIL).prev;
+        let last = self.core.nodes.borrow().before(TAIL);
         self.remove_at(last)
     }
 
