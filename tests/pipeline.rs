@@ -6,6 +6,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/back.rs"]
+mod back;
 #[path = "pipeline/edits.rs"]
 mod edits;
 #[path = "pipeline/errors.rs"]
@@ -24,5 +26,7 @@ mod resume;
 mod roots;
 #[path = "pipeline/travel.rs"]
 mod travel;
+#[path = "pipeline/walks.rs"]
+mod walks;
 #[path = "pipeline/writability.rs"]
 mod writability;

@@ -15,7 +15,7 @@ use tidegate::{
 };
 
 /// Cases per run. A hundred thousand were tried when the model was made.
-const CASES: u64 = 3_000;
+const CASES: u64 = 2_000;
 /// At most this many handlers stand in a pipeline.
 const HANDLERS_MAX: usize = 6;
 /// After this many actions of one case every callback just passes its event on.

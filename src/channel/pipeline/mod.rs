@@ -21,6 +21,8 @@ mod edit;
 pub(crate) mod nodes;
 mod ops;
 pub(crate) mod slow;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::fmt;
