@@ -9,7 +9,7 @@ use tidegate::buffer::FileRegion;
 use tidegate::channel::options::SO_SNDBUF;
 use tidegate::error::ErrorKind;
 
-use crate::support::{DEADLINE, Seen, client_and_plain_peer, wait_for, with_each_backend};
+use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_backend};
 
 /// A file of one test, removed at its end.
 struct Temp(PathBuf);
@@ -40,7 +40,7 @@ fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
         let bytes = contents(1 << 20);
         let file = Temp::with(&bytes);
         let (client, mut peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 32 << 10));
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
         let reading = std::thread::spawn(move || {
             let mut got = Vec::new();
             peer.read_to_end(&mut got).unwrap();

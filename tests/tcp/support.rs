@@ -15,6 +15,10 @@ use tidegate_sys::os::net;
 /// Long enough for a machine that does other things; nothing waits for it when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A send buffer that is soon full. With less than a segment of the loopback device in it each one waits for a delayed
+/// acknowledgement, 40 ms, whoever sends.
+pub const SMALL: i32 = 256 << 10;
+
 /// Runs a test with each selector.
 pub fn with_each_backend(test: impl Fn(&EventLoopGroup)) {
     with_each(Backend::available().iter().copied(), test);

@@ -9,7 +9,7 @@ use tidegate::channel::options::{SO_SNDBUF, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_
 use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
-use crate::support::{DEADLINE, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend};
+use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend};
 
 /// The bytes of so many numbers.
 fn numbers(from: u32, count: u32) -> Vec<u8> {
@@ -88,9 +88,9 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
 fn one_large_buffer_is_sent_in_parts() {
     with_each_backend(|group| {
         let (client, peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 8 << 10).option(WRITE_SPIN_COUNT, 1));
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL).option(WRITE_SPIN_COUNT, 1));
         let reading = std::thread::spawn(move || read_to_end(peer));
-        let sent = numbers(0, 4 << 20);
+        let sent = numbers(0, 1 << 20);
         client.write_and_flush(sent.clone()).sync_timeout(DEADLINE).unwrap();
         client.close().sync_timeout(DEADLINE).unwrap();
         assert!(reading.join().unwrap() == sent);
@@ -100,7 +100,7 @@ fn one_large_buffer_is_sent_in_parts() {
 #[test]
 fn large_and_small_buffers_mixed_keep_their_order() {
     with_each_backend(|group| {
-        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 16 << 10));
+        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let mut expected = Vec::new();
         let mut next = 0;
@@ -173,9 +173,9 @@ impl Handler for Pump {
 #[test]
 fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
     with_each_backend(|group| {
-        let total = 8 << 20;
+        let total = 1 << 20;
         let server = ServerBootstrap::new(group, group)
-            .child_option(SO_SNDBUF, 32 << 10)
+            .child_option(SO_SNDBUF, SMALL)
             .child_handler(move |pipeline| pipeline.add_last(Pump { next: 0, total }))
             .bind("127.0.0.1:0")
             .sync_timeout(DEADLINE)
