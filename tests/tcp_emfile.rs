@@ -66,6 +66,7 @@ fn echo(mut client: &TcpStream) {
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
    
+    let begun = Instant::now();
     while !holds() {
         assert!(begun.elapsed() < DEADLINE, "not before the deadline: {what}");
         std::thread::yield_now();
@@ -109,7 +110,7 @@ fn waits(group: &EventLoopGroup, count: &dyn Fn(fn(&MetricsSnapshot) -> u64) -> 
     let mut ballast = Ballast::fill();
     let client = connect(address, &mut ballast);
     until("it rests", || count(|metrics| metrics.accept_rests) > rests);
-    let turns = count(|metrics| metrics.turns); let begun = Instant::now();
+    let turns = count(|metrics| metrics.turns);
     until("it has tried again", || count(|metrics| metrics.accept_rests) >= rests + 3);
     let turns = count(|metrics| metrics.turns) - turns;
     assert!(turns < 100, "{turns} turns for a few attempts: it spins");
