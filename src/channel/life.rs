@@ -311,20 +311,20 @@ impl Core {
         });
     }
 
-    /// The last events, then the handlers leave. What follows an event is queued before it: a handler that panics ends
-    /// that event and no other.
+    /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
+    /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
-        self.follow_with(|core| {
-            core.set(flag::ENDED);
-            let elsewhere = relay::lines(&core.nodes.borrow());
-            core.depart(elsewhere);
-        });
-        if self.has(flag::REGISTERED) {
-            self.follow_with(|core| core.emit(Inbound::Unregistered, HEAD));
-        }
         if was_active {
             self.emit(Inbound::Inactive, HEAD);
+            self.run();
         }
+        self.set(flag::ENDED);
+        if self.has(flag::REGISTERED) {
+            self.emit(Inbound::Unregistered, HEAD);
+            self.run();
+        }
+        let elsewhere = relay::lines(&self.nodes.borrow());
+        self.depart(elsewhere);
     }
 
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
@@ -341,27 +341,17 @@ impl Core {
         self.dissolve();
     }
 
-    /// Ends without events: the handlers leave, and the loop forgets the core.
+    /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
+    /// nowhere: the channel has ended.
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
-        self.remove_all();
-    }
-
-    /// Puts a step before everything in the root queue.
-    fn follow_with(&self, step: impl FnOnce(&Core) + 'static) {
-        self.roots
-            .borrow_mut()
-            .push_front(Root::Call(Gate::new(step)));
-        self.attend(attention::ROOTS);
-    }
-
-    /// Removes the handlers, tail first. What they emit now goes nowhere: the channel has ended.
-    fn remove_all(&self) {
-        let last = self.nodes.borrow().get(TAIL).prev;
-        if last != HEAD {
-            self.follow_with(Self::remove_all);
+        loop {
+            let last = self.nodes.borrow().get(TAIL).prev;
+            if last == HEAD {
+                break;
+            }
             self.remove_node(last);
-            return;
+            self.run();
         }
         // The last reference to user code of this channel goes here, guarded like any other callback.
         let tail = self.tail.borrow_mut().take();
