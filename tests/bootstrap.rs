@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::{Bootstrap, Resolver, ServerBootstrap};
 use tidegate::buffer::Message;
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT, MAX_MESSAGES_PER_READ, TCP_NODELAY};
+use tidegate::channel::options::{
+    ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT, MAX_MESSAGES_PER_READ, TCP_NODELAY,
+};
 use tidegate::channel::{Address, AttributeKey, Channel, Context, Handler, HandlerResult};
 use tidegate::error::{Error, ErrorKind, Failure};
 use tidegate::event_loop::{EventLoopGroup, LocalEventLoop};
@@ -47,7 +49,10 @@ fn client(group: &EventLoopGroup) -> Bootstrap {
 
 /// The channel of a future that failed is closed.
 fn expect_closed(channel: &Channel) {
-    channel.close_future().sync_timeout(DEADLINE).expect("closed");
+    channel
+        .close_future()
+        .sync_timeout(DEADLINE)
+        .expect("closed");
     assert!(!channel.is_open() && !channel.is_active());
     // The last events come after the close future.
     let begun = Instant::now();
@@ -64,8 +69,16 @@ fn an_incomplete_or_wrong_recipe_fails_the_future_and_its_channel_is_closed() {
     let (_listener, address) = listener();
     let futures = [
         (Bootstrap::new(&group).connect(address), "no handler"),
-        (ServerBootstrap::new(&group, &group).bind("127.0.0.1:0"), "no child handler"),
-        (client(&group).option(MAX_MESSAGES_PER_READ, 0).connect(address), "MAX_MESSAGES_PER_READ"),
+        (
+            ServerBootstrap::new(&group, &group).bind("127.0.0.1:0"),
+            "no child handler",
+        ),
+        (
+            client(&group)
+                .option(MAX_MESSAGES_PER_READ, 0)
+                .connect(address),
+            "MAX_MESSAGES_PER_READ",
+        ),
         (
             ServerBootstrap::new(&group, &group)
                 .child_option(MAX_MESSAGES_PER_READ, -1)
@@ -87,13 +100,19 @@ fn an_incomplete_or_wrong_recipe_fails_the_future_and_its_channel_is_closed() {
 fn a_handler_that_fails_or_panics_fails_the_future_and_closes_the_channel() {
     let group = group(1);
     let (_listener, address) = listener();
-    let failing = Bootstrap::new(&group).handler(|_| Err(Failure::msg("no way"))).connect(address);
+    let failing = Bootstrap::new(&group)
+        .handler(|_| Err(Failure::msg("no way")))
+        .connect(address);
     let error = failing.sync_timeout(DEADLINE).unwrap_err();
-    assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::User, "no way"));
+    assert_eq!(
+        (error.kind(), error.to_string().as_str()),
+        (ErrorKind::User, "no way")
+    );
     expect_closed(failing.channel());
 
-    let panicking =
-        Bootstrap::new(&group).handler(|_| -> Result<(), Error> { panic!("on purpose") }).connect(address);
+    let panicking = Bootstrap::new(&group)
+        .handler(|_| -> Result<(), Error> { panic!("on purpose") })
+        .connect(address);
     let error = panicking.sync_timeout(DEADLINE).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::HandlerPanicked);
     expect_closed(panicking.channel());
@@ -104,7 +123,10 @@ fn a_handler_that_fails_or_panics_fails_the_future_and_closes_the_channel() {
             pipeline.add_last(Quiet)
         })
         .connect(address);
-    assert_eq!(closing.sync_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::ChannelClosed);
+    assert_eq!(
+        closing.sync_timeout(DEADLINE).unwrap_err().kind(),
+        ErrorKind::ChannelClosed
+    );
     expect_closed(closing.channel());
 }
 
@@ -119,7 +141,10 @@ fn a_loop_that_has_ended_fails_the_future_and_the_channel_is_closed() {
             .child_handler(|pipeline| pipeline.add_last(Quiet))
             .bind("127.0.0.1:0"),
     ] {
-        assert_eq!(future.sync_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::Terminated);
+        assert_eq!(
+            future.sync_timeout(DEADLINE).unwrap_err().kind(),
+            ErrorKind::Terminated
+        );
         expect_closed(future.channel());
     }
 }
@@ -138,16 +163,32 @@ fn a_recipe_is_copied_when_it_is_used_and_when_it_is_cloned() {
         .handler(move |pipeline| {
             // Both are there before there is a handler.
             let channel = pipeline.channel();
-            let _ = tell.send((channel.attr(&USER).map(|user| *user), channel.is_registered()));
+            let _ = tell.send((
+                channel.attr(&USER).map(|user| *user),
+                channel.is_registered(),
+            ));
             pipeline.add_last(Quiet)
         });
     let one = first.connect(address).sync_timeout(DEADLINE).unwrap();
-    let second = first.clone().option(ALLOW_HALF_CLOSURE, false).attr(&USER, "bob");
+    let second = first
+        .clone()
+        .option(ALLOW_HALF_CLOSURE, false)
+        .attr(&USER, "bob");
     let two = second.connect(address).sync_timeout(DEADLINE).unwrap();
     let three = first.connect(address).sync_timeout(DEADLINE).unwrap();
-    for (channel, user, half_closure) in [(&one, "ada", true), (&two, "bob", false), (&three, "ada", true)] {
+    for (channel, user, half_closure) in [
+        (&one, "ada", true),
+        (&two, "bob", false),
+        (&three, "ada", true),
+    ] {
         assert_eq!(*channel.attr(&USER).unwrap(), user);
-        assert_eq!(channel.option(ALLOW_HALF_CLOSURE).sync_timeout(DEADLINE).unwrap(), half_closure);
+        assert_eq!(
+            channel
+                .option(ALLOW_HALF_CLOSURE)
+                .sync_timeout(DEADLINE)
+                .unwrap(),
+            half_closure
+        );
         assert_eq!(told.recv_timeout(DEADLINE).unwrap().0, Some(user));
     }
     one.attributes().set(&USER, "eve");
@@ -207,15 +248,23 @@ fn handlers_are_added_then_registered_then_see_the_operation_whose_promise_comes
     let (_listener, address) = listener();
     let noted = Arc::new(Mutex::new(Vec::new()));
     let order = noted.clone();
-    let future =
-        Bootstrap::new(&group).handler(move |pipeline| pipeline.add_last(Order(order.clone()))).connect(address);
+    let future = Bootstrap::new(&group)
+        .handler(move |pipeline| pipeline.add_last(Order(order.clone())))
+        .connect(address);
     let order = noted.clone();
     future.add_listener(move |_, _| order.lock().unwrap().push("promise"));
     let channel = future.sync_timeout(DEADLINE).unwrap();
     channel.close().sync_timeout(DEADLINE).unwrap();
     // Another round trip, so that the loop has done what the close left.
-    channel.event_loop().submit(|| ()).sync_timeout(DEADLINE).unwrap();
-    assert_eq!(*noted.lock().unwrap(), ["added", "registered", "connect", "promise", "active"]);
+    channel
+        .event_loop()
+        .submit(|| ())
+        .sync_timeout(DEADLINE)
+        .unwrap();
+    assert_eq!(
+        *noted.lock().unwrap(),
+        ["added", "registered", "connect", "promise", "active"]
+    );
 
     let noted = Arc::new(Mutex::new(Vec::new()));
     let order = noted.clone();
@@ -227,8 +276,15 @@ fn handlers_are_added_then_registered_then_see_the_operation_whose_promise_comes
     future.add_listener(move |_, _| order.lock().unwrap().push("promise"));
     let server = future.sync_timeout(DEADLINE).unwrap();
     server.close().sync_timeout(DEADLINE).unwrap();
-    server.event_loop().submit(|| ()).sync_timeout(DEADLINE).unwrap();
-    assert_eq!(*noted.lock().unwrap(), ["added", "registered", "bind", "promise", "active"]);
+    server
+        .event_loop()
+        .submit(|| ())
+        .sync_timeout(DEADLINE)
+        .unwrap();
+    assert_eq!(
+        *noted.lock().unwrap(),
+        ["added", "registered", "bind", "promise", "active"]
+    );
 }
 
 /// Rules: G7
@@ -236,7 +292,9 @@ fn handlers_are_added_then_registered_then_see_the_operation_whose_promise_comes
 fn names_are_looked_up_by_the_system_unless_told_otherwise() {
     let group = group(1);
     let (_listener, address) = listener();
-    let channel = client(&group).connect(("localhost", address.port())).sync_timeout(DEADLINE);
+    let channel = client(&group)
+        .connect(("localhost", address.port()))
+        .sync_timeout(DEADLINE);
     // Where localhost is ::1 first, nobody listens there.
     if let Err(error) = channel {
         assert_eq!(error.kind(), ErrorKind::ConnectRefused);
@@ -253,7 +311,15 @@ fn names_are_looked_up_by_the_system_unless_told_otherwise() {
         .bind(("localhost", 0))
         .sync_timeout(DEADLINE)
         .unwrap();
-    assert!(server.local_address().unwrap().as_inet().unwrap().ip().is_loopback());
+    assert!(
+        server
+            .local_address()
+            .unwrap()
+            .as_inet()
+            .unwrap()
+            .ip()
+            .is_loopback()
+    );
 }
 
 /// Answers what it was given, or keeps the question.
@@ -292,11 +358,24 @@ fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {
         kept: Arc::default(),
     };
     // At once.
-    let found = client(&group).resolver(script(Ok(address), false)).connect(("shop", 7)).sync_timeout(DEADLINE);
-    assert_eq!(found.unwrap().remote_address(), Some(&Address::Inet(address)));
-    assert_eq!(questions.recv_timeout(DEADLINE).unwrap(), ("shop".to_owned(), 7));
+    let found = client(&group)
+        .resolver(script(Ok(address), false))
+        .connect(("shop", 7))
+        .sync_timeout(DEADLINE);
+    assert_eq!(
+        found.unwrap().remote_address(),
+        Some(&Address::Inet(address))
+    );
+    assert_eq!(
+        questions.recv_timeout(DEADLINE).unwrap(),
+        ("shop".to_owned(), 7)
+    );
     // Addresses are not looked up.
-    client(&group).resolver(script(Err(ErrorKind::User), false)).connect(address).sync_timeout(DEADLINE).unwrap();
+    client(&group)
+        .resolver(script(Err(ErrorKind::User), false))
+        .connect(address)
+        .sync_timeout(DEADLINE)
+        .unwrap();
     // Not found, and no answer at all.
     for (script, kind) in [
         (script(Err(ErrorKind::NotFound), false), ErrorKind::NotFound),
@@ -333,7 +412,11 @@ fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {
         }
     }
     // A transport that gets a name says who would have looked it up.
-    let error = client(&group).disable_resolver().connect("shop:7").sync_timeout(DEADLINE).unwrap_err();
+    let error = client(&group)
+        .disable_resolver()
+        .connect("shop:7")
+        .sync_timeout(DEADLINE)
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("resolver"), "{error}");
 }
@@ -367,7 +450,10 @@ fn connecting_from_a_loop_does_not_wait_for_it() {
         .handler(move |pipeline| pipeline.add_last(Relay(inner.clone(), address, tell.clone())))
         .connect(address);
     outer.sync_timeout(DEADLINE).unwrap();
-    assert_eq!(told.recv_timeout(DEADLINE).unwrap(), Err(ErrorKind::Blocking));
+    assert_eq!(
+        told.recv_timeout(DEADLINE).unwrap(),
+        Err(ErrorKind::Blocking)
+    );
     assert_eq!(told.recv_timeout(DEADLINE).unwrap(), Ok(()));
 }
 
@@ -375,11 +461,19 @@ fn connecting_from_a_loop_does_not_wait_for_it() {
 #[test]
 fn a_local_loop_serves_and_connects_turn_by_turn() {
     let local = LocalEventLoop::new().unwrap();
-    let binding = ServerBootstrap::new(&local, &local).child_handler(|pipeline| pipeline.add_last(Echo));
-    let server = local.block_on(binding.bind("127.0.0.1:0")).unwrap().unwrap();
+    let binding =
+        ServerBootstrap::new(&local, &local).child_handler(|pipeline| pipeline.add_last(Echo));
+    let server = local
+        .block_on(binding.bind("127.0.0.1:0"))
+        .unwrap()
+        .unwrap();
     let (tell, told) = mpsc::channel();
-    let connecting = Bootstrap::new(&local).handler(move |pipeline| pipeline.add_last(Collect(tell.clone())));
-    let client = local.block_on(connecting.connect(server.local_address().unwrap().clone())).unwrap().unwrap();
+    let connecting =
+        Bootstrap::new(&local).handler(move |pipeline| pipeline.add_last(Collect(tell.clone())));
+    let client = local
+        .block_on(connecting.connect(server.local_address().unwrap().clone()))
+        .unwrap()
+        .unwrap();
     client.write_and_flush("there and back");
     let mut got = Vec::new();
     while got.len() < 14 {
@@ -462,7 +556,9 @@ fn a_future_cancelled_before_its_loop_saw_it_opens_nothing() {
     let event_loop = group.next();
     // The loop is held while we change our mind.
     let (go, wait) = mpsc::channel::<()>();
-    event_loop.execute(move || wait.recv_timeout(DEADLINE).unwrap()).unwrap();
+    event_loop
+        .execute(move || wait.recv_timeout(DEADLINE).unwrap())
+        .unwrap();
     let filled = Arc::new(AtomicBool::new(false));
     let seen = filled.clone();
     let future = Bootstrap::new(&event_loop)
@@ -492,7 +588,10 @@ fn many_bootstraps_used_once_each_spread_over_the_loops() {
             .connect(address)
             .sync_timeout(DEADLINE)
             .unwrap();
-        let at = loops.iter().position(|each| each == channel.event_loop()).unwrap();
+        let at = loops
+            .iter()
+            .position(|each| each == channel.event_loop())
+            .unwrap();
         counts[at] += 1;
     }
     assert_eq!(counts, [2; 4]);
@@ -502,7 +601,8 @@ fn many_bootstraps_used_once_each_spread_over_the_loops() {
 #[test]
 fn dropping_a_group_ends_its_servers() {
     let group = group(1);
-    let binding = ServerBootstrap::new(&group, &group).child_handler(|pipeline| pipeline.add_last(Quiet));
+    let binding =
+        ServerBootstrap::new(&group, &group).child_handler(|pipeline| pipeline.add_last(Quiet));
     let server = binding.bind("127.0.0.1:0").sync_timeout(DEADLINE).unwrap();
     let ended = group.termination_future();
     drop(group);

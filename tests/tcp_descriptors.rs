@@ -31,7 +31,11 @@ fn open_descriptors() -> usize {
 fn expect_descriptors(expected: usize) {
     let begun = Instant::now();
     while open_descriptors() != expected {
-        assert!(begun.elapsed() < DEADLINE, "{} descriptors are open instead of {expected}", open_descriptors());
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "{} descriptors are open instead of {expected}",
+            open_descriptors()
+        );
         std::thread::yield_now();
     }
 }
@@ -48,24 +52,63 @@ fn all_fates(group: &EventLoopGroup) {
     let client = Bootstrap::new(group).handler(|pipeline| pipeline.add_last(Echo));
 
     // Connected and closed by this side, by the peer, after lingering.
-    client.connect(address).sync_timeout(DEADLINE).unwrap().close().sync_timeout(DEADLINE).unwrap();
+    client
+        .connect(address)
+        .sync_timeout(DEADLINE)
+        .unwrap()
+        .close()
+        .sync_timeout(DEADLINE)
+        .unwrap();
     drop(TcpStream::connect(address).unwrap());
-    let lingering = client.clone().option(SO_LINGER, Some(Duration::from_secs(5))).connect(address);
-    lingering.sync_timeout(DEADLINE).unwrap().close().sync_timeout(DEADLINE).unwrap();
+    let lingering = client
+        .clone()
+        .option(SO_LINGER, Some(Duration::from_secs(5)))
+        .connect(address);
+    lingering
+        .sync_timeout(DEADLINE)
+        .unwrap()
+        .close()
+        .sync_timeout(DEADLINE)
+        .unwrap();
     // Never connected.
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     assert!(client.connect(free).sync_timeout(DEADLINE).is_err());
-    assert!(client.clone().option(SO_BACKLOG, 1).connect(address).sync_timeout(DEADLINE).is_err());
-    assert!(client.clone().local_address("192.0.2.1:0").connect(address).sync_timeout(DEADLINE).is_err());
+    assert!(
+        client
+            .clone()
+            .option(SO_BACKLOG, 1)
+            .connect(address)
+            .sync_timeout(DEADLINE)
+            .is_err()
+    );
+    assert!(
+        client
+            .clone()
+            .local_address("192.0.2.1:0")
+            .connect(address)
+            .sync_timeout(DEADLINE)
+            .is_err()
+    );
     let future = client.connect(address);
     future.cancel();
     future.channel().close().sync_timeout(DEADLINE).ok();
     let failing = client.clone().handler(|_| Err(Failure::msg("no")));
     assert!(failing.connect(address).sync_timeout(DEADLINE).is_err());
     // Never bound.
-    let again = ServerBootstrap::new(group, group).child_handler(|pipeline| pipeline.add_last(Echo));
+    let again =
+        ServerBootstrap::new(group, group).child_handler(|pipeline| pipeline.add_last(Echo));
     assert!(again.bind(address).sync_timeout(DEADLINE).is_err());
-    assert!(again.clone().shards(2).bind(address).sync_timeout(DEADLINE).is_err());
+    assert!(
+        again
+            .clone()
+            .shards(2)
+            .bind(address)
+            .sync_timeout(DEADLINE)
+            .is_err()
+    );
     // Children that never began.
     let stillborn = again
         .clone()
@@ -73,10 +116,16 @@ fn all_fates(group: &EventLoopGroup) {
         .bind("127.0.0.1:0")
         .sync_timeout(DEADLINE)
         .unwrap();
-    let mut refused = TcpStream::connect(stillborn.local_address().unwrap().as_inet().unwrap()).unwrap();
+    let mut refused =
+        TcpStream::connect(stillborn.local_address().unwrap().as_inet().unwrap()).unwrap();
     assert_eq!(refused.read(&mut [0; 1]).unwrap(), 0);
     stillborn.close().sync_timeout(DEADLINE).unwrap();
-    let sharded = again.clone().shards(2).bind("127.0.0.1:0").sync_timeout(DEADLINE).unwrap();
+    let sharded = again
+        .clone()
+        .shards(2)
+        .bind("127.0.0.1:0")
+        .sync_timeout(DEADLINE)
+        .unwrap();
     sharded.close().sync_timeout(DEADLINE).unwrap();
     server.close().sync_timeout(DEADLINE).unwrap();
 }
@@ -86,7 +135,11 @@ fn channels_and_loops_give_back_every_descriptor() {
     for backend in Backend::available() {
         eprintln!("-- {backend}");
         let before = open_descriptors();
-        let group = EventLoopGroup::builder().threads(2).selector(*backend).build().unwrap();
+        let group = EventLoopGroup::builder()
+            .threads(2)
+            .selector(*backend)
+            .build()
+            .unwrap();
         all_fates(&group);
         let warm = open_descriptors();
         for _ in 0..3 {
@@ -100,10 +153,16 @@ fn channels_and_loops_give_back_every_descriptor() {
             .sync_timeout(DEADLINE)
             .unwrap();
         let address = server.local_address().unwrap().as_inet().unwrap();
-        let client = Bootstrap::new(&group).handler(|pipeline| pipeline.add_last(Echo)).connect(address);
+        let client = Bootstrap::new(&group)
+            .handler(|pipeline| pipeline.add_last(Echo))
+            .connect(address);
         client.sync_timeout(DEADLINE).unwrap();
         group.stop().sync_timeout(DEADLINE).unwrap();
-        client.channel().close_future().sync_timeout(DEADLINE).unwrap();
+        client
+            .channel()
+            .close_future()
+            .sync_timeout(DEADLINE)
+            .unwrap();
         // Handles know how to wake their loop, which takes a descriptor.
         drop((group, server, client));
         expect_descriptors(before);
@@ -111,8 +170,12 @@ fn channels_and_loops_give_back_every_descriptor() {
 
     let before = open_descriptors();
     let local = LocalEventLoop::new().unwrap();
-    let binding = ServerBootstrap::new(&local, &local).child_handler(|pipeline| pipeline.add_last(Echo));
-    let server = local.block_on(binding.bind("127.0.0.1:0")).unwrap().unwrap();
+    let binding =
+        ServerBootstrap::new(&local, &local).child_handler(|pipeline| pipeline.add_last(Echo));
+    let server = local
+        .block_on(binding.bind("127.0.0.1:0"))
+        .unwrap()
+        .unwrap();
     let peer = TcpStream::connect(server.local_address().unwrap().as_inet().unwrap()).unwrap();
     while local.handle().metrics().channels < 2 {
         local.turn(Some(DEADLINE));

@@ -65,10 +65,12 @@ fn echo(mut client: &TcpStream) {
 }
 
 fn until(what: &str, mut holds: impl FnMut() -> bool) {
-   
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < DEADLINE, "not before the deadline: {what}");
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "not before the deadline: {what}"
+        );
         std::thread::yield_now();
     }
 }
@@ -91,7 +93,11 @@ fn a_server_without_descriptors_waits_sleeps_and_goes_on() {
     setrlimit(Resource::RLIMIT_NOFILE, 128, hard).unwrap();
     for backend in Backend::available() {
         eprintln!("-- {backend}");
-        let group = EventLoopGroup::builder().threads(1).selector(*backend).build().unwrap();
+        let group = EventLoopGroup::builder()
+            .threads(1)
+            .selector(*backend)
+            .build()
+            .unwrap();
         let count = |of: fn(&MetricsSnapshot) -> u64| of(&group.next().metrics());
         waits(&group, &count);
         is_woken_by_a_close(&group, &count);
@@ -105,13 +111,17 @@ fn waits(group: &EventLoopGroup, count: &dyn Fn(fn(&MetricsSnapshot) -> u64) -> 
     let (server, address) = serve(group, AcceptOverload::Pause);
     // Code paths that open something at their first use have done so.
     echo(&TcpStream::connect(address).unwrap());
-    until("the child is gone", || count(|metrics| metrics.channels) == 1);
+    until("the child is gone", || {
+        count(|metrics| metrics.channels) == 1
+    });
     let rests = count(|metrics| metrics.accept_rests);
     let mut ballast = Ballast::fill();
     let client = connect(address, &mut ballast);
     until("it rests", || count(|metrics| metrics.accept_rests) > rests);
     let turns = count(|metrics| metrics.turns);
-    until("it has tried again", || count(|metrics| metrics.accept_rests) >= rests + 3);
+    until("it has tried again", || {
+        count(|metrics| metrics.accept_rests) >= rests + 3
+    });
     let turns = count(|metrics| metrics.turns) - turns;
     assert!(turns < 100, "{turns} turns for a few attempts: it spins");
     assert!(server.is_active());
@@ -144,12 +154,18 @@ fn is_woken_by_a_close(group: &EventLoopGroup, count: &dyn Fn(fn(&MetricsSnapsho
 fn sheds(group: &EventLoopGroup, count: &dyn Fn(fn(&MetricsSnapshot) -> u64) -> u64) {
     let (server, address) = serve(group, AcceptOverload::Shed);
     echo(&TcpStream::connect(address).unwrap());
-    until("the child is gone", || count(|metrics| metrics.channels) == 1);
+    until("the child is gone", || {
+        count(|metrics| metrics.channels) == 1
+    });
     let shed = count(|metrics| metrics.accept_shed);
     let mut ballast = Ballast::fill();
     for number in 1..=3 {
         let mut client = connect(address, &mut ballast);
-        assert_eq!(client.read(&mut [0; 1]).unwrap(), 0, "the end, without having been served");
+        assert_eq!(
+            client.read(&mut [0; 1]).unwrap(),
+            0,
+            "the end, without having been served"
+        );
         assert_eq!(count(|metrics| metrics.accept_shed), shed + number);
         drop(client);
         ballast.refill();

@@ -412,7 +412,8 @@ impl Core {
 
     /// Whether the selector is to report what can be read.
     pub(crate) fn reads_now(&self) -> bool {
-        self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT | flag::PAUSED)
+        self.has(flag::READ_PENDING | flag::READ_ERROR)
+            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
     }
 
     /// Whether the selector is to report that something can be written.

@@ -81,7 +81,7 @@ pub enum Seen {
 pub struct Probe(pub Sender<Seen>);
 
 impl Probe {
-    pub fn new() -> (Sender<Seen>, Receiver<Seen>) {
+    pub fn channel() -> (Sender<Seen>, Receiver<Seen>) {
         mpsc::channel()
     }
 
@@ -194,8 +194,9 @@ pub fn client_and_plain_peer(
     prepare: impl FnOnce(Bootstrap) -> Bootstrap,
 ) -> (Channel, TcpStream, Receiver<Seen>) {
     let (listener, address) = plain_listener();
-    let (tell, seen) = Probe::new();
-    let bootstrap = Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
+    let (tell, seen) = Probe::channel();
+    let bootstrap =
+        Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
     let client = prepare(bootstrap).connect(address);
     let peer = accept_plain(&listener);
     let client = client.sync_timeout(DEADLINE).expect("connected");
@@ -254,7 +255,10 @@ impl FullListener {
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(begun.elapsed() < DEADLINE, "not before the deadline: {what}");
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "not before the deadline: {what}"
+        );
         std::thread::yield_now();
     }
 }
