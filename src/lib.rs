@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod bootstrap;
 pub mod buffer;
 pub mod channel;
 pub mod error;
@@ -11,9 +12,11 @@ pub mod future;
 mod reactor;
 pub mod transport;
 
+pub use bootstrap::{Bootstrap, ServerBootstrap};
 pub use buffer::{FileRegion, Message, RecvAllocator};
 pub use channel::{
-    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, Context, Handler, HandlerResult, OptionSet, Pipeline,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelGroup, ChannelOption, Context, Handler,
+    HandlerResult, OptionSet, Pipeline,
 };
 pub use error::{Error, ErrorKind, Failure, Fault};
 pub use event_loop::{Backend, EventLoop, EventLoopGroup, LocalEventLoop, Spin};

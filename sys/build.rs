@@ -51,6 +51,8 @@ fn main() {
     }
     if shim {
         println!("cargo::rustc-link-lib=dylib=kqueue");
+        // RUSTFLAGS do not reach rustdoc and the tests in it.
+        println!("cargo::rustc-cfg=tidegate_kqueue_shim");
     }
 
     let natural = if epoll {

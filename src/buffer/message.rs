@@ -38,8 +38,7 @@ pub struct Message {
 enum Repr {
     BytesMut(BytesMut),
     Bytes(Bytes),
-    Region(FileRegion),
-    /// Never one of the types above, nor a Message.
+    /// Never one of the types above, nor a Message. A file region is one word and needs no variant.
     Other(Erased),
 }
 
@@ -52,24 +51,17 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn new<T: Any + Send>(value: T) -> Self {
-        // Each test compares two constants: one arm remains of the generated code.
-        let value = match cast::<T, BytesMut>(value) {
-            Ok(bytes) => return bytes.into(),
-            Err(value) => value,
-        };
-        let value = match cast::<T, Bytes>(value) {
-            Ok(bytes) => return bytes.into(),
-            Err(value) => value,
-        };
-        let value = match cast::<T, FileRegion>(value) {
-            Ok(region) => return region.into(),
-            Err(value) => value,
-        };
-        match cast::<T, Self>(value) {
-            Ok(message) => message,
-            Err(value) => Self {
+        // These compare constants: one arm remains of the generated code.
+        if same::<T, BytesMut>() {
+            Self::from(cast::<T, BytesMut>(value))
+        } else if same::<T, Bytes>() {
+            Self::from(cast::<T, Bytes>(value))
+        } else if same::<T, Self>() {
+            cast::<T, Self>(value)
+        } else {
+            Self {
                 repr: Repr::Other(Erased::new(value)),
-            },
+            }
         }
     }
 
@@ -79,17 +71,18 @@ impl Message {
     /// The message as it was, when the value is of another type.
     #[inline]
     pub fn downcast<T: Any + Send>(self) -> Result<T, Self> {
-        let this = match cast::<Self, T>(self) {
-            Ok(message) => return Ok(message),
-            Err(this) => this,
-        };
-        match this.repr {
-            Repr::BytesMut(bytes) => cast(bytes).map_err(Self::from),
-            Repr::Bytes(bytes) => cast(bytes).map_err(Self::from),
-            Repr::Region(region) => cast(region).map_err(Self::from),
-            Repr::Other(value) => value.downcast().map_err(|value| Self {
-                repr: Repr::Other(value),
-            }),
+        if same::<T, Self>() {
+            return Ok(cast(self));
+        }
+        match self.repr {
+            Repr::BytesMut(bytes) if same::<T, BytesMut>() => Ok(cast(bytes)),
+            Repr::Bytes(bytes) if same::<T, Bytes>() => Ok(cast(bytes)),
+            Repr::Other(value) if !same::<T, BytesMut>() && !same::<T, Bytes>() => {
+                value.downcast().map_err(|value| Self {
+                    repr: Repr::Other(value),
+                })
+            }
+            repr => Err(Self { repr }),
         }
     }
 
@@ -124,13 +117,12 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn downcast_mut<T: Any + Send>(&mut self) -> Option<&mut T> {
-        if TypeId::of::<T>() == TypeId::of::<Self>() {
+        if same::<T, Self>() {
             return (self as &mut dyn Any).downcast_mut();
         }
         match &mut self.repr {
             Repr::BytesMut(bytes) => (bytes as &mut dyn Any).downcast_mut(),
             Repr::Bytes(bytes) => (bytes as &mut dyn Any).downcast_mut(),
-            Repr::Region(region) => (region as &mut dyn Any).downcast_mut(),
             Repr::Other(value) => value.downcast_mut(),
         }
     }
@@ -139,13 +131,12 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn downcast_ref<T: Any + Send>(&self) -> Option<&T> {
-        if TypeId::of::<T>() == TypeId::of::<Self>() {
+        if same::<T, Self>() {
             return (self as &dyn Any).downcast_ref();
         }
         match &self.repr {
             Repr::BytesMut(bytes) => (bytes as &dyn Any).downcast_ref(),
             Repr::Bytes(bytes) => (bytes as &dyn Any).downcast_ref(),
-            Repr::Region(region) => (region as &dyn Any).downcast_ref(),
             Repr::Other(value) => value.downcast_ref(),
         }
     }
@@ -154,12 +145,10 @@ impl Message {
     #[inline]
     #[must_use]
     pub fn is<T: Any + Send>(&self) -> bool {
-        let wanted = TypeId::of::<T>();
-        wanted == TypeId::of::<Self>()
+        same::<T, Self>()
             || match &self.repr {
-                Repr::BytesMut(_) => wanted == TypeId::of::<BytesMut>(),
-                Repr::Bytes(_) => wanted == TypeId::of::<Bytes>(),
-                Repr::Region(_) => wanted == TypeId::of::<FileRegion>(),
+                Repr::BytesMut(_) => same::<T, BytesMut>(),
+                Repr::Bytes(_) => same::<T, Bytes>(),
                 Repr::Other(value) => value.is::<T>(),
             }
     }
@@ -194,7 +183,7 @@ impl Message {
         match &self.repr {
             Repr::BytesMut(bytes) => bytes.len(),
             Repr::Bytes(bytes) => bytes.len(),
-            Repr::Region(_) => 0,
+            Repr::Other(value) if value.is::<FileRegion>() => 0,
             Repr::Other(_) => UNKNOWN_SIZE,
         }
     }
@@ -205,17 +194,7 @@ impl Message {
         match &self.repr {
             Repr::BytesMut(_) => type_name::<BytesMut>(),
             Repr::Bytes(_) => type_name::<Bytes>(),
-            Repr::Region(_) => type_name::<FileRegion>(),
             Repr::Other(value) => value.type_name(),
-        }
-    }
-
-    /// The file region, for the transport that sends it.
-    #[inline]
-    pub(crate) fn as_region_mut(&mut self) -> Option<&mut FileRegion> {
-        match &mut self.repr {
-            Repr::Region(region) => Some(region),
-            _ => None,
         }
     }
 
@@ -229,6 +208,18 @@ impl Message {
         }
     }
 
+    /// Drops a message whose drop is quiet, without the code for the others.
+    #[inline]
+    pub(crate) fn drop_quietly(self) {
+        match self.repr {
+            Repr::BytesMut(bytes) => drop(bytes),
+            other => {
+                debug_assert!(false, "only a BytesMut is dropped quietly");
+                drop_other(other);
+            }
+        }
+    }
+
     /// Tells whether dropping the message runs code of nobody but this library: the value may have a
     /// `Drop` of the user's, and so may the owner behind a `Bytes`.
     #[inline]
@@ -237,15 +228,24 @@ impl Message {
     }
 }
 
-/// Converts a value into `U` if that is its type already.
-#[inline]
-fn cast<T: Any, U: Any>(value: T) -> Result<U, T> {
+#[cold]
+fn drop_other(repr: Repr) {
+    drop(repr);
+}
+
+/// Tells whether two types are the same; the compiler knows.
+#[inline(always)]
+fn same<T: Any, U: Any>() -> bool {
+    TypeId::of::<T>() == TypeId::of::<U>()
+}
+
+/// Converts a value into the type that it has already.
+#[inline(always)]
+fn cast<T: Any, U: Any>(value: T) -> U {
     let mut slot = Some(value);
-    let same = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>();
-    match same.and_then(Option::take) {
-        Some(value) => Ok(value),
-        None => Err(slot.expect("a slot of another type keeps its value")),
-    }
+    let slot = (&mut slot as &mut dyn Any).downcast_mut::<Option<U>>();
+    slot.and_then(Option::take)
+        .expect("only called where both types are the same")
 }
 
 impl From<BytesMut> for Message {
@@ -270,7 +270,7 @@ impl From<FileRegion> for Message {
     #[inline]
     fn from(region: FileRegion) -> Self {
         Self {
-            repr: Repr::Region(region),
+            repr: Repr::Other(Erased::new(region)),
         }
     }
 }
@@ -309,10 +309,12 @@ impl fmt::Debug for Message {
     /// Type and size; contents belong to a logging handler.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.repr {
-            Repr::Region(region) => region.fmt(f),
             Repr::BytesMut(bytes) => write!(f, "BytesMut({} bytes)", bytes.len()),
             Repr::Bytes(bytes) => write!(f, "Bytes({} bytes)", bytes.len()),
-            Repr::Other(value) => write!(f, "{}({} bytes)", value.type_name(), value.size()),
+            Repr::Other(value) => match value.downcast_ref::<FileRegion>() {
+                Some(region) => region.fmt(f),
+                None => write!(f, "{}({} bytes)", value.type_name(), value.size()),
+            },
         }
     }
 }
@@ -336,7 +338,7 @@ mod tests {
         assert!(message.is::<BytesMut>() && !message.is::<Bytes>());
         assert!(matches!(message.repr, Repr::BytesMut(_)));
         assert!(matches!(Message::new(Bytes::new()).repr, Repr::Bytes(_)));
-        assert!(matches!(Message::new(region()).repr, Repr::Region(_)));
+        assert!(Message::new(region()).is::<FileRegion>());
         assert!(matches!(
             Message::new(Message::new(Bytes::new())).repr,
             Repr::Bytes(_)
@@ -433,6 +435,13 @@ mod tests {
         assert_eq!(Message::new(Large([0; 9])).estimated_size(), 8);
         assert_eq!(Message::from(b"xy").readable_bytes(), Some(2));
         assert_eq!(Message::new(region()).readable_bytes(), None);
+    }
+
+    #[test]
+    fn messages_and_regions_may_change_threads() {
+        fn send<T: Send>() {}
+        send::<Message>();
+        send::<FileRegion>();
     }
 
     #[test]

@@ -82,10 +82,22 @@ mod tests {
 
     #[test]
     fn text_becomes_the_address_it_reads_as() {
-        assert_eq!(Address::from("127.0.0.1:80"), Address::Inet("127.0.0.1:80".parse().unwrap()));
-        assert_eq!(Address::from("[::1]:80"), Address::Inet("[::1]:80".parse().unwrap()));
-        assert_eq!(Address::from("localhost:80"), Address::Unresolved("localhost".into(), 80));
+        assert_eq!(
+            Address::from("127.0.0.1:80"),
+            Address::Inet("127.0.0.1:80".parse().unwrap())
+        );
+        assert_eq!(
+            Address::from("[::1]:80"),
+            Address::Inet("[::1]:80".parse().unwrap())
+        );
+        assert_eq!(
+            Address::from("localhost:80"),
+            Address::Unresolved("localhost".into(), 80)
+        );
         assert_eq!(Address::from("stream-7"), Address::Name("stream-7".into()));
-        assert_eq!(Address::from(("10.0.0.1", 7)), Address::Inet("10.0.0.1:7".parse().unwrap()));
+        assert_eq!(
+            Address::from(("10.0.0.1", 7)),
+            Address::Inet("10.0.0.1:7".parse().unwrap())
+        );
     }
 }

@@ -1,43 +1,25 @@
 //! The handle of a channel.
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
-use super::core::Core;
+use super::core::{Core, Root};
+use super::errand::{Errand, Load};
 use super::future::ChannelFuture;
+use super::nodes::TAIL;
 use super::op::Op;
 use super::outbound::ENTRY_OVERHEAD;
 use super::pipeline::Pipeline;
-use super::pipeline::nodes::TAIL;
-use super::pipeline::slow::Inbound;
-use super::root::Root;
-use super::shared::{ChannelId, Shared};
-use super::transport::Transport;
+use super::shared::{Channel, ChannelId, Shared};
+use super::slow::Inbound;
 use super::{ChannelOption, OptionType};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
-use crate::event_loop::{EventLoop, LoopCore};
+use crate::event_loop::EventLoop;
 use crate::future::{Promise, TaskFuture, TaskPromise};
-
-/// A connection, a listening socket, a stream: the handle, cheap to clone and usable from any thread.
-///
-/// On the channel's own loop its operations run at once, from the pipeline's tail. From elsewhere they travel to the loop
-/// as tasks, in the order in which one thread gave them, and wake it at most once per sleep.
-#[derive(Clone)]
-pub struct Channel {
-    shared: Arc<Shared>,
-}
-
-/// Puts a transport on the loop whose turn it is, as the channel `shared`: the core is attached, nothing has run yet.
-pub(crate) fn open(shared: &Arc<Shared>, lp: &Rc<LoopCore>, transport: Box<dyn Transport>) -> Rc<Core> {
-    let core = Core::new(shared.clone(), lp.clone(), transport);
-    shared.attach(&core);
-    core
-}
 
 impl Channel {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
@@ -92,15 +74,22 @@ impl Channel {
 
     /// True if writing more is welcome. What other threads have submitted counts at once.
     pub fn is_writable(&self) -> bool {
-        self.shared.unwritable.load(Ordering::Relaxed) == 0 && self.shared.is_open()
+        self.shared.is_writable()
     }
 
     /// How many more bytes may be written before the channel turns unwritable; 0 if it is.
     pub fn bytes_before_unwritable(&self) -> usize {
-        if !self.is_writable() {
-            return 0;
-        }
-        (self.shared.high_mark() + 1).saturating_sub(self.shared.pending())
+        self.shared.bytes_before_unwritable()
+    }
+
+    /// How many bytes must be sent before the channel turns writable; 0 if it is, `usize::MAX` if it never will.
+    pub fn bytes_before_writable(&self) -> usize {
+        self.shared.bytes_before_writable()
+    }
+
+    /// True for a channel that accepts others instead of carrying data. Known once it is on its loop.
+    pub fn is_server(&self) -> bool {
+        self.shared.is_server()
     }
 
     /// True while reading goes on by itself.
@@ -186,19 +175,32 @@ impl Channel {
         future
     }
 
+    /// As [`bind`](Self::bind), settling a promise that is there already.
+    pub(crate) fn bind_with(&self, local: Address, promise: Promise) {
+        self.run_op_with(|promise| Op::Bind(Box::new(local), promise), promise);
+    }
+
+    /// As [`connect`](Self::connect), settling a promise that is there already.
+    pub(crate) fn connect_with(&self, remote: Address, local: Option<Address>, promise: Promise) {
+        self.run_op_with(
+            |promise| Op::Connect(Box::new((remote, local)), promise),
+            promise,
+        );
+    }
+
     /// Ends the output side; the peer sees the end after what was sent. Pending writes fail.
     pub fn shutdown_output(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
-        let second = promise.second();
-        self.call_or_fail(second, move |core| core.enter(|core| core.shutdown_output(None, &promise)));
+        self.send(promise, |core, promise| {
+            core.shutdown_output(None, &promise)
+        });
         future
     }
 
     /// Ends the input side.
     pub fn shutdown_input(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
-        let second = promise.second();
-        self.call_or_fail(second, move |core| core.enter(|core| core.shutdown_input(&promise)));
+        self.send(promise, |core, promise| core.shutdown_input(&promise));
         future
     }
 
@@ -207,12 +209,16 @@ impl Channel {
         let output = self.shutdown_output();
         let input = self.shutdown_input();
         let (promise, future) = self.new_future();
-        output.completion().add_listener(move |out: &Result<(), Error>| {
-            let out = out.clone();
-            input.completion().add_listener(move |input: &Result<(), Error>| {
-                promise.complete(&out.and_then(|()| input.clone()));
+        output
+            .completion()
+            .add_listener(move |out: &Result<(), Error>| {
+                let out = out.clone();
+                input
+                    .completion()
+                    .add_listener(move |input: &Result<(), Error>| {
+                        promise.complete(&out.and_then(|()| input.clone()));
+                    });
             });
-        });
         future
     }
 
@@ -230,7 +236,8 @@ impl Channel {
 
     /// Switches auto-read.
     pub fn set_auto_read(&self, on: bool) {
-        self.shared.on_loop(move |core| core.enter(|core| core.set_auto_read(on)));
+        self.shared
+            .on_loop(move |core| core.enter(|core| core.set_auto_read(on)));
     }
 
     /// Sets or clears one of the user-defined writability bits (1 to 31).
@@ -256,18 +263,11 @@ impl Channel {
     pub fn set_option<T: OptionType>(&self, option: ChannelOption<T>, value: T) -> TaskFuture<()> {
         let (promise, future) = TaskPromise::pair(self.shared.clone());
         match option.erase(value) {
-            Ok(value) => {
-                self.shared.on_loop(move |core| {
-                    core.enter(|core| match core.set_option(option.id(), &value) {
-                        Ok(()) => {
-                            let _ = promise.try_success(());
-                        }
-                        Err(error) => {
-                            promise.try_failure(error);
-                        }
-                    });
-                });
-            }
+            Ok(value) => self.send(promise, move |core, promise| {
+                if promise.set_uncancellable() {
+                    promise.complete(core.set_option(option.id(), &value));
+                }
+            }),
             Err(error) => {
                 promise.try_failure(error);
             }
@@ -278,20 +278,16 @@ impl Channel {
     /// Reads an option of the live channel.
     pub fn option<T: OptionType>(&self, option: ChannelOption<T>) -> TaskFuture<T> {
         let (promise, future) = TaskPromise::pair(self.shared.clone());
-        self.shared.on_loop(move |core| {
+        self.send(promise, move |core, promise| {
             let value = core.option(option.id()).and_then(|value| {
                 option.restore(&value).ok_or_else(|| {
-                    Error::new(ErrorKind::InvalidArgument, format!("option {} has another type", option.name()))
+                    Error::new(
+                        ErrorKind::InvalidArgument,
+                        format!("option {} has another type", option.name()),
+                    )
                 })
             });
-            match value {
-                Ok(value) => {
-                    let _ = promise.try_success(value);
-                }
-                Err(error) => {
-                    promise.try_failure(error);
-                }
-            }
+            promise.complete(value);
         });
         future
     }
@@ -304,10 +300,10 @@ impl Channel {
         edit: impl FnOnce(&mut Pipeline<'_>) -> R + Send + 'static,
     ) -> TaskFuture<R> {
         let (promise, future) = TaskPromise::pair(self.shared.clone());
-        self.shared.on_loop(move |core| {
-            core.enter(|core| {
-                let _ = promise.try_success(edit(&mut Pipeline::new(core)));
-            });
+        self.send(promise, move |core, promise| {
+            if promise.set_uncancellable() {
+                promise.complete(Ok(edit(&mut Pipeline::new(core))));
+            }
         });
         future
     }
@@ -315,23 +311,27 @@ impl Channel {
     /// Sends a message through the pipeline, from the head.
     pub fn fire_channel_read(&self, msg: impl Into<Message>) {
         let msg = msg.into();
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::Read, msg)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::Read, msg)));
     }
 
     /// Sends channel_read_complete through the pipeline, from the head.
     pub fn fire_channel_read_complete(&self) {
-        self.shared.on_loop(|core| core.fire_from_outside(Root::Fire(Inbound::ReadComplete)));
+        self.shared
+            .on_loop(|core| core.fire_from_outside(Root::Fire(Inbound::ReadComplete)));
     }
 
     /// Sends a user event through the pipeline, from the head.
     pub fn fire_user_event_triggered(&self, event: Message) {
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::UserEvent, event)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::UserEvent, event)));
     }
 
     /// Sends an error through the pipeline, from the head.
     pub fn fire_exception_caught(&self, cause: impl Into<Failure>) {
         let cause = cause.into();
-        self.shared.on_loop(move |core| core.fire_from_outside(Root::Exception(cause)));
+        self.shared
+            .on_loop(move |core| core.fire_from_outside(Root::Exception(cause)));
     }
 
     // ---- how operations get there
@@ -343,27 +343,28 @@ impl Channel {
     }
 
     fn run_op(&self, op: Op) {
-        self.shared.on_loop(move |core| core.enter(|core| core.op(TAIL, op)));
+        self.shared
+            .on_loop(move |core| core.enter(|core| core.op(TAIL, op)));
     }
 
     fn run_op_with(&self, op: impl FnOnce(Promise) -> Op, promise: Promise) {
-        let second = promise.second();
-        let op = op(promise);
-        self.call_or_fail(second, move |core| core.enter(|core| core.op(TAIL, op)));
-    }
-
-    /// Runs `call`, or fails `promise` because there is no loop or no channel any more.
-    fn call_or_fail(&self, promise: Promise, call: impl FnOnce(&Core) + Send + 'static) {
-        if !self.shared.on_loop(call) {
-            self.fail_unreachable(&promise);
+        let errand = Errand::new(&self.shared, op(promise));
+        if self.shared.in_event_loop() {
+            errand.operate();
+        } else {
+            // A refused errand is dropped, and tells its promise.
+            let _ = self.shared.event_loop().execute(move || errand.operate());
         }
     }
 
-    fn fail_unreachable(&self, promise: &Promise) {
-        promise.try_failure(Error::new(
-            ErrorKind::ChannelClosed,
-            "the channel has ended, or its event loop has",
-        ));
+    /// Brings a promise to the loop, with what is to be done for it there.
+    fn send<L: Load + Send + 'static>(&self, load: L, act: impl FnOnce(&Core, L) + Send + 'static) {
+        let errand = Errand::new(&self.shared, load);
+        if self.shared.in_event_loop() {
+            errand.arrive(act);
+        } else {
+            let _ = self.shared.event_loop().execute(move || errand.arrive(act));
+        }
     }
 
     fn submit_write(&self, msg: Message, promise: Promise, flush: bool) {
@@ -375,51 +376,50 @@ impl Channel {
                         core.op_flush(TAIL);
                     }
                 }),
-                None => self.fail_unreachable(&promise),
+                None => drop(Errand::new(&self.shared, Op::Write(msg, promise))),
             }
             return;
         }
         let size = msg.estimated_size() + ENTRY_OVERHEAD;
         let before = self.shared.submitted.fetch_add(size, Ordering::Relaxed);
-        let crossed = before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
-        // Before the write is on its way: the loop, which looks at the marks when it arrives and when it was sent, must
-        // find the bit, or nobody would ever clear it.
-        let crossed_first = crossed && self.shared.unwritable.fetch_or(1, Ordering::AcqRel) == 0;
-        let second = promise.second();
+        let crossed =
+            before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
+        let errand = Errand::new(&self.shared, Op::Write(msg, promise));
+        let event_loop = self.shared.event_loop();
         let sent = if flush {
-            self.shared.submit(
-                move |core| {
-                    core.enter(|core| {
-                        core.submitted_write(size_of_submitted(&msg), msg, promise);
-                        core.op_flush(TAIL);
-                    });
-                },
-                true,
-            )
+            event_loop.execute(move || {
+                errand.arrive(|core, op| {
+                    core.submitted_write(op);
+                    core.op_flush(TAIL);
+                });
+            })
+        } else if crossed {
+            event_loop.execute(move || errand.arrive(Core::submitted_write))
         } else {
-            self.shared.submit(
-                move |core| core.enter(|core| core.submitted_write(size_of_submitted(&msg), msg, promise)),
-                crossed,
-            )
+            event_loop.execute_lazy(move || errand.arrive(Core::submitted_write))
         };
-        if !sent {
+        if sent.is_err() {
             self.shared.submitted.fetch_sub(size, Ordering::Relaxed);
-            self.fail_unreachable(&second);
-        } else if crossed_first {
-            self.shared.submit(|core| core.enter(Core::queue_writability), true);
+        }
+        // Somebody else may have counted on what was refused, and waits for the event.
+        let unsettled = match sent {
+            Ok(()) => crossed && self.shared.mark_unwritable(),
+            Err(_) => self.shared.is_above_mark(),
+        };
+        if unsettled {
+            self.shared.recheck_writability();
         }
     }
 }
 
-fn size_of_submitted(msg: &Message) -> usize {
-    msg.estimated_size() + ENTRY_OVERHEAD
-}
-
 impl Core {
     /// A write that another thread submitted has arrived; from here on the outbound buffer accounts it.
-    fn submitted_write(&self, size: usize, msg: Message, promise: Promise) {
-        self.shared.submitted.fetch_sub(size, Ordering::Relaxed);
-        self.op_write(TAIL, msg, promise);
+    fn submitted_write(&self, op: Op) {
+        if let Op::Write(msg, _) = &op {
+            let size = msg.estimated_size() + ENTRY_OVERHEAD;
+            self.shared.submitted.fetch_sub(size, Ordering::Relaxed);
+        }
+        self.op(TAIL, op);
         // It may have been dropped on the way, or the mark was crossed by the sum alone.
         let total = self.outbound.borrow().total_pending();
         self.check_low(total);

@@ -5,33 +5,42 @@ use std::time::Duration;
 use tidegate_sys::mem::LocalTask;
 
 use super::address::Address;
-use super::core::{Core, Life, flag};
-use super::root::Root;
+use super::core::{Connecting, Core, Root};
+use super::lifetime::Life;
 use super::transport::Progress;
 use crate::error::{Error, ErrorKind};
-use crate::event_loop::TimerKey;
 use crate::future::Promise;
-
-/// A connect under way.
-pub(crate) struct Connecting {
-    pub(crate) promise: Promise,
-    remote: Address,
-    timer: Option<TimerKey>,
-}
 
 impl Core {
     pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
         if self.in_transport.get() {
-            return self.push_root(Root::HeadOp(super::op::Op::Connect(Box::new((remote, local)), promise)));
+            return self.push_root(Root::HeadOp(super::op::Op::Connect(
+                Box::new((remote, local)),
+                promise,
+            )));
+        }
+        if promise.is_cancelled() {
+            return;
         }
         let refused = match self.life.get() {
             Life::Open => None,
-            Life::Connecting => Some((ErrorKind::ConnectionPending, "a connect of this channel is under way")),
-            Life::Active => Some((ErrorKind::AlreadyConnected, "this channel is connected already")),
-            Life::Closing | Life::Closed => Some((ErrorKind::ChannelClosed, "this channel is closed")),
+            Life::Connecting => Some((
+                ErrorKind::ConnectionPending,
+                "a connect of this channel is under way",
+            )),
+            Life::Active => Some((
+                ErrorKind::AlreadyConnected,
+                "this channel is connected already",
+            )),
+            Life::Closing | Life::Closed => {
+                Some((ErrorKind::ChannelClosed, "this channel is closed"))
+            }
         };
         if let Some((kind, text)) = refused {
-            promise.try_failure(Error::new(kind, format!("can't connect to {remote}: {text}")));
+            promise.try_failure(Error::new(
+                kind,
+                format!("can't connect to {remote}: {text}"),
+            ));
             return;
         }
         if let Address::Unresolved(host, port) = &remote {
@@ -41,15 +50,22 @@ impl Core {
             ));
             return;
         }
-        let step = self.with_transport(|transport, io| transport.connect(io, &remote, local.as_ref()));
+        let step =
+            self.with_transport(|transport, io| transport.connect(io, &remote, local.as_ref()));
         match step {
             Ok(progress) => {
                 self.set_life(Life::Connecting);
                 self.watch_connect(&promise);
-                *self.connecting.borrow_mut() = Some(Box::new(Connecting { promise, remote, timer: None }));
+                *self.connecting.borrow_mut() = Some(Box::new(Connecting {
+                    promise,
+                    remote,
+                    timer: None,
+                }));
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
                 }
+                // The local address is known from here on (A23).
+                self.capture_local_address();
                 if progress == Progress::Done {
                     self.connected();
                 } else {
@@ -109,7 +125,9 @@ impl Core {
             let cancelled = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
             if cancelled {
                 let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
-                shared.on_loop(move |core| core.enter(|core| core.close_because(error, Promise::void())));
+                shared.on_loop(move |core| {
+                    core.enter(|core| core.close_because(error, Promise::void()))
+                });
             }
         });
     }
@@ -125,10 +143,11 @@ impl Core {
 
     /// The transport is connected: the promise first, then channel_active (A14).
     pub(crate) fn connected(&self) {
-        let Some(connecting) = self.take_connecting() else { return };
+        let Some(connecting) = self.take_connecting() else {
+            return;
+        };
         self.capture_addresses(Some(&connecting.remote));
-        self.set_life(Life::Active);
-        self.set(flag::WAS_ACTIVE);
+        self.activate();
         let cancelled = connecting.promise.is_cancelled();
         connecting.promise.try_success();
         self.push_root(Root::Active);
@@ -136,8 +155,6 @@ impl Core {
             let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
             self.push_root(Root::Close(error, Promise::void()));
         }
-        // Edges may have come while it connected.
-        self.set(flag::READABLE);
         self.update_interest();
     }
 
@@ -157,4 +174,3 @@ impl Core {
         Some(connecting)
     }
 }
-

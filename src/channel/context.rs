@@ -5,35 +5,27 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::address::Address;
-use super::core::{Core, attention, flag};
+use super::core::{Context, Core, Handler, attention, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
-use super::handler::Handler;
 use super::mask::Mask;
+use super::nodes::{Index, Resume, State};
 use super::pipeline::Pipeline;
-use super::pipeline::nodes::{Index, Resume, State};
-use super::pipeline::slow::{Event, Inbound};
+use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, TimerKey};
 use crate::future::Promise;
 
-/// A handler's place in its pipeline, for the length of one callback. It can't be kept; [`Context::handle`] can.
-///
-/// Methods that begin with `fire_` pass an event on toward the tail: they record it and return, and the next
-/// handler runs when the current one has returned. The others are operations toward the head: they have
-/// reached it, through all handlers on the way, when they return.
-pub struct Context<'a> {
-    core: &'a Core,
-    index: Index,
-    learn: bool,
-}
-
 impl<'a> Context<'a> {
     #[inline(always)]
     pub(crate) fn new(core: &'a Core, index: Index) -> Self {
-        Self { core, index, learn: true }
+        Self {
+            core,
+            index,
+            learn: true,
+        }
     }
 
     /// A default body ran: the walk may skip this node for that event from now on.
@@ -55,7 +47,11 @@ impl<'a> Context<'a> {
     /// A context for calling an inner handler from this one's callbacks: what the inner one leaves to the default
     /// is not learned for the node.
     pub fn delegate(&mut self) -> Context<'_> {
-        Context { core: self.core, index: self.index, learn: false }
+        Context {
+            core: self.core,
+            index: self.index,
+            learn: false,
+        }
     }
 
     // ---- inbound, to the next handler
@@ -83,7 +79,8 @@ impl<'a> Context<'a> {
     /// Hand a message to the next handler.
     #[inline]
     pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
-        self.core.emit_message(Inbound::Read, self.index, msg.into());
+        self.core
+            .emit_message(Inbound::Read, self.index, msg.into());
     }
 
     /// Pass the end of a batch of reads on.
@@ -94,7 +91,8 @@ impl<'a> Context<'a> {
 
     /// Hand a user event to the next handler.
     pub fn fire_user_event_triggered(&mut self, event: Message) {
-        self.core.emit_message(Inbound::UserEvent, self.index, event);
+        self.core
+            .emit_message(Inbound::UserEvent, self.index, event);
     }
 
     /// Pass a change of writability on.
@@ -104,7 +102,8 @@ impl<'a> Context<'a> {
 
     /// Hand an error to the next handler.
     pub fn fire_exception_caught(&mut self, cause: impl Into<Failure>) {
-        self.core.emit_event(Event::Exception(self.index, cause.into()));
+        self.core
+            .emit_event(Event::Exception(self.index, cause.into()));
     }
 
     // ---- outbound, to the previous handler
@@ -176,9 +175,15 @@ impl<'a> Context<'a> {
     }
 
     /// Connect to a remote address.
-    pub fn connect(&mut self, remote: impl Into<Address>, local: Option<Address>, promise: Promise) {
+    pub fn connect(
+        &mut self,
+        remote: impl Into<Address>,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
         if self.core.admit(&promise) {
-            self.core.op_connect(self.index, remote.into(), local, promise);
+            self.core
+                .op_connect(self.index, remote.into(), local, promise);
         }
     }
 
@@ -198,7 +203,11 @@ impl<'a> Context<'a> {
             node.resume = Resume::Asked;
             drop(nodes);
             self.core.attend(attention::RESUMING);
-            self.core.emit_tail(Event::Resume { node: self.index, unparked: false, emitted: false });
+            self.core.emit_tail(Event::Resume {
+                node: self.index,
+                unparked: false,
+                emitted: false,
+            });
         }
     }
 
@@ -234,7 +243,11 @@ impl<'a> Context<'a> {
 
     /// A handle of this handler for use on this loop.
     pub fn local_handle<H: Handler>(&self) -> LocalHandle<H> {
-        LocalHandle::new(self.core.me.clone(), self.core.nodes.borrow().id(self.index), PhantomData)
+        LocalHandle::new(
+            self.core.me.clone(),
+            self.core.nodes.borrow().id(self.index),
+            PhantomData,
+        )
     }
 
     // ---- the channel
@@ -310,10 +323,18 @@ impl<'a> Context<'a> {
     }
 
     /// Read an option of the live channel.
-    pub fn option<T: super::options::OptionType>(&self, option: ChannelOption<T>) -> Result<T, Error> {
-        option.restore(&self.core.option(option.id())?).ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, format!("option {} has another type", option.name()))
-        })
+    pub fn option<T: super::options::OptionType>(
+        &self,
+        option: ChannelOption<T>,
+    ) -> Result<T, Error> {
+        option
+            .restore(&self.core.option(option.id())?)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("option {} has another type", option.name()),
+                )
+            })
     }
 }
 

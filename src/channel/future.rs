@@ -21,7 +21,10 @@ pub struct ChannelFuture {
 
 impl ChannelFuture {
     pub(crate) fn new(channel: Channel, completion: Completion) -> Self {
-        Self { channel, completion }
+        Self {
+            channel,
+            completion,
+        }
     }
 
     /// The channel.
@@ -48,7 +51,9 @@ impl ChannelFuture {
     /// # Errors
     /// As [`sync`](Self::sync), and [`ErrorKind::TimedOut`](crate::error::ErrorKind::TimedOut).
     pub fn sync_timeout(&self, timeout: Duration) -> Result<Channel, Error> {
-        self.completion.sync_timeout(timeout).map(|()| self.channel.clone())
+        self.completion
+            .sync_timeout(timeout)
+            .map(|()| self.channel.clone())
     }
 
     /// True once there is an outcome.
@@ -77,9 +82,13 @@ impl ChannelFuture {
     }
 
     /// Runs `listener` on the channel's loop when there is an outcome; never inside the call that brings it about.
-    pub fn add_listener(&self, listener: impl FnOnce(&Channel, &Result<(), Error>) + Send + 'static) -> &Self {
+    pub fn add_listener(
+        &self,
+        listener: impl FnOnce(&Channel, &Result<(), Error>) + Send + 'static,
+    ) -> &Self {
         let channel = self.channel.clone();
-        self.completion.add_listener(move |result: &Result<(), Error>| listener(&channel, result));
+        self.completion
+            .add_listener(move |result: &Result<(), Error>| listener(&channel, result));
         self
     }
 
@@ -119,12 +128,17 @@ impl Future for ChannelFuture {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let channel = self.channel.clone();
-        Pin::new(&mut self.completion).poll(cx).map(|result| result.map(|()| channel))
+        Pin::new(&mut self.completion)
+            .poll(cx)
+            .map(|result| result.map(|()| channel))
     }
 }
 
 impl std::fmt::Debug for ChannelFuture {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChannelFuture").field("channel", &self.channel).field("result", &self.completion.result()).finish()
+        f.debug_struct("ChannelFuture")
+            .field("channel", &self.channel)
+            .field("result", &self.completion.result())
+            .finish()
     }
 }

@@ -6,10 +6,9 @@ use std::rc::Weak;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Context;
-use super::core::Core;
-use super::handler::{Handler, HandlerResult};
-use super::pipeline::nodes::{Index, NodeId};
+use super::core::{Context, Core, Handler};
+use super::handler::HandlerResult;
+use super::nodes::{Index, NodeId};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 
@@ -23,7 +22,10 @@ fn call<H: Handler>(
         Some(handler) => run(handler, ctx),
         None => Err(Error::new(
             ErrorKind::NoSuchHandler,
-            format!("the handle was made for a {}, but its handler is another", std::any::type_name::<H>()),
+            format!(
+                "the handle was made for a {}, but its handler is another",
+                std::any::type_name::<H>()
+            ),
         )
         .into()),
     }
@@ -69,7 +71,14 @@ impl<H: Handler> HandlerHandle<H> {
             },
             true,
         );
-        if submitted { Ok(()) } else { Err(Error::new(ErrorKind::Terminated, "the handler's event loop has ended")) }
+        if submitted {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::Terminated,
+                "the handler's event loop has ended",
+            ))
+        }
     }
 
     /// True while the handler is in its pipeline, as far as this thread can know.
@@ -91,7 +100,10 @@ impl Core {
 }
 
 fn gone() -> Error {
-    Error::new(ErrorKind::NoSuchHandler, "the handler has left its pipeline")
+    Error::new(
+        ErrorKind::NoSuchHandler,
+        "the handler has left its pipeline",
+    )
 }
 
 /// A handler of a channel, on its own loop: no atomics, no box.
@@ -103,13 +115,21 @@ pub struct LocalHandle<H> {
 
 impl<H> Clone for LocalHandle<H> {
     fn clone(&self) -> Self {
-        Self { core: self.core.clone(), node: self.node, handler: PhantomData }
+        Self {
+            core: self.core.clone(),
+            node: self.node,
+            handler: PhantomData,
+        }
     }
 }
 
 impl<H: Handler> LocalHandle<H> {
     pub(crate) fn new(core: Weak<Core>, node: NodeId, handler: PhantomData<fn(&mut H)>) -> Self {
-        Self { core, node, handler }
+        Self {
+            core,
+            node,
+            handler,
+        }
     }
 
     /// Queues `run` onto the loop; it runs on nobody's stack. A closure of up to four words is not boxed.
@@ -125,16 +145,19 @@ impl<H: Handler> LocalHandle<H> {
             return Err(gone());
         }
         let (weak, node) = (self.core.clone(), self.node);
-        core.lp.push_local(tidegate_sys::mem::LocalTask::new(move || {
-            if let Some(core) = weak.upgrade() {
-                core.call_node(node, move |handler, ctx| call(handler, ctx, run));
-            }
-        }));
+        core.lp
+            .push_local(tidegate_sys::mem::LocalTask::new(move || {
+                if let Some(core) = weak.upgrade() {
+                    core.call_node(node, move |handler, ctx| call(handler, ctx, run));
+                }
+            }));
         Ok(())
     }
 
     /// True while the handler is in its pipeline.
     pub fn is_alive(&self) -> bool {
-        self.core.upgrade().is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
+        self.core
+            .upgrade()
+            .is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
     }
 }

@@ -8,19 +8,28 @@ use std::io;
 use bytes::BytesMut;
 use tidegate_sys::os::{Interest, Ready};
 
-use super::core::{Core, Life, attention, flag};
+use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
-use super::pipeline::nodes::{HEAD, TAIL};
-use super::pipeline::slow::Inbound;
-use super::root::Root;
-use super::transport::{Direction, Read, ReadBytes};
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
+use super::signal::Signal;
+use super::slow::Inbound;
+use super::transport::{Read, ReadBytes, Services};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::{EventLoop, Metrics};
 use crate::future::Promise;
 
 /// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
 const WASTED_EDGES_MAX: u8 = 16;
+
+/// What can mean that a read brings something: data, an end, an errno.
+const READABLE: Ready = Ready::READABLE
+    .union(Ready::READ_CLOSED)
+    .union(Ready::HANGUP)
+    .union(Ready::ERROR)
+    .union(Ready::PRIORITY);
 
 /// How a batch of reads ended.
 enum BatchEnd {
@@ -28,6 +37,29 @@ enum BatchEnd {
     Quiet,
     Eof,
     Failed(Error),
+}
+
+/// Marks that a batch runs. If the transport panics in it, the channel is not left mute: it closes.
+struct Batch<'a>(&'a Core);
+
+impl<'a> Batch<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.set(flag::READ_BATCH);
+        Self(core)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.clear(flag::READ_BATCH);
+        if std::thread::panicking() {
+            let error = Error::new(
+                ErrorKind::HandlerPanicked,
+                "the transport panicked while it was read",
+            );
+            self.0.push_root(Root::Close(error, Promise::void()));
+        }
+    }
 }
 
 impl Core {
@@ -97,7 +129,10 @@ impl Core {
         self.seen.set(self.seen.get() | ready);
         match self.life.get() {
             Life::Connecting => {
-                self.set(flag::READABLE);
+                if ready.intersects(READABLE) {
+                    // The peer may have sent already, and this edge does not come again.
+                    self.set(flag::READABLE);
+                }
                 self.enter(Self::check_connect);
             }
             Life::Active => self.active_ready(ready),
@@ -108,12 +143,13 @@ impl Core {
     #[inline]
     fn active_ready(&self, ready: Ready) {
         // Data that can go out first, then data that came in, so that a peer's closing is seen last (D14).
-        if self.has(flag::WRITE_BLOCKED) && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP) {
+        if self.has(flag::WRITE_BLOCKED)
+            && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP)
+        {
             self.clear(flag::WRITE_BLOCKED);
             self.enter(Self::flush_more);
         }
-        let readable = Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY;
-        if !ready.intersects(readable) || self.has(flag::INPUT_SHUT) {
+        if !ready.intersects(READABLE) || self.has(flag::INPUT_SHUT) {
             return;
         }
         self.set(flag::READABLE);
@@ -126,30 +162,53 @@ impl Core {
             return;
         }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {
-            self.read_batch();
+            self.read_on();
         } else {
             self.paused_ready(ready);
+        }
+    }
+
+    /// A batch of reads, if one is wanted still when what waited in the root queue has run: it came first.
+    fn read_on(&self) {
+        if self.attention.get() & (attention::ROOTS | attention::SUSPENDED) == attention::ROOTS {
+            self.enter(|_| {});
+        }
+        let flags = self.flags.get();
+        if flags & flag::READABLE != 0
+            && flags & (flag::READ_PENDING | flag::READ_ERROR) != 0
+            && flags & (flag::INPUT_SHUT | flag::PAUSED) == 0
+            && self.life.get() == Life::Active
+            // The ready list comes round for a dispatch that was suspended, and then here.
+            && self.attention.get() & attention::SUSPENDED == 0
+        {
+            self.read_batch();
+        }
+    }
+
+    /// The event for a peer that ends its side while reading is paused, once.
+    pub(crate) fn tell_peer_closing(&self) {
+        if !self.has(flag::PEER_CLOSING_TOLD) {
+            self.set(flag::PEER_CLOSING_TOLD);
+            self.push_root(Root::Message(Inbound::UserEvent, Message::new(PeerClosing)));
         }
     }
 
     /// Readiness while reading is paused: data and end of input stay in the kernel.
     #[cold]
     fn paused_ready(&self, ready: Ready) {
-        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) && !self.has(flag::PEER_CLOSING_TOLD) {
-            self.set(flag::PEER_CLOSING_TOLD);
-            self.enter(|core| core.emit_message(Inbound::UserEvent, HEAD, Message::new(PeerClosing)));
+        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) {
+            self.enter(Self::tell_peer_closing);
+            // The pipeline may have answered with a read() or a close.
+            if self.life.get() != Life::Active || self.has(flag::READ_PENDING) {
+                return;
+            }
         }
-        let Some(reactor) = self.lp.reactor() else { return };
-        let Some(token) = self.token.get() else { return };
-        if reactor.is_edge_triggered() {
+        if !self.has(flag::LEVEL) {
             let wasted = self.wasted_edges.get() + 1;
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
             if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
                 self.set(flag::READ_MASKED);
-                let transport = self.transport.borrow();
-                if let Some(fd) = transport.as_fd() {
-                    let _ = reactor.remask(fd, token, Interest::WRITE);
-                }
+                self.remask(Interest::WRITE);
             }
         } else if ready.intersects(Ready::HANGUP | Ready::ERROR) {
             // Level-triggered selectors report these whatever the interest is: out, until it may read.
@@ -162,7 +221,12 @@ impl Core {
 
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
-        self.clear(flag::IN_READY_LIST | flag::PAUSED);
+        // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
+        if self.has(flag::PAUSED) && !self.has(flag::IN_READY_LIST) {
+            self.clear(flag::PAUSED);
+            self.update_interest();
+        }
+        self.clear(flag::IN_READY_LIST);
         if self.attention.get() & attention::SUSPENDED != 0 {
             self.unsuspend();
             self.enter(|_| {});
@@ -174,13 +238,7 @@ impl Core {
             self.clear(flag::FLUSH_YIELDED);
             self.enter(Self::flush_more);
         }
-        if self.life.get() == Life::Active
-            && self.has(flag::READABLE)
-            && self.has(flag::READ_PENDING | flag::READ_ERROR)
-            && !self.has(flag::INPUT_SHUT)
-        {
-            self.read_batch();
-        }
+        self.read_on();
     }
 
     // ---- a batch of reads
@@ -188,7 +246,7 @@ impl Core {
     /// Reads until the source is empty, the limit is reached or reading is no longer wanted; then
     /// channel_read_complete, then what the end of the batch brought.
     fn read_batch(&self) {
-        self.set(flag::READ_BATCH);
+        let batch = Batch::begin(self);
         self.predictor.borrow_mut().reset();
         let mut reads = 0u32;
         let mut total = 0usize;
@@ -218,7 +276,7 @@ impl Core {
                 break BatchEnd::Quiet;
             }
         };
-        self.clear(flag::READ_BATCH);
+        drop(batch);
         self.predictor.borrow_mut().read_complete(total);
         if self.life.get() >= Life::Closing {
             return;
@@ -228,9 +286,9 @@ impl Core {
             return;
         }
         if self.has(flag::PAUSED) {
-            return;
-        }
-        if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
+            // A level-triggered selector would report the waiting clients all the time.
+            self.update_interest();
+        } else if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
             self.push_ready();
         } else {
             self.update_interest();
@@ -254,7 +312,10 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && self.predictor.borrow().may_continue(reads, u32::from(self.reads_max.get()))
+            && self
+                .predictor
+                .borrow()
+                .may_continue(reads, u32::from(self.reads_max.get()))
     }
 
     fn end_batch(&self, end: BatchEnd) {
@@ -262,6 +323,9 @@ impl Core {
         self.run();
         match end {
             BatchEnd::Quiet => {
+                if self.life.get() >= Life::Closing {
+                    return;
+                }
                 if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
                     // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
                     self.op_read(TAIL);
@@ -300,8 +364,11 @@ impl Core {
             self.push_root(Root::Close(cause, Promise::void()));
             return;
         }
-        let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Input));
-        self.push_root(Root::Message(Inbound::UserEvent, Message::new(ChannelInputShutdown)));
+        let result = self.shut_transport_input();
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelInputShutdown),
+        ));
         match result {
             Ok(()) => {
                 let event = Message::new(ChannelInputShutdownReadComplete);
@@ -327,26 +394,11 @@ impl Core {
                 if let Some(core) = me.upgrade()
                     && core.has(flag::PAUSED)
                 {
+                    core.clear(flag::PAUSED);
                     core.push_ready();
                 }
             }),
         );
-    }
-
-    /// One read into the loop's arena, of the size that the predictor expects.
-    pub(crate) fn read_into_arena(
-        &self,
-        read: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
-    ) -> io::Result<ReadBytes> {
-        let mut predictor = self.predictor.borrow_mut();
-        let guess = predictor.guess();
-        match self.lp.arena().borrow_mut().read(guess, read)? {
-            Some(bytes) => {
-                let filled = predictor.record(bytes.len());
-                Ok(ReadBytes { bytes, filled })
-            }
-            None => Ok(ReadBytes { bytes: BytesMut::new(), filled: false }),
-        }
     }
 
     // ---- interest
@@ -361,59 +413,136 @@ impl Core {
         }
     }
 
+    /// Whether the selector is to report what can be read.
+    pub(crate) fn reads_now(&self) -> bool {
+        self.has(flag::READ_PENDING | flag::READ_ERROR)
+            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
+    }
+
+    /// Whether the selector is to report that something can be written.
+    pub(crate) fn writes_now(&self) -> bool {
+        self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting
+    }
+
+    pub(crate) fn note_armed(&self, read: bool, write: bool) {
+        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
+        self.set(if read { flag::READ_ARMED } else { 0 });
+        self.set(if write { flag::WRITE_ARMED } else { 0 });
+    }
+
     #[cold]
     fn update_interest_slow(&self) {
         if self.life.get() != Life::Active && self.life.get() != Life::Connecting {
             return;
         }
-        let reading = self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT);
+        let (read, write) = (self.reads_now(), self.writes_now());
         if self.has(flag::PARKED_FD) {
-            if reading || self.has(flag::WRITE_BLOCKED) {
-                self.clear(flag::PARKED_FD);
-                // What was reported while it was out is still true.
-                self.set(flag::READABLE);
-                if let Err(error) = self.register_fd() {
-                    self.push_root(Root::Close(error, Promise::void()));
-                    return;
-                }
-                if reading {
-                    self.push_ready();
-                }
-            } else {
-                return;
+            if read || write {
+                self.unpark_fd(read);
             }
-        }
-        let Some(reactor) = self.lp.reactor() else { return };
-        let Some(token) = self.token.get() else { return };
-        let transport = self.transport.borrow();
-        let Some(fd) = transport.as_fd() else { return };
-        let writing = self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting;
-        if reactor.is_edge_triggered() {
-            if reading && self.has(flag::READ_MASKED) {
-                self.clear(flag::READ_MASKED);
-                let _ = reactor.remask(fd, token, Interest::READ | Interest::WRITE);
-            }
-            if !self.has(flag::LEVEL) {
-                return;
-            }
-        }
-        let was = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
-        if was == (reading, writing) {
             return;
         }
-        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
-        let mut interest = Interest::NONE;
-        if reading {
-            self.set(flag::READ_ARMED);
-            interest = interest | Interest::READ;
+        if self.has(flag::READ_MASKED) {
+            if read {
+                self.clear(flag::READ_MASKED);
+                self.remask(Interest::BOTH);
+            }
+            return;
         }
-        if writing {
-            self.set(flag::WRITE_ARMED);
-            interest = interest | Interest::WRITE;
+        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
+        if !self.has(flag::LEVEL) || armed == (read, write) {
+            return;
         }
-        if let Err(error) = reactor.set_interest(fd, token, interest) {
-            drop(transport);
-            self.push_root(Root::Close(Error::io("changing interest at the selector", error), Promise::void()));
+        self.note_armed(read, write);
+        let told = {
+            let transport = self.transport.borrow();
+            match (self.lp.reactor(), self.token.get(), transport.as_fd()) {
+                (Some(reactor), Some(token), Some(fd)) => {
+                    reactor.set_interest(fd, token, interest(read, write))
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = told {
+            let error = Error::io("changing interest at the selector", error);
+            self.push_root(Root::Close(error, Promise::void()));
         }
+    }
+
+    /// Back to the selector, which the descriptor had left because it hangs up and might not be read.
+    fn unpark_fd(&self, read: bool) {
+        self.clear(flag::PARKED_FD);
+        // What was reported while it was out is still true.
+        self.set(flag::READABLE);
+        if let Err(error) = self.register_fd() {
+            self.push_root(Root::Close(error, Promise::void()));
+        } else if read {
+            self.push_ready();
+        }
+    }
+
+    /// Tells an edge-triggered selector what to watch.
+    fn remask(&self, interest: Interest) {
+        let transport = self.transport.borrow();
+        if let (Some(reactor), Some(token), Some(fd)) =
+            (self.lp.reactor(), self.token.get(), transport.as_fd())
+        {
+            // If this fails, edges keep coming that nobody wants, or the next read finds out.
+            let _ = reactor.remask(fd, token, interest);
+        }
+    }
+}
+
+/// The two wishes as the selector has them.
+pub(crate) fn interest(read: bool, write: bool) -> Interest {
+    match (read, write) {
+        (true, true) => Interest::BOTH,
+        (true, false) => Interest::READ,
+        (false, true) => Interest::WRITE,
+        (false, false) => Interest::NONE,
+    }
+}
+
+impl Services for Core {
+    fn read_into_arena(
+        &self,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes> {
+        let mut predictor = self.predictor.borrow_mut();
+        let guess = predictor.guess();
+        match self.lp.arena().borrow_mut().read(guess, read)? {
+            Some(bytes) => {
+                let filled = predictor.record(bytes.len());
+                Ok(ReadBytes { bytes, filled })
+            }
+            None => Ok(ReadBytes {
+                bytes: BytesMut::new(),
+                filled: false,
+            }),
+        }
+    }
+
+    fn seen(&self) -> Ready {
+        self.seen.get()
+    }
+
+    fn write_spin_count(&self) -> u32 {
+        u32::from(self.write_spin.get())
+    }
+
+    fn event_loop(&self) -> &EventLoop {
+        self.lp.handle()
+    }
+
+    fn signal(&self) -> Signal {
+        Signal::new(self.shared.clone())
+    }
+
+    fn descriptor_closed(&self) {
+        self.lp.fd_closed();
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.lp.metrics()
     }
 }

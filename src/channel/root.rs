@@ -5,15 +5,11 @@
 
 use tidegate_sys::mem::Task;
 
-use super::core::{Core, attention, flag};
-use super::life::Gate;
-use super::op::Op;
-use super::pipeline::nodes::HEAD;
-use super::pipeline::slow::{Event, Inbound};
-use crate::buffer::Message;
-use crate::error::{Error, Failure};
+use super::core::{Core, Root, attention, flag};
+use super::nodes::HEAD;
+use super::slow::{Event, Inbound};
+use crate::error::Error;
 use crate::event_loop::boundary;
-use crate::future::Promise;
 
 /// Items of one pipeline in one go; others have their turn before the rest.
 const ITEMS_PER_TURN: u16 = 64;
@@ -28,34 +24,6 @@ pub(crate) enum Quiet {
     Item(Root),
     /// There is more, but others come first.
     Enough,
-}
-
-/// One thing that waits for a quiet moment.
-pub(crate) enum Root {
-    /// A listener of a promise.
-    Listener(Task),
-    /// An operation that reached the head while the transport was busy with a step.
-    HeadOp(Op),
-    /// An event from the head.
-    Fire(Inbound),
-    /// A user event, or a message fired by another channel's handler, from the head.
-    Message(Inbound, Message),
-    /// An error from the head.
-    Exception(Failure),
-    /// Writability changed.
-    Writability,
-    /// The channel became active.
-    Active,
-    /// Parked resumes are to emit what they hold.
-    Drain,
-    /// Close, for this reason.
-    Close(Error, Promise),
-    /// channel_inactive, channel_unregistered, the end. It waits for what was queued behind it.
-    End { was_active: bool },
-    /// The same after the given number of such rounds.
-    Ending { was_active: bool, rounds: u8 },
-    /// Anything else, from a handle on another thread.
-    Call(Gate),
 }
 
 impl Core {
@@ -94,7 +62,10 @@ impl Core {
             _ => (false, END_ROUNDS),
         };
         if rounds < END_ROUNDS && !roots.is_empty() {
-            roots.push_back(Root::Ending { was_active, rounds: rounds + 1 });
+            roots.push_back(Root::Ending {
+                was_active,
+                rounds: rounds + 1,
+            });
             root = roots.pop_front();
         }
         if root.is_none() {
@@ -142,18 +113,34 @@ impl Core {
                 self.set(flag::ENDING);
                 self.end(was_active);
             }
+            Root::News(news) => self.act_on_news(news),
             Root::Call(gate) => gate.open(self),
         }
     }
 
-    /// A listener that panics ends, and nothing else does (F5), unless it had entered a handler.
+    /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
     fn run_listener(&self, job: Task) {
-        if let Err(panic) = boundary::catch(|| job.run()) {
-            if self.nodes.borrow().any_busy() {
-                std::panic::resume_unwind(Box::new(panic));
+        let Err(panic) = boundary::catch(|| job.run()) else {
+            return;
+        };
+        if self.nodes.borrow().any_busy() {
+            std::panic::resume_unwind(Box::new(panic));
+        }
+        self.lp.metrics().panics.add(1);
+        tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+    }
+}
+
+impl Root {
+    /// The channel is gone: promises fail, listeners still run.
+    pub(crate) fn abandon(self, error: &Error) {
+        match self {
+            Self::Listener(job) => job.run(),
+            Self::HeadOp(op) => op.fail(error.clone()),
+            Self::Close(_, promise) => {
+                promise.try_success();
             }
-            self.lp.metrics().panics.add(1);
-            tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+            _ => {}
         }
     }
 }

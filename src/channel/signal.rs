@@ -2,29 +2,50 @@
 
 use std::sync::Arc;
 
-use super::core::{Core, News};
-use super::shared::Shared;
 use crate::error::Error;
+
+/// What a [`Signal`] tells.
+pub(crate) enum News {
+    Readable,
+    Writable,
+    PeerClosing,
+    Connected(Result<(), Error>),
+    Written(usize),
+    Closed,
+    Failed(Error),
+}
+
+/// Where the news goes: a channel, on whatever thread its loop is.
+pub(crate) trait NewsDesk: Send + Sync {
+    /// Takes the news; never acts on the caller's stack.
+    fn take_news(self: Arc<Self>, news: News);
+}
 
 /// Tells a channel what its transport has to report. Clone and Send; the channel acts on its own loop, never on the
 /// caller's stack. News for a channel that has ended is dropped.
 #[derive(Clone)]
 pub struct Signal {
-    shared: Arc<Shared>,
+    desk: Arc<dyn NewsDesk>,
 }
 
 impl Signal {
-    pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(crate) fn new(desk: Arc<dyn NewsDesk>) -> Self {
+        Self { desk }
     }
 
     fn tell(&self, news: News) {
-        self.shared.on_loop(move |core: &Core| core.on_news(news));
+        self.desk.clone().take_news(news);
     }
 
     /// A read may bring something.
     pub fn readable(&self) {
         self.tell(News::Readable);
+    }
+
+    /// The peer has ended its side; what it sent before may still be there to read, and then the end. The pipeline is
+    /// told at once while reading is paused, as with a socket.
+    pub fn peer_closing(&self) {
+        self.tell(News::PeerClosing);
     }
 
     /// A flush may get further.

@@ -23,13 +23,12 @@ use bytes::BytesMut;
 use tidegate_sys::os::Ready;
 
 use super::address::Address;
-use super::core::Core;
 use super::options::{OptionId, OptionValue};
 use super::outbound::OutboundBuffer;
 use super::signal::Signal;
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
-use crate::event_loop::EventLoop;
+use crate::event_loop::{EventLoop, Metrics};
 
 /// Facts about a transport that never change.
 #[derive(Clone, Copy, Debug)]
@@ -111,13 +110,24 @@ pub trait Transport: 'static {
     /// Bind; afterwards `is_active` may be true.
     fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
         let _ = io;
-        Err(Error::new(ErrorKind::Unsupported, format!("{} can't bind to {local}", self.metadata().name)))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't bind to {local}", self.metadata().name),
+        ))
     }
 
     /// Start to connect.
-    fn connect(&mut self, io: &mut Io<'_>, remote: &Address, local: Option<&Address>) -> Result<Progress, Error> {
+    fn connect(
+        &mut self,
+        io: &mut Io<'_>,
+        remote: &Address,
+        local: Option<&Address>,
+    ) -> Result<Progress, Error> {
         let _ = (io, local);
-        Err(Error::new(ErrorKind::Unsupported, format!("{} can't connect to {remote}", self.metadata().name)))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't connect to {remote}", self.metadata().name),
+        ))
     }
 
     /// Look whether the connect has finished.
@@ -129,15 +139,19 @@ pub trait Transport: 'static {
     /// Undo a connect. Only asked where the metadata says so.
     fn disconnect(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
         let _ = io;
-        Err(Error::new(ErrorKind::Unsupported, format!("{} can't disconnect", self.metadata().name)))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't disconnect", self.metadata().name),
+        ))
     }
 
     /// Whether this message can be written at all; asked once per write, before it is buffered.
     fn accepts(&self, msg: &Message) -> bool;
 
-    /// The bytes that a message counts for in the outbound buffer; 8 for what is no buffer, as in Netty.
+    /// The bytes that a message counts for in the outbound buffer: none for a file region, 8 for what is no buffer, as in
+    /// Netty.
     fn size_of(&self, msg: &Message) -> usize {
-        msg.readable_bytes().unwrap_or(8)
+        msg.estimated_size()
     }
 
     /// One read.
@@ -156,7 +170,10 @@ pub trait Transport: 'static {
         let _ = io;
         Err(Error::new(
             ErrorKind::Unsupported,
-            format!("{} can't shut down its {direction:?} alone", self.metadata().name),
+            format!(
+                "{} can't shut down its {direction:?} alone",
+                self.metadata().name
+            ),
         ))
     }
 
@@ -168,13 +185,19 @@ pub trait Transport: 'static {
         let _ = value;
         Err(Error::new(
             ErrorKind::Unsupported,
-            format!("{} has no option {id}; leave it out or use a transport that has it", self.metadata().name),
+            format!(
+                "{} has no option {id}; leave it out or use a transport that has it",
+                self.metadata().name
+            ),
         ))
     }
 
     /// Read an option of the transport.
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        Err(Error::new(ErrorKind::Unsupported, format!("{} has no option {id}", self.metadata().name)))
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} has no option {id}", self.metadata().name),
+        ))
     }
 
     /// The local address, once there is one.
@@ -197,47 +220,69 @@ pub struct ReadBytes {
     pub filled: bool,
 }
 
+/// What the channel does for a step of its transport; [`Io`] is its face.
+pub(crate) trait Services {
+    fn read_into_arena(
+        &self,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes>;
+    fn seen(&self) -> Ready;
+    fn write_spin_count(&self) -> u32;
+    fn event_loop(&self) -> &EventLoop;
+    fn signal(&self) -> Signal;
+    fn descriptor_closed(&self);
+    fn metrics(&self) -> &Metrics;
+}
+
 /// The channel's services for a step of its transport.
 pub struct Io<'a> {
-    pub(crate) core: &'a Core,
+    pub(crate) services: &'a dyn Services,
 }
 
 impl Io<'_> {
     /// One read into the loop's receive arena, with the room that the channel's receive allocator predicts.
     /// `read` appends at most the given number of bytes and answers how many; its error is passed on.
+    ///
+    /// # Errors
+    /// What `read` gives.
     pub fn read_bytes(
         &mut self,
-        read: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
+        mut read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes> {
-        self.core.read_into_arena(read)
+        self.services.read_into_arena(&mut read)
     }
 
     /// False once the peer's closing, an error or urgent data was reported: then a short read no longer means that
     /// the source is empty.
     pub fn short_read_drains(&self) -> bool {
         !self
-            .core
+            .services
             .seen()
             .intersects(Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY)
     }
 
     /// `WRITE_SPIN_COUNT`: write calls per flush.
     pub fn write_spin_count(&self) -> u32 {
-        self.core.write_spin_count()
+        self.services.write_spin_count()
     }
 
     /// The channel's loop.
     pub fn event_loop(&self) -> &EventLoop {
-        self.core.lp.handle()
+        self.services.event_loop()
     }
 
     /// By which the transport reports later what it could not answer at once.
     pub fn signal(&self) -> Signal {
-        Signal::new(self.core.shared.clone())
+        self.services.signal()
+    }
+
+    /// What the loop counts, for our own transports.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.services.metrics()
     }
 
     /// A descriptor of this process was closed: acceptors that ran out of them try again.
     pub fn descriptor_closed(&self) {
-        self.core.lp.fd_closed();
+        self.services.descriptor_closed();
     }
 }

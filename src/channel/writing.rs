@@ -2,16 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use super::core::{Core, Life, flag};
+use super::core::{Core, Root, flag};
+use super::lifetime::Life;
 use super::op::Op;
-use super::root::Root;
+use super::shared::WATERMARK;
 use super::transport::Flush;
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::boundary;
 use crate::future::Promise;
-
-/// The bit of the watermark among the reasons to be unwritable; 1 to 31 are the user's.
-const WATERMARK: u32 = 1;
 
 impl Core {
     // ---- write and flush at the head
@@ -30,7 +29,10 @@ impl Core {
             let name = self.metadata.name;
             let error = Error::new(
                 ErrorKind::Unsupported,
-                format!("{name} can't write a {}; put an encoder into the pipeline that turns it into bytes", msg.type_name()),
+                format!(
+                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                    msg.type_name()
+                ),
             );
             return self.refuse_write(&promise, error);
         }
@@ -61,6 +63,10 @@ impl Core {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(Op::Flush));
         }
+        // What waits for the end of a close is not promised to anybody any more.
+        if self.life.get() >= Life::Closing {
+            return;
+        }
         let released = self.outbound.borrow_mut().add_flush();
         if released.entries != 0 {
             self.settle_writes();
@@ -79,7 +85,14 @@ impl Core {
             Life::Open | Life::Connecting => return self.fail_unconnected(),
             Life::Closing | Life::Closed => return,
         }
-        if self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
+        if self.has(flag::WRITE_BLOCKED) {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            self.outbound
+                .borrow_mut()
+                .compact(&self.lp.arena().borrow());
+            return;
+        }
+        if self.has(flag::OUTPUT_SHUT) {
             return;
         }
         let mut outbound = self.outbound.borrow_mut();
@@ -140,21 +153,20 @@ impl Core {
 
     // ---- failing what waits
 
-    /// At a close: flushed writes fail with `flushed`, the others with `unflushed`; nobody is told of writability.
+    /// At a close or a shutdown of the output: flushed writes fail with `flushed`, the others with `unflushed`; nobody is
+    /// told of writability. A message whose drop panics keeps nothing of this from happening.
     pub(crate) fn fail_writes(&self, flushed: Error, unflushed: &Error) {
         {
             let mut outbound = self.outbound.borrow_mut();
             let _ = outbound.fail_flushed(&flushed);
             let _ = outbound.fail_all(unflushed);
         }
-        self.finish_settled();
+        while let Err(panic) = boundary::catch(|| self.finish_settled()) {
+            self.lp.metrics().panics.add(1);
+            tracing::error!(channel = %self.shared.id(), panic, "dropping a message panicked");
+        }
         self.outbound.borrow_mut().release_storage();
         self.shared.queued.store(0, Ordering::Relaxed);
-    }
-
-    /// At a shutdown of the output: everything fails, without a writability event (A41).
-    pub(crate) fn fail_writes_quietly(&self, error: &Error) {
-        self.fail_writes(error.clone(), error);
     }
 
     fn settle_writes(&self) {
@@ -179,7 +191,7 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
-        self.shared.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
+        self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
     }
 
     /// Notes the bytes that wait after some were released.
@@ -194,9 +206,7 @@ impl Core {
     #[cold]
     pub(crate) fn check_high(&self, total: usize) {
         let pending = total + self.shared.submitted.load(Ordering::Relaxed);
-        if pending > self.shared.high_mark()
-            && self.shared.unwritable.fetch_or(WATERMARK, Ordering::AcqRel) == 0
-        {
+        if pending > self.shared.high_mark() && self.shared.mark_unwritable() {
             self.queue_writability();
         }
     }
@@ -204,11 +214,23 @@ impl Core {
     #[cold]
     pub(crate) fn check_low(&self, total: usize) {
         let pending = total + self.shared.submitted.load(Ordering::Relaxed);
-        if pending < self.shared.low_mark()
-            && self.shared.unwritable.fetch_and(!WATERMARK, Ordering::AcqRel) == WATERMARK
+        if pending < self.shared.writable_below()
+            && !self.has(flag::OUTPUT_SHUT)
+            && self
+                .shared
+                .unwritable
+                .fetch_and(!WATERMARK, Ordering::AcqRel)
+                == WATERMARK
         {
             self.queue_writability();
         }
+    }
+
+    /// Another thread has set the watermark's bit, or taken back bytes that counted (B24).
+    pub(crate) fn recheck_writability(&self) {
+        self.queue_writability();
+        let total = self.outbound.borrow().total_pending();
+        self.check_low(total);
     }
 
     /// Merged: one event however many crossings, after which `is_writable` tells what counts.
@@ -232,7 +254,11 @@ impl Core {
         } else {
             self.shared.unwritable.fetch_or(bit, Ordering::AcqRel)
         };
-        let after = if writable { before & !bit } else { before | bit };
+        let after = if writable {
+            before & !bit
+        } else {
+            before | bit
+        };
         if (before == 0) != (after == 0) {
             self.queue_writability();
         }
@@ -240,19 +266,10 @@ impl Core {
     }
 
     pub(crate) fn bytes_before_unwritable(&self) -> usize {
-        if !self.is_writable() {
-            return 0;
-        }
-        (self.shared.high_mark() + 1).saturating_sub(self.shared.pending())
+        self.shared.bytes_before_unwritable()
     }
 
     pub(crate) fn bytes_before_writable(&self) -> usize {
-        if self.life.get() >= Life::Closing {
-            return usize::MAX;
-        }
-        if self.is_writable() {
-            return 0;
-        }
-        (self.shared.pending() + 1).saturating_sub(self.shared.low_mark())
+        self.shared.bytes_before_writable()
     }
 }

@@ -26,6 +26,8 @@ pub enum ErrorKind {
     ConnectRefused,
     /// There is no route to the network or the host.
     Unreachable,
+    /// The name of a host could not be looked up.
+    Unresolved,
     /// The peer, or something between, ended the connection without a goodbye.
     ConnectionReset,
     /// Another socket has the address.
@@ -86,7 +88,7 @@ impl ErrorKind {
         use ErrorKind::*;
         match self {
             ConnectTimeout | ConnectRefused | Unreachable | ConnectionReset => Fault::Peer,
-            AddrInUse | Exhausted | Io => Fault::Machine,
+            AddrInUse | Exhausted | Io | Unresolved => Fault::Machine,
             ChannelClosed | NotYetConnected | AlreadyConnected | ConnectionPending
             | AddrNotAvailable | OutputShutdown | Cancelled | Dropped | AlreadyDone
             | ValueTaken | Rejected | Terminated | Blocking | Unsupported | InvalidArgument
@@ -108,6 +110,7 @@ impl ErrorKind {
             ConnectTimeout => "connection attempt timed out",
             ConnectRefused => "connection refused",
             Unreachable => "host or network unreachable",
+            Unresolved => "host name not found",
             ConnectionReset => "connection reset",
             AddrInUse => "address in use",
             AddrNotAvailable => "address not available on this machine",

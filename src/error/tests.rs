@@ -1,3 +1,5 @@
+//! What errors promise: who is at fault, how causes are kept, how errno is read.
+
 use std::error::Error as _;
 use std::io;
 

@@ -10,7 +10,7 @@ use std::panic::{self, AssertUnwindSafe};
 pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
     // Unwind safety is each owner's: state of the loop is never left half changed while foreign code
     // runs, and a task that panicked is gone.
-    panic::catch_unwind(AssertUnwindSafe(f)).map_err(|payload| describe(payload))
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(describe)
 }
 
 #[cold]

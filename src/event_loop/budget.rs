@@ -86,13 +86,17 @@ impl Budget {
         }
     }
 
-    /// How many tasks to run before the clock is read again.
-    pub(crate) fn next_reading(&self) -> u32 {
+    /// How many tasks to run before the clock is read again, when so much of the allowance is left: one
+    /// while tasks are dear, else as many as it will probably take to use that up.
+    pub(crate) fn next_reading(&self, left_ns: i64) -> u32 {
+        let Ok(left_ns) = u64::try_from(left_ns) else {
+            return 1;
+        };
         if self.mean_ns > CHEAP_TASK_NS {
-            1
-        } else {
-            TASKS_PER_LOOK
+            return 1;
         }
+        let tasks = left_ns / self.mean_ns.max(1);
+        tasks.clamp(1, u64::from(TASKS_PER_LOOK)) as u32
     }
 
     /// Notes that `tasks` tasks took `spent` between two readings.
@@ -128,6 +132,7 @@ mod tests {
     use super::*;
 
     const US: Duration = Duration::from_micros(1);
+    const MUCH: i64 = 1_000_000;
 
     fn ratio(percent: u8) -> IoRatio {
         IoRatio::new(percent).expect("in range")
@@ -160,6 +165,7 @@ mod tests {
         assert_eq!(Budget::new().allot(None, ratio(100)), Allowance::Queued);
     }
 
+    /// Rules: 5.3.
     #[test]
     fn no_io_time_is_no_licence_to_run_for_ever() {
         let budget = Budget::new();
@@ -191,6 +197,7 @@ mod tests {
         );
     }
 
+    /// Rules: 5.3.
     #[test]
     fn the_carry_is_bounded_both_ways() {
         let mut budget = Budget::new();
@@ -222,17 +229,22 @@ mod tests {
     #[test]
     fn the_clock_is_read_rarely_only_once_tasks_have_proved_cheap() {
         let mut budget = Budget::new();
-        assert_eq!(budget.next_reading(), 1);
+        assert_eq!(budget.next_reading(MUCH), 1);
         for _ in 0..64 {
             budget.observe(1, Duration::from_nanos(100));
         }
-        assert_eq!(budget.next_reading(), 64);
+        assert_eq!(budget.next_reading(MUCH), 64);
+        assert_eq!(budget.next_reading(1_000), 9, "with means of about 100 ns");
+        assert_eq!(budget.next_reading(0), 1);
+        assert_eq!(budget.next_reading(-5), 1);
         budget.observe(64, Duration::from_micros(64 * 20));
-        assert_eq!(budget.next_reading(), 1);
+        assert_eq!(budget.next_reading(MUCH), 1);
         budget.observe(0, Duration::from_secs(1));
     }
 
     /// Over many turns the shares are exact whatever single turns did.
+    ///
+    /// Rules: 5.3.
     #[test]
     fn shares_are_exact_in_the_long_run() {
         let mut budget = Budget::new();
@@ -243,7 +255,7 @@ mod tests {
             let Allowance::Share { ns } = allowance else {
                 panic!("a share")
             };
-            let cost = 700 + turn * 13 % 5_000;
+            let cost = 300 + turn * 13 % 1_000;
             let mut spent = 0;
             loop {
                 spent += cost;

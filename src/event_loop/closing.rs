@@ -115,11 +115,6 @@ impl LoopCore {
         if !closing.spares_channels {
             self.tell_channels();
         }
-        if closing.quiet.is_zero() {
-            // What waits at this moment runs, whatever the budget says.
-            self.run_roots();
-            self.run_tasks();
-        }
     }
 
     fn go_on(&self, closing: Closing, since: Time, told_channels: bool) {
@@ -127,14 +122,15 @@ impl LoopCore {
             self.tell_channels();
         }
         let now = self.cached_now();
+        // Without a quiet period nobody waits for later tasks; what waits now runs in the end.
+        let is_impatient = closing.quiet.is_zero();
         if now.saturating_since(since) >= closing.timeout {
-            self.end_loop();
+            self.end_loop(is_impatient);
             return;
         }
         let is_quiet = now.saturating_since(self.last_task.get()) >= closing.quiet;
         let has_tasks = !self.local.borrow().is_empty() || self.remote_len() > 0;
-        // Without a quiet period the tasks that waited have run; later ones are nobody's promise.
-        if !is_quiet || (has_tasks && !closing.quiet.is_zero()) {
+        if !is_quiet || (has_tasks && !is_impatient) {
             return;
         }
         if !told_channels {
@@ -143,7 +139,7 @@ impl LoopCore {
         }
         let is_settled = self.ready.borrow().is_empty() && self.roots.borrow().is_empty();
         if is_settled && self.attached_len() == 0 {
-            self.end_loop();
+            self.end_loop(is_impatient);
         }
     }
 
@@ -163,18 +159,23 @@ impl LoopCore {
     }
 
     /// Ends without a request and without waiting.
-    pub(super) fn end_now(&self) {
+    pub(crate) fn end_now(&self) {
         self.handle().shared().advance(Phase::Closing);
-        self.end_loop();
+        self.end_loop(true);
     }
 
     /// The end. Nothing is left when it returns.
-    fn end_loop(&self) {
+    fn end_loop(&self, runs_tasks: bool) {
         self.tell_channels();
+        if runs_tasks {
+            // One pass over what waits at this moment: other threads may go on giving faster than tasks
+            // can run.
+            self.run_tasks();
+        }
         for _ in 0..LAST_ROUNDS {
             let ready = self.run_ready();
             let roots = self.run_roots();
-            let tasks = self.run_tasks();
+            let tasks = self.run_local_tasks();
             if ready + roots + tasks == 0 {
                 break;
             }
@@ -198,6 +199,9 @@ impl LoopCore {
         for _ in 0..LAST_ROUNDS {
             let before = dropped;
             self.run_roots();
+            while let Some(task) = self.handle().shared().pop_insistent() {
+                self.protect("a listener", || task.run());
+            }
             loop {
                 let next = self.local.borrow_mut().pop_front();
                 let Some(task) = next else { break };
@@ -205,8 +209,7 @@ impl LoopCore {
                 self.protect("dropping a task", || drop(task));
             }
             loop {
-                let insistent = self.handle().shared().pop_insistent();
-                let next = insistent.or_else(|| self.remote.borrow_mut().pop_last());
+                let next = self.remote.borrow_mut().pop_last();
                 let Some(task) = next else { break };
                 dropped += 1;
                 self.protect("dropping a task", || drop(task));
@@ -222,7 +225,7 @@ impl LoopCore {
                 self.protect("dropping a future", || drop(future));
             }
             let ready = std::mem::take(&mut *self.ready.borrow_mut());
-            let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
+            let waiting = self.forget_fd_waiters();
             self.protect("dropping a channel", || drop((ready, waiting)));
             let handles = self.attached.borrow_mut().drain();
             self.metrics().channels.set(0);

@@ -39,6 +39,7 @@ pub(crate) enum Clock {
 pub(crate) struct ManualClock(Rc<Cell<Time>>);
 
 impl ManualClock {
+    #[cfg(test)]
     pub(crate) fn new(start: Time) -> Self {
         Self(Rc::new(Cell::new(start)))
     }
@@ -108,7 +109,6 @@ pub(crate) struct LoopCore {
     arena: RefCell<Arena>,
     /// How many pipelines are on this thread's stack; kept by the channel floor.
     pub(crate) pipeline_depth: Cell<u32>,
-    pub(crate) config: LoopConfig,
 }
 
 impl LoopCore {
@@ -141,7 +141,6 @@ impl LoopCore {
             next_source: Cell::new(0),
             arena: RefCell::new(Arena::new()),
             pipeline_depth: Cell::new(0),
-            config,
         };
         core.now();
         core.last_task.set(core.cached_now());
@@ -151,7 +150,10 @@ impl LoopCore {
     /// A core without thread and kernel, driven step by step by its owner: `run_ready`, `run_roots`,
     /// `run_timers`, `run_tasks`.
     pub(crate) fn embedded(clock: ManualClock) -> Rc<Self> {
-        let mut config = LoopConfig::named("embedded");
+        Self::embedded_with(LoopConfig::named("embedded"), clock)
+    }
+
+    pub(super) fn embedded_with(mut config: LoopConfig, clock: ManualClock) -> Rc<Self> {
         config.has_manual_clock = true;
         let (handle, kit) = EventLoop::running(config, None);
         Self::new(handle, kit, Clock::Manual(clock))

@@ -52,7 +52,12 @@ impl LoopCore {
     /// Makes this loop the current one until the guard is dropped, which restores the one before.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
         let id = CURRENT_ID.replace(self.id().as_u64());
-        let core = CURRENT.replace(Some(Rc::clone(self)));
+        // A local loop may be dropped by a thread that is being torn down, and its cell be gone.
+        let this = Rc::clone(self);
+        let core = CURRENT
+            .try_with(|current| current.replace(Some(this)))
+            .ok()
+            .flatten();
         Entered { id, core }
     }
 }
@@ -67,7 +72,8 @@ pub(crate) struct Entered {
 impl Drop for Entered {
     fn drop(&mut self) {
         CURRENT_ID.set(self.id);
-        let left = CURRENT.replace(self.core.take());
+        let before = self.core.take();
+        let left = CURRENT.try_with(|current| current.replace(before));
         drop(left);
     }
 }

@@ -23,6 +23,10 @@ impl LoopCore {
     pub(crate) fn wait_for_fd(&self, handle: Rc<dyn IoHandle>) {
         let is_first = {
             let mut waiting = self.waits_for_fd.borrow_mut();
+            // Its timer may have come before any descriptor was closed, again and again.
+            if waiting.iter().any(|other| Rc::ptr_eq(other, &handle)) {
+                return;
+            }
             waiting.push(handle);
             waiting.len() == 1
         };
@@ -39,6 +43,17 @@ impl LoopCore {
         if WAITING.load(Ordering::Acquire) > 0 {
             tell_all();
         }
+    }
+
+    /// Nobody of this loop waits any more: it ends.
+    pub(super) fn forget_fd_waiters(&self) -> Vec<Rc<dyn IoHandle>> {
+        let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
+        if !waiting.is_empty() {
+            let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
+            loops.retain(|event_loop| event_loop != self.handle());
+            WAITING.store(loops.len(), Ordering::Release);
+        }
+        waiting
     }
 
     /// Those who wait here try again in the next I/O phase.

@@ -185,13 +185,13 @@ fn thread_main(handle: EventLoop) {
         drop(core);
         drop(entered);
     });
-    if let Some(hook) = stop_hook {
-        if let Err(panic) = boundary::catch(|| hook()) {
-            error!(
-                loop_name = handle.name(),
-                panic, "the hook of a thread's end panicked"
-            );
-        }
+    if let Some(hook) = stop_hook
+        && let Err(panic) = boundary::catch(|| hook())
+    {
+        error!(
+            loop_name = handle.name(),
+            panic, "the hook of a thread's end panicked"
+        );
     }
     match outcome {
         Ok(()) => handle.shared().terminate(Ok(())),
@@ -210,10 +210,10 @@ fn prepare_thread(handle: &EventLoop, kit: &Kit) {
     if let Err(error) = os::thread::block_sigpipe() {
         warn!(loop_name = handle.name(), %error, "SIGPIPE could not be blocked");
     }
-    if let Some(cpu) = kit.config.cpu {
-        if let Err(error) = os::thread::set_affinity(cpu) {
-            warn!(loop_name = handle.name(), cpu, %error, "the thread could not be bound");
-        }
+    if let Some(cpu) = kit.config.cpu
+        && let Err(error) = os::thread::set_affinity(cpu)
+    {
+        warn!(loop_name = handle.name(), cpu, %error, "the thread could not be bound");
     }
     if let Some(hook) = &kit.config.on_thread_start {
         hook();

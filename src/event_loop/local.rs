@@ -113,6 +113,8 @@ impl LocalEventLoop {
                 let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
                 drop(entered);
                 if let Poll::Ready(value) = poll {
+                    // It may have left work to the loop.
+                    self.fall_asleep();
                     return Ok(value);
                 }
             }

@@ -47,6 +47,25 @@ pub(crate) struct ChannelCounters {
     pub(crate) handler_panics: Counter,
 }
 
+/// What the listeners of a loop count.
+#[derive(Debug, Default)]
+pub(crate) struct AcceptCounters {
+    /// Connections taken.
+    pub(crate) accepted: Counter,
+    /// Clients that were gone before they could be accepted.
+    pub(crate) failed_clients: Counter,
+    /// Times that accepting rested for want of descriptors or memory.
+    pub(crate) rests: Counter,
+    /// Clients told off because there was no descriptor for them.
+    pub(crate) shed: Counter,
+    /// Errors of the listening socket itself.
+    pub(crate) failures: Counter,
+    /// Connections closed because their loop took no more work.
+    pub(crate) refused: Counter,
+    /// Children closed before they began: an option or the handler failed.
+    pub(crate) stillborn: Counter,
+}
+
 /// The counters of one loop.
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
@@ -70,6 +89,7 @@ pub(crate) struct Metrics {
     pub(crate) channels: Counter,
     /// What went wrong in pipelines and nobody was there to be told.
     pub(crate) channel: ChannelCounters,
+    pub(crate) accept: AcceptCounters,
     /// Counted by those who were refused, hence with many writers.
     pub(crate) rejected: AtomicU64,
 }
@@ -101,7 +121,19 @@ impl Metrics {
             ghost_events: reactor.ghosts.get(),
             rebuilds: reactor.rebuilds.get(),
             panics: self.panics.get(),
+            unhandled_messages: self.channel.unhandled_messages.get(),
+            unhandled_errors: self.channel.unhandled_errors.get(),
+            unobserved_write_failures: self.channel.unobserved_write_failures.get(),
+            failed_exception_caught: self.channel.failed_exception_caught.get(),
+            handler_panics: self.channel.handler_panics.get(),
             rejected: self.rejected.load(Ordering::Relaxed),
+            accepted: self.accept.accepted.get(),
+            accept_failed_clients: self.accept.failed_clients.get(),
+            accept_rests: self.accept.rests.get(),
+            accept_shed: self.accept.shed.get(),
+            accept_failures: self.accept.failures.get(),
+            accept_refused: self.accept.refused.get(),
+            accept_stillborn: self.accept.stillborn.get(),
         }
     }
 }
@@ -152,10 +184,34 @@ pub struct MetricsSnapshot {
     pub ghost_events: u64,
     /// Times that the selector was opened anew.
     pub rebuilds: u64,
-    /// Tasks and callbacks that panicked.
+    /// Tasks, timers and listeners that panicked.
     pub panics: u64,
+    /// Messages that no handler took.
+    pub unhandled_messages: u64,
+    /// Errors that no handler took.
+    pub unhandled_errors: u64,
+    /// Failed writes that nobody observed.
+    pub unobserved_write_failures: u64,
+    /// Errors that `exception_caught` itself returned.
+    pub failed_exception_caught: u64,
+    /// Callbacks of handlers that panicked.
+    pub handler_panics: u64,
     /// Tasks that were refused because the queue was full or the loop had ended.
     pub rejected: u64,
+    /// Connections that listeners of this loop have taken.
+    pub accepted: u64,
+    /// Clients that were gone before they could be accepted.
+    pub accept_failed_clients: u64,
+    /// Times that accepting rested for want of descriptors or memory.
+    pub accept_rests: u64,
+    /// Clients told off because there was no descriptor for them.
+    pub accept_shed: u64,
+    /// Errors of a listening socket itself.
+    pub accept_failures: u64,
+    /// Accepted connections closed because the loop chosen for them took no more work.
+    pub accept_refused: u64,
+    /// Accepted connections closed before they began, on this loop: an option or the handler failed.
+    pub accept_stillborn: u64,
 }
 
 impl fmt::Display for MetricsSnapshot {
@@ -188,6 +244,16 @@ impl fmt::Display for MetricsSnapshot {
         if self.queue_wait.count() > 0 {
             writeln!(f, "tasks waited {}", self.queue_wait)?;
         }
+        writeln!(
+            f,
+            "unhandled: {} messages, {} errors, {} failed writes, {} failed exception_caught; \
+             {} handlers panicked",
+            self.unhandled_messages,
+            self.unhandled_errors,
+            self.unobserved_write_failures,
+            self.failed_exception_caught,
+            self.handler_panics
+        )?;
         write!(
             f,
             "{} premature waits, {} failed waits, {} selector rebuilds",

@@ -47,14 +47,19 @@ mod turn;
 
 pub(crate) use self::core::{LoopCore, ManualClock};
 pub(crate) use current::is_current;
-pub use timers::TimerKey;
+pub(crate) use metrics::AcceptCounters;
 
 pub use config::Rejection;
 pub use group::EventLoopGroup;
 pub use group_builder::EventLoopGroupBuilder;
 pub use local::{LocalEventLoop, LocalEventLoopBuilder};
+pub(crate) use metrics::Metrics;
 pub use metrics::{HistogramSnapshot, MetricsSnapshot};
 pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
 pub use spin::Spin;
 pub use tidegate_sys::os::Backend;
+pub use timers::TimerKey;
+
+#[cfg(test)]
+mod tests;

@@ -64,10 +64,10 @@ impl Nest {
 
     /// The loop wants its next turn at `wanted`.
     pub(super) fn arm(&self, core: &LoopCore, wanted: Option<Time>) {
-        if self.rebuilds.get() != core.metrics().reactor.rebuilds.get() {
-            if let Err(error) = self.watch_inner(core) {
-                warn!(%error, "a local event loop cannot be watched any more");
-            }
+        if self.rebuilds.get() != core.metrics().reactor.rebuilds.get()
+            && let Err(error) = self.watch_inner(core)
+        {
+            warn!(%error, "a local event loop cannot be watched any more");
         }
         let wanted = wanted.map(|wanted| wanted.max(LONG_AGO));
         if self.armed.get() == wanted {

@@ -25,14 +25,21 @@ const SOURCE_QUANTUM: u32 = 16;
 enum Source {
     Timers,
     Local,
+    /// From other threads, and not to be lost: listeners, wake-ups.
+    Insistent,
     Remote,
 }
 
-const SOURCES: [Source; 3] = [Source::Timers, Source::Local, Source::Remote];
+const SOURCES: [Source; 4] = [
+    Source::Timers,
+    Source::Local,
+    Source::Insistent,
+    Source::Remote,
+];
 
 /// What a task phase may still take from each source; counted down only with `Allowance::Queued`.
 struct Quota {
-    left: [usize; 3],
+    left: [usize; SOURCES.len()],
 }
 
 /// What a task phase has before its eyes.
@@ -45,6 +52,8 @@ struct TaskPhase {
     in_quantum: u32,
     run: u32,
     since_reading: u32,
+    /// How many tasks run between two readings.
+    next_reading: u32,
     last_reading: Time,
     began: Time,
 }
@@ -102,11 +111,18 @@ impl LoopCore {
 
     /// Runs the tasks that are queued now, the loop's own first.
     pub(crate) fn run_tasks(&self) -> usize {
-        let local = self.local.borrow().len();
-        let remote = self.remote_len();
-        let local = (0..local).take_while(|_| self.run_local()).count();
+        let remote = self.remote.borrow().len();
+        let insistent = self.handle().shared().insistent_len();
+        let local = self.run_local_tasks();
+        let insistent = (0..insistent).take_while(|_| self.run_insistent()).count();
         let remote = (0..remote).take_while(|_| self.run_remote()).count();
-        local + remote
+        local + insistent + remote
+    }
+
+    /// Of those, only the loop's own.
+    pub(super) fn run_local_tasks(&self) -> usize {
+        let local = self.local_len();
+        (0..local).take_while(|_| self.run_local()).count()
     }
 
     /// The task phase of a turn: due timers and tasks within the allowance, at least one if there is
@@ -114,7 +130,12 @@ impl LoopCore {
     pub(super) fn run_task_phase(&self, allowance: Allowance, began: Time) -> u32 {
         let quota = matches!(allowance, Allowance::Queued).then(|| Quota {
             // Timers are bounded by their mark.
-            left: [usize::MAX, self.local.borrow().len(), self.remote_len()],
+            left: [
+                usize::MAX,
+                self.local_len(),
+                self.handle().shared().insistent_len(),
+                self.remote.borrow().len(),
+            ],
         });
         let tasks_before = self.metrics().tasks_run.get();
         let mut phase = TaskPhase {
@@ -125,12 +146,20 @@ impl LoopCore {
             in_quantum: 0,
             run: 0,
             since_reading: 0,
+            next_reading: match allowance {
+                Allowance::Queued => u32::MAX,
+                Allowance::Share { ns } | Allowance::Look { ns, .. } => {
+                    self.budget.borrow().next_reading(ns)
+                }
+            },
             last_reading: began,
             began,
         };
         while self.run_one(&mut phase) && !self.is_spent(allowance, &mut phase) {}
         self.finish_reading(&mut phase);
-        self.next_source.set(phase.source as u8);
+        // The next phase begins with another source: with a budget for one task each comes in turn.
+        self.next_source
+            .set(((phase.source + 1) % SOURCES.len()) as u8);
         let spent = phase.last_reading.saturating_since(phase.began);
         self.budget.borrow_mut().settle(allowance, spent);
         if phase.run > 0 {
@@ -143,8 +172,9 @@ impl LoopCore {
         phase.run
     }
 
+    /// How many tasks from other threads wait.
     pub(super) fn remote_len(&self) -> usize {
-        self.remote.borrow().len() + usize::from(self.handle().shared().has_insistent())
+        self.remote.borrow().len() + self.handle().shared().insistent_len()
     }
 
     /// Runs the next task; false if no source has one.
@@ -175,6 +205,7 @@ impl LoopCore {
         match SOURCES[phase.source] {
             Source::Timers => self.run_timer(phase.timers_due, phase.timer_mark),
             Source::Local => self.run_local(),
+            Source::Insistent => self.run_insistent(),
             Source::Remote => self.run_remote(),
         }
     }
@@ -187,11 +218,17 @@ impl LoopCore {
             Allowance::Look { tasks, .. } if phase.run >= tasks => return true,
             Allowance::Share { ns } | Allowance::Look { ns, .. } => ns,
         };
-        if phase.since_reading < self.budget.borrow().next_reading() {
+        if phase.since_reading < phase.next_reading {
             return false;
         }
+        // Nothing was left to begin with: the one task has run.
+        if limit <= 0 {
+            return true;
+        }
         let spent = self.read_clock(phase);
-        i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX) >= limit
+        let left = limit.saturating_sub(i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX));
+        phase.next_reading = self.budget.borrow().next_reading(left);
+        left <= 0
     }
 
     fn finish_reading(&self, phase: &mut TaskPhase) {
@@ -236,13 +273,22 @@ impl LoopCore {
     }
 
     #[inline]
-    fn run_remote(&self) -> bool {
+    fn run_insistent(&self) -> bool {
         let shared = self.handle().shared();
-        let next = if shared.has_insistent() {
-            shared.pop_insistent()
-        } else {
-            self.remote.borrow_mut().pop()
+        if !shared.has_insistent() {
+            return false;
+        }
+        let Some(task) = shared.pop_insistent() else {
+            return false;
         };
+        self.metrics().tasks_run.add(1);
+        self.protect("a listener", || task.run());
+        true
+    }
+
+    #[inline]
+    fn run_remote(&self) -> bool {
+        let next = self.remote.borrow_mut().pop();
         let Some(task) = next else { return false };
         let metrics = self.metrics();
         metrics.tasks_run.add(1);

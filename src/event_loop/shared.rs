@@ -24,7 +24,7 @@ use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use tidegate_sys::mem::Task;
-use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed, Refused};
+use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed};
 use tidegate_sys::os::Waker;
 use tracing::error;
 
@@ -144,8 +144,7 @@ pub(crate) struct Shared {
     pub(crate) measures_queue_wait: bool,
     /// Whether the loop's time is moved by hand and cannot be read elsewhere.
     pub(crate) has_manual_clock: bool,
-    /// Tasks that must not be refused, on loops whose queue has a bound. Apart from that queue so that
-    /// they keep their order among themselves.
+    /// Tasks that must not be lost. Few enough for a lock; in order among themselves.
     insistent: Mutex<VecDeque<Task>>,
     /// The length of `insistent`, to be looked at without the lock.
     insistent_len: AtomicUsize,
@@ -236,7 +235,8 @@ impl EventLoop {
 
     /// What the loop has done so far. Callable from any thread.
     pub fn metrics(&self) -> MetricsSnapshot {
-        self.shared.metrics.snapshot(self.shared.tasks.len())
+        let waiting = self.shared.tasks.len() + self.shared.insistent_len();
+        self.shared.metrics.snapshot(waiting)
     }
 
     /// The share of time that I/O gets, in percent.
@@ -320,7 +320,7 @@ impl EventLoop {
                 drop(launch);
                 self.shared.advance(Phase::Closed);
                 let kit = lock(&self.shared.kit).take();
-                drop(kit);
+                let _nothing_in_it = boundary::catch(|| drop(kit));
                 self.shared.terminate(Ok(()));
                 return;
             }
@@ -385,14 +385,10 @@ impl Shared {
         *lock(&self.closing)
     }
 
-    /// Queues a task of the loop's own machinery from another thread, whatever the queue's bound. It
-    /// comes back when the loop has ended.
+    /// Queues a task that must not be lost, from another thread: a listener, a wake-up. The bound of the
+    /// queue does not count for it, and at the end of the loop it is run, not dropped. It comes back when
+    /// the loop has ended.
     pub(crate) fn push_insistent(&self, task: Task) -> Result<(), Task> {
-        if self.max_pending_tasks.is_none() {
-            let pushed = self.tasks.push(task).map_err(Refused::into_task)?;
-            self.pushed(pushed);
-            return Ok(());
-        }
         {
             let mut insistent = lock(&self.insistent);
             // Under the lock: what is queued before the loop's last look is seen by it.
@@ -409,8 +405,13 @@ impl Shared {
     }
 
     #[inline]
+    pub(crate) fn insistent_len(&self) -> usize {
+        self.insistent_len.load(Ordering::Acquire)
+    }
+
+    #[inline]
     pub(crate) fn has_insistent(&self) -> bool {
-        self.insistent_len.load(Ordering::Acquire) > 0
+        self.insistent_len() > 0
     }
 
     pub(crate) fn pop_insistent(&self) -> Option<Task> {
@@ -440,6 +441,10 @@ impl Shared {
     /// The end: whoever waits for it learns of it.
     pub(crate) fn terminate(&self, outcome: Result<(), Error>) {
         self.advance(Phase::Terminated);
+        // None are left unless the loop died.
+        while let Some(task) = self.pop_insistent() {
+            let _dead_anyway = boundary::catch(|| task.run());
+        }
         let ending = lock(&self.ending).take();
         if let Some(ending) = ending {
             ending.complete(&outcome);

@@ -110,6 +110,7 @@ mod tests {
         assert_eq!(Spinner::new(never).limit(), SpinLimit::None);
     }
 
+    /// Rules: 5.4.
     #[test]
     fn adaptive_grows_while_it_pays_and_shrinks_when_it_does_not() {
         let mut spinner = Spinner::new(Spin::Adaptive { max: MAX });

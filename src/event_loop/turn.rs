@@ -44,7 +44,8 @@ impl LoopCore {
             return false;
         };
         let no_time = limit == Some(Duration::ZERO);
-        let outcome = if no_time || self.has_work() || self.must_not_sleep() {
+        let is_busy = self.has_work() || self.remote_len() > 0 || self.must_not_sleep();
+        let outcome = if no_time || is_busy {
             reactor.poll()
         } else {
             let now = self.now();
@@ -99,7 +100,7 @@ impl LoopCore {
             polls += 1;
             if reactor.poll() == Outcome::Events {
                 found = Some(Outcome::Events);
-            } else if !self.remote.borrow().is_empty() || self.must_not_sleep() {
+            } else if self.remote_len() > 0 || self.must_not_sleep() {
                 found = Some(Outcome::Nothing);
             } else if polls.is_multiple_of(POLLS_PER_READING) && ends != Time::MAX {
                 now = self.now();
@@ -126,33 +127,39 @@ impl LoopCore {
     /// Dispatches readiness, then the ready list, then the roots. Returns how long that took, or `None`
     /// if there was nothing of it.
     fn io_phase(&self, has_events: bool) -> Option<Duration> {
-        let has_more = !self.ready.borrow().is_empty() || !self.roots.borrow().is_empty();
-        if !has_events && !has_more {
+        let began = self.cached_now();
+        let mut called = 0;
+        if has_events {
+            called += self.dispatch();
+        }
+        called += self.run_ready();
+        called += self.run_roots();
+        // A wake-up is an event, but there was nothing to do for I/O.
+        if called == 0 {
             return None;
         }
-        let began = self.cached_now();
-        if has_events {
-            self.dispatch();
-        }
-        self.run_ready();
-        self.run_roots();
         let spent = self.now().saturating_since(began);
         self.metrics().io_ns.add_duration(spent);
         Some(spent)
     }
 
-    fn dispatch(&self) {
+    /// Hands readiness to handles; returns how many were called.
+    fn dispatch(&self) -> usize {
         let Some(reactor) = self.reactor() else {
-            return;
+            return 0;
         };
         // A panic leaves the dispatch; the next call goes on with the next event.
-        let mut done = false;
-        while !done {
+        let mut called = 0;
+        let mut is_done = false;
+        while !is_done {
+            called += 1;
             self.protect("a channel", || {
-                reactor.dispatch();
-                done = true;
+                called += reactor.dispatch();
+                called -= 1;
+                is_done = true;
             });
         }
+        called
     }
 
     /// What tasks have left for the roots.

@@ -32,7 +32,8 @@ pub trait KeyTarget: Send + Sync {
 }
 
 /// The host for promises without an event loop: listeners run at once, on the thread that completes the
-/// promise or adds the listener. Listeners of one promise still never nest.
+/// promise or adds the listener. Listeners of one promise still never nest, but those of a chain of promises do, as
+/// deep as the chain is long.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OnCaller;
 

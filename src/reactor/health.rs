@@ -110,6 +110,7 @@ mod tests {
 
     const NOW: Time = Time::from_nanos(5_000_000_000);
 
+    /// Rules: E25.
     #[test]
     fn premature_waits_count_only_in_a_row() {
         let mut health = Health::default();
@@ -135,6 +136,7 @@ mod tests {
         assert_eq!(health.due(NOW), Some(Cause::Ghosts));
     }
 
+    /// Rules: 5.6.
     #[test]
     fn there_is_at_most_one_rebuild_per_second() {
         let mut health = Health::default();
@@ -149,6 +151,7 @@ mod tests {
         assert_eq!(health.due(NOW + REBUILD_INTERVAL), Some(Cause::WaitFailed));
     }
 
+    /// Rules: E26.
     #[test]
     fn a_rebuild_that_failed_is_tried_again_later() {
         let mut health = Health::default();

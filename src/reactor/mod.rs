@@ -14,6 +14,5 @@ pub(crate) mod health;
 pub(crate) mod poller;
 pub(crate) mod registry;
 
-pub(crate) use counter::{Counter, ReactorCounters};
 pub(crate) use handle::{IoEvent, IoHandle};
 pub(crate) use poller::{Outcome, Parts, Reactor};

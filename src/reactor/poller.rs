@@ -75,14 +75,12 @@ pub(crate) struct Reactor {
     /// Registrations whose readiness is assumed because the selector is new.
     assumed: RefCell<Vec<Token>>,
     counters: Arc<ReactorCounters>,
-    is_edge_triggered: bool,
 }
 
 impl Reactor {
     pub(crate) fn new(parts: Parts, counters: Arc<ReactorCounters>) -> Self {
         let Parts { selector, waker } = parts;
         Self {
-            is_edge_triggered: selector.is_edge_triggered(),
             selector: RefCell::new(selector),
             waker,
             registry: RefCell::new(Registry::new()),
@@ -171,17 +169,12 @@ impl Reactor {
             .collect()
     }
 
-    /// Whether readiness arrives as edges: then what an event said holds until `WouldBlock`.
-    pub(crate) fn is_edge_triggered(&self) -> bool {
-        self.is_edge_triggered
-    }
-
     pub(crate) fn backend(&self) -> Backend {
         self.selector.borrow().backend()
     }
 
-    /// What ends a wait from another thread.
-    pub(crate) fn waker(&self) -> &Arc<Waker> {
+    #[cfg(test)]
+    fn waker(&self) -> &Arc<Waker> {
         &self.waker
     }
 
@@ -246,10 +239,7 @@ impl Reactor {
     pub(crate) fn dispatch(&self) -> usize {
         self.dispatch_assumed();
         let mut called = 0;
-        loop {
-            let Some(event) = self.take_event() else {
-                break;
-            };
+        while let Some(event) = self.take_event() {
             if event.token == WAKER {
                 self.waker.drain();
                 self.counters.wakes.add(1);
@@ -429,3 +419,6 @@ impl Reactor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

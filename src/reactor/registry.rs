@@ -100,10 +100,10 @@ impl Registry {
         let Some(slot) = self.slots.get(token.slot() as usize) else {
             return Lookup::Ghost;
         };
-        if slot.generation == token.generation() {
-            if let Some(registration) = &slot.live {
-                return Lookup::Live(Rc::clone(&registration.handle));
-            }
+        if slot.generation == token.generation()
+            && let Some(registration) = &slot.live
+        {
+            return Lookup::Live(Rc::clone(&registration.handle));
         }
         // Within one batch a slot is freed at most once, so only its last generation can be stale.
         let last = token.generation().wrapping_add(1) == slot.generation;
@@ -184,6 +184,7 @@ mod tests {
         assert!(matches!(registry.look_up(token), Lookup::Ghost));
     }
 
+    /// Rules: E28.
     #[test]
     fn a_new_registration_of_a_slot_never_sees_the_events_of_the_old_one() {
         let mut registry = Registry::new();

@@ -395,6 +395,7 @@ fn parked_data_comes_before_the_end_of_the_channel() {
     assert_eq!(
         log.take(),
         [
+            "app event tidegate::channel::events::PeerClosing",
             "app read()",
             "head read()",
             "app read a",
@@ -476,7 +477,12 @@ fn parked_data_comes_before_the_input_shutdown_event() {
     channel.feed_eof();
     assert_eq!(
         log.take(),
-        ["app read a", "app event stopped", "app read_complete"]
+        [
+            "app read a",
+            "app event stopped",
+            "app read_complete",
+            "app event tidegate::channel::events::PeerClosing"
+        ]
     );
     channel.run(|channel| {
         for _ in 0..4 {

@@ -1,3 +1,5 @@
+//! What the options promise: names, ranges, order, the kernel's units.
+
 use std::collections::HashSet;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! One pending write, and what is left of it once it is over.
 
+use std::mem;
+
 use crate::{
     buffer::{BytesMut, Message},
     error::Error,
@@ -24,10 +26,31 @@ impl Entry {
         self.promise.is_void() && self.message.drops_quietly()
     }
 
+    /// Ends an entry of which [`ends_quietly`](Self::ends_quietly) is true.
+    #[inline]
+    pub(super) fn end_quietly(self) {
+        // A void promise owns nothing; forgetting it saves the code that would look.
+        mem::forget(self.promise);
+        self.message.drop_quietly();
+    }
+
+    /// Takes the message's bytes off the `left` that were written. Its size if that was all of it;
+    /// otherwise, and if it has no bytes to write, the entry stays.
+    #[inline]
+    pub(super) fn written(&mut self, left: &mut usize) -> Option<usize> {
+        let len = self.message.readable_bytes()?;
+        if len > *left {
+            self.message.advance(mem::take(left));
+            return None;
+        }
+        *left -= len;
+        Some(self.size)
+    }
+
     /// Takes the message out; an empty one without memory stays.
     #[inline]
     pub(super) fn take_message(&mut self) -> Message {
-        std::mem::replace(&mut self.message, Message::from(BytesMut::new()))
+        mem::replace(&mut self.message, Message::from(BytesMut::new()))
     }
 
     #[inline]

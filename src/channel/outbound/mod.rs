@@ -82,12 +82,9 @@ impl OutboundBuffer {
     #[inline]
     pub fn add(&mut self, message: Message, size: usize, promise: Promise) -> usize {
         let size = size.saturating_add(ENTRY_OVERHEAD);
-        self.total = self.total.saturating_add(size);
-        self.queue.push(Entry {
-            message,
-            promise,
-            size,
-        });
+        // Wrapping, because a size is what an estimator says: nonsense must still cancel out.
+        self.total = self.total.wrapping_add(size);
+        self.queue.push(message, promise, size);
         size
     }
 
@@ -99,12 +96,8 @@ impl OutboundBuffer {
         if self.flushed as usize == len {
             return Released::default();
         }
-        if len == 1
-            && self
-                .queue
-                .front()
-                .is_some_and(|entry| entry.promise.is_void())
-        {
+        let void = |entry: &Entry| entry.promise.is_void();
+        if len == 1 && self.queue.pending_first().is_some_and(void) {
             self.flushed = 1;
             return Released::default();
         }
@@ -114,7 +107,7 @@ impl OutboundBuffer {
     #[inline(never)]
     fn flush_all(&mut self) -> Released {
         let (bytes, entries) = self.queue.remove_cancelled(self.flushed as usize);
-        self.total -= bytes;
+        self.total = self.total.wrapping_sub(bytes);
         self.flushed = self.queue.len() as u32;
         Released { bytes, entries }
     }
@@ -135,7 +128,7 @@ impl OutboundBuffer {
         if entry.message.is::<FileRegion>() {
             return entry
                 .message
-                .as_region_mut()
+                .downcast_mut()
                 .map_or(Front::Empty, Front::Region);
         }
         Front::Object(&mut entry.message)
@@ -154,7 +147,7 @@ impl OutboundBuffer {
     /// The oldest flushed message, if it is a file region.
     #[inline]
     pub fn front_region(&mut self) -> Option<&mut FileRegion> {
-        self.flushed_front()?.message.as_region_mut()
+        self.flushed_front()?.message.downcast_mut()
     }
 
     /// Hands `write` the slices of the flushed messages up to the first that has no bytes, within the
@@ -182,25 +175,32 @@ impl OutboundBuffer {
     /// With 0 it settles empty messages at the front.
     #[inline]
     pub fn advance(&mut self, written: usize) -> Released {
-        let mut left = written;
-        let mut released = Released::default();
-        while let Some(entry) = self.flushed_front() {
-            let Some(len) = entry.message.readable_bytes() else {
-                break;
-            };
-            if len > left {
-                entry.message.advance(left);
-                left = 0;
-                break;
-            }
-            left -= len;
-            released += self.succeed_front();
+        if self.flushed == 1
+            && self.taken == 0
+            && let Some(bytes) = self.queue.succeed_only(written)
+        {
+            self.flushed = 0;
+            self.total = self.total.wrapping_sub(bytes);
+            return Released { bytes, entries: 1 };
         }
+        self.advance_over(written)
+    }
+
+    #[inline(never)]
+    fn advance_over(&mut self, written: usize) -> Released {
+        let limit = if self.taken > 0 {
+            0
+        } else {
+            self.flushed as usize
+        };
+        let (bytes, entries, left) = self.queue.succeed_written(limit, written);
         debug_assert!(
             left == 0,
             "a transport wrote {left} bytes more than were flushed"
         );
-        released
+        self.flushed -= entries as u32;
+        self.total = self.total.wrapping_sub(bytes);
+        Released { bytes, entries }
     }
 
     /// Settles the front entry with success, whatever it is: a region that was sent, an object that
@@ -401,7 +401,7 @@ impl OutboundBuffer {
         match end(&mut self.queue) {
             None => Released::default(),
             Some(bytes) => {
-                self.total -= bytes;
+                self.total = self.total.wrapping_sub(bytes);
                 Released { bytes, entries: 1 }
             }
         }

@@ -6,7 +6,11 @@
 use std::{collections::VecDeque, mem};
 
 use super::entry::{Entry, Settled};
-use crate::{buffer::BytesMut, error::Error};
+use crate::{
+    buffer::{BytesMut, Message},
+    error::Error,
+    future::Promise,
+};
 
 /// Storage for more than this many entries is given back when the last of them is gone.
 pub(super) const KEPT_MAX: usize = 64;
@@ -21,6 +25,62 @@ pub(super) struct Queue {
     first_is: First,
     /// `more.settled` is not empty.
     more_settled: bool,
+}
+
+impl More {
+    /// As [`Queue::remove_cancelled`], for `entries`.
+    fn remove_cancelled(&mut self, start: usize) -> (usize, usize) {
+        let goes_on = |entry: &Entry| entry.promise.set_uncancellable();
+        let mut entries = self.entries.range(start..);
+        let Some(first) = entries.position(|entry| !goes_on(entry)) else {
+            return (0, 0);
+        };
+        // Swapping moves the cancelled ones to the end, in linear time.
+        let mut kept = start + first;
+        for index in kept + 1..self.entries.len() {
+            if goes_on(&self.entries[index]) {
+                self.entries.swap(kept, index);
+                kept += 1;
+            }
+        }
+        let removed = self.entries.len() - kept;
+        let mut bytes = 0;
+        for cancelled in self.entries.drain(kept..) {
+            bytes += cancelled.size;
+            self.settled.push_back(Settled::dropped(cancelled.message));
+        }
+        // Compaction may have to look again at some that moved forward.
+        self.compacted = self.compacted.min(start);
+        if self.entries.is_empty() {
+            self.drained();
+        }
+        (bytes, removed)
+    }
+
+    /// Ends the front entry and returns its size.
+    #[inline]
+    fn settle_front(&mut self, failure: Option<Error>) -> Option<usize> {
+        let entry = self.entries.pop_front()?;
+        let size = entry.size;
+        self.compacted = self.compacted.saturating_sub(1);
+        if failure.is_none() && entry.ends_quietly() {
+            entry.end_quietly();
+        } else {
+            self.settled.push_back(entry.into_settled(failure));
+        }
+        Some(size)
+    }
+
+    /// The last entry is gone.
+    #[inline]
+    fn drained(&mut self) {
+        if self.block.capacity() > 0 {
+            self.block = BytesMut::new();
+        }
+        if self.entries.capacity() > KEPT_MAX {
+            self.entries = VecDeque::new();
+        }
+    }
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -46,21 +106,51 @@ pub(super) struct More {
 }
 
 impl Queue {
+    /// Appends an entry. It takes the parts, so that they are moved once, to where they stay.
     #[inline]
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(super) fn push(&mut self, message: Message, promise: Promise, size: usize) {
         if self.first_is == First::Absent && self.len == 0 && !self.more_settled {
             // It holds nothing; forgetting that saves the code that would drop it.
-            mem::forget(self.first.replace(entry));
+            mem::forget(self.first.replace(Entry {
+                message,
+                promise,
+                size,
+            }));
             self.first_is = First::Pending;
+            self.len = 1;
         } else {
-            self.push_more(entry);
+            self.push_more(Entry {
+                message,
+                promise,
+                size,
+            });
         }
-        self.len += 1;
     }
 
     #[inline(never)]
     fn push_more(&mut self, entry: Entry) {
         self.more.get_or_insert_default().entries.push_back(entry);
+        self.len += 1;
+    }
+
+    /// The short way for the most common end: the only entry is a `BytesMut` of just `written` bytes
+    /// that nobody waits for. Ends it and returns its size; otherwise it changes nothing.
+    #[inline]
+    pub(super) fn succeed_only(&mut self, written: usize) -> Option<usize> {
+        if self.first_is != First::Pending {
+            return None;
+        }
+        let only = self.first.as_ref()?;
+        if !only.ends_quietly() || only.message.readable_bytes() != Some(written) {
+            return None;
+        }
+        // Entries behind it that are not flushed do not mind.
+        self.first_is = First::Absent;
+        self.len -= 1;
+        let only = self.first.take()?;
+        let size = only.size;
+        only.end_quietly();
+        Some(size)
     }
 
     /// Ends the front entry with success and returns its size; nothing if there is none.
@@ -74,7 +164,7 @@ impl Queue {
         self.len -= 1;
         if first.ends_quietly() {
             self.first_is = First::Absent;
-            self.first = None;
+            self.first.take()?.end_quietly();
         } else {
             // It stays where it is until it is handed out.
             self.first_is = First::Settled;
@@ -98,62 +188,78 @@ impl Queue {
     #[inline(never)]
     fn settle_more(&mut self, failure: Option<Error>) -> Option<usize> {
         let more = self.more.as_deref_mut()?;
-        let entry = more.entries.pop_front()?;
-        more.compacted = more.compacted.saturating_sub(1);
+        let size = more.settle_front(failure)?;
         self.len -= 1;
+        self.more_settled = !more.settled.is_empty();
         if more.entries.is_empty() {
-            more.block = BytesMut::new();
-            if more.entries.capacity() > KEPT_MAX {
-                more.entries = VecDeque::new();
-            }
-        }
-        let size = entry.size;
-        if failure.is_some() || !entry.ends_quietly() {
-            more.settled.push_back(entry.into_settled(failure));
-            self.more_settled = true;
+            more.drained();
         }
         Some(size)
     }
 
-    /// Removes the entries from `start` on whose promise refuses, without completing them. Returns
-    /// the sum of their sizes and how many they were.
+    /// Ends with success, of the first `limit` entries, those of which the first `written` bytes are
+    /// all there is, up to one that has no bytes; shortens the one behind them. Returns the sum of
+    /// their sizes, how many they were, and what is left of `written`.
+    pub(super) fn succeed_written(
+        &mut self,
+        limit: usize,
+        written: usize,
+    ) -> (usize, usize, usize) {
+        let (mut bytes, mut ended, mut left) = (0, 0, written);
+        if self.first_is == First::Pending && limit > 0 {
+            match self
+                .first
+                .as_mut()
+                .and_then(|entry| entry.written(&mut left))
+            {
+                Some(size) => (bytes, ended) = (size, 1),
+                None => return (0, 0, left),
+            }
+            let _ = self.succeed_front();
+        }
+        let Some(more) = self.more.as_deref_mut() else {
+            return (bytes, ended, left);
+        };
+        let before = ended;
+        while ended < limit
+            && let Some(size) = more
+                .entries
+                .front_mut()
+                .and_then(|entry| entry.written(&mut left))
+        {
+            let _ = more.settle_front(None);
+            bytes += size;
+            ended += 1;
+        }
+        self.len -= (ended - before) as u32;
+        self.more_settled = !more.settled.is_empty();
+        if more.entries.is_empty() {
+            more.drained();
+        }
+        (bytes, ended, left)
+    }
+
+    /// Rules out cancelling from the entry with number `start` on, and removes those that were
+    /// cancelled before, without completing them. Returns the sum of their sizes and how many they
+    /// were.
     pub(super) fn remove_cancelled(&mut self, start: usize) -> (usize, usize) {
         let (mut bytes, mut removed) = (0, 0);
         let mut start = start;
         if self.first_is == First::Pending {
-            if start == 0
-                && let Some(cancelled) = self
-                    .first
-                    .take_if(|entry| !entry.promise.set_uncancellable())
-            {
+            let cancelled = |entry: &mut Entry| start == 0 && !entry.promise.set_uncancellable();
+            if let Some(entry) = self.first.take_if(cancelled) {
                 self.first_is = First::Absent;
-                bytes += cancelled.size;
-                removed += 1;
-                self.settle(Settled::dropped(cancelled.message));
+                (bytes, removed) = (entry.size, 1);
+                self.settle(Settled::dropped(entry.message));
             }
             start = start.saturating_sub(1);
         }
-        let Some(more) = self.more.as_deref_mut() else {
-            self.len -= removed as u32;
-            return (bytes, removed);
-        };
-        let mut kept = start;
-        for index in start..more.entries.len() {
-            if more.entries[index].promise.set_uncancellable() {
-                if kept != index {
-                    // The cancelled ones go to the end, in linear time.
-                    more.entries.swap(kept, index);
-                }
-                kept += 1;
-            }
+        if let Some(more) = self.more.as_deref_mut() {
+            let (more_bytes, more_removed) = more.remove_cancelled(start);
+            bytes += more_bytes;
+            removed += more_removed;
+            self.more_settled = !more.settled.is_empty();
         }
-        for cancelled in more.entries.drain(kept..) {
-            bytes += cancelled.size;
-            removed += 1;
-            more.settled.push_back(Settled::dropped(cancelled.message));
-            self.more_settled = true;
-        }
-        more.compacted = more.compacted.min(start);
         self.len -= removed as u32;
         (bytes, removed)
     }
@@ -238,13 +344,14 @@ impl Queue {
     }
 
     /// The pending entries, oldest first.
+    #[inline]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Entry> {
-        let more = self
-            .more
-            .as_deref()
-            .into_iter()
-            .flat_map(|more| &more.entries);
-        self.pending_first().into_iter().chain(more)
+        // Slices, because the iterator of a VecDeque costs twice as much for each entry.
+        let (front, back) = match &self.more {
+            Some(more) => more.entries.as_slices(),
+            None => Default::default(),
+        };
+        self.pending_first().into_iter().chain(front).chain(back)
     }
 
     /// Gives back all storage that holds nothing.

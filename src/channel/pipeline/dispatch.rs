@@ -1,20 +1,19 @@
 //! How an inbound event travels: the trampoline.
 //!
 //! A callback's `ctx.fire_*` only records what it emits. The first emission goes to a slot in the core, further
-//! ones to a list ([`slow`](super::slow)). When the callback has returned, the trampoline delivers the slot,
+//! ones to a list (`slow`). When the callback has returned, the trampoline delivers the slot,
 //! then the list, each with all that follows from it, before anything that was waiting: depth first, in program
 //! order, on a flat stack. So exactly one inbound handler of a pipeline is on the stack at any time, and `&mut self`
 //! is never handed out twice.
 
 use std::mem;
 
-use super::super::context::Context;
-use super::super::core::{Core, attention};
-use super::super::handler::{Handler, HandlerResult};
+use super::super::core::{Context, Core, Handler, attention, flag};
+use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
+use super::super::nodes::{Index, Resume, State, TAIL};
 use super::super::root::Quiet;
-use super::nodes::{Index, Resume, State};
-use super::slow::{Event, Inbound};
+use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::Failure;
 
@@ -33,7 +32,11 @@ pub(crate) struct Visit<'a> {
 impl<'a> Visit<'a> {
     #[inline(always)]
     pub(crate) fn new(core: &'a Core, index: Index, handler: Box<dyn Handler>) -> Self {
-        Self { core, index, handler: Some(handler) }
+        Self {
+            core,
+            index,
+            handler: Some(handler),
+        }
     }
 
     #[inline(always)]
@@ -140,9 +143,12 @@ impl Core {
                     }
                 }
                 Inbound::ReadComplete => {
-                    self.deliver(from, mask::READ_COMPLETE, Inbound::ReadComplete, |h, ctx| {
-                        h.channel_read_complete(ctx)
-                    });
+                    self.deliver(
+                        from,
+                        mask::READ_COMPLETE,
+                        Inbound::ReadComplete,
+                        |h, ctx| h.channel_read_complete(ctx),
+                    );
                 }
                 Inbound::None | Inbound::Spilled => {
                     if !self.run_waiting() {
@@ -187,7 +193,9 @@ impl Core {
     fn deliver_kind(&self, kind: Inbound, from: Index) {
         match kind {
             Inbound::Registered => {
-                self.deliver(from, mask::REGISTERED, kind, |h, ctx| h.channel_registered(ctx));
+                self.deliver(from, mask::REGISTERED, kind, |h, ctx| {
+                    h.channel_registered(ctx)
+                });
             }
             Inbound::Unregistered => {
                 self.deliver(from, mask::UNREGISTERED, kind, |h, ctx| {
@@ -195,7 +203,9 @@ impl Core {
                     h.channel_unregistered(ctx)
                 });
             }
-            Inbound::Active => self.deliver(from, mask::ACTIVE, kind, |h, ctx| h.channel_active(ctx)),
+            Inbound::Active => {
+                self.deliver(from, mask::ACTIVE, kind, |h, ctx| h.channel_active(ctx))
+            }
             Inbound::Inactive => {
                 self.deliver(from, mask::INACTIVE, kind, |h, ctx| {
                     ctx.heard_of_the_end(mask::INACTIVE);
@@ -203,10 +213,14 @@ impl Core {
                 });
             }
             Inbound::Writability => {
-                self.deliver(from, mask::WRITABILITY, kind, |h, ctx| h.channel_writability_changed(ctx));
+                self.deliver(from, mask::WRITABILITY, kind, |h, ctx| {
+                    h.channel_writability_changed(ctx)
+                });
             }
             Inbound::ReadComplete => {
-                self.deliver(from, mask::READ_COMPLETE, kind, |h, ctx| h.channel_read_complete(ctx));
+                self.deliver(from, mask::READ_COMPLETE, kind, |h, ctx| {
+                    h.channel_read_complete(ctx)
+                });
             }
             Inbound::UserEvent => {
                 if let Some(event) = self.first_msg.take() {
@@ -316,7 +330,11 @@ impl Core {
             Event::After(index, key) => {
                 self.call(index, |handler, ctx| handler.after(ctx, key));
             }
-            Event::Resume { node, unparked, emitted } => return self.run_resume(node, unparked, emitted),
+            Event::Resume {
+                node,
+                unparked,
+                emitted,
+            } => return self.run_resume(node, unparked, emitted),
             Event::ReadOp(from) => self.op_read(from),
         }
         // What came about outside of a walk: no callback has left that would have seen to it.
@@ -379,12 +397,18 @@ impl Core {
             return true;
         }
         if self.resumes.get() >= RESUMES_PER_DISPATCH {
-            self.suspend(Event::Resume { node, unparked, emitted });
+            self.suspend(Event::Resume {
+                node,
+                unparked,
+                emitted,
+            });
             return false;
         }
         self.resumes.set(self.resumes.get() + 1);
         self.nodes.borrow_mut().get_mut(node).resume = Resume::Idle;
-        let Some(mut visit) = self.claim(node) else { return true };
+        let Some(mut visit) = self.claim(node) else {
+            return true;
+        };
         let mut ctx = Context::new(self, node);
         let result = visit.handler().resume(&mut ctx);
         let emits_now = self.first_kind.get() != Inbound::None;
@@ -393,11 +417,19 @@ impl Core {
             // Nothing came of the read() that this resume has consumed: it goes on.
             self.emit_tail(Event::ReadOp(node));
         }
-        let asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        let mut asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        if asked && !emits_now {
+            self.put_off(node);
+            asked = false;
+        }
         if asked {
             // The request is in the tail list; it inherits the chain.
             for event in &mut self.slow().tail {
-                if let Event::Resume { node: at, unparked: chain, emitted: so_far } = event
+                if let Event::Resume {
+                    node: at,
+                    unparked: chain,
+                    emitted: so_far,
+                } = event
                     && *at == node
                 {
                     *chain = unparked;
@@ -411,6 +443,18 @@ impl Core {
         true
     }
 
+    /// A resume that emitted nothing and asks again would be asked for ever: it waits for a read(), or has ended with the
+    /// input.
+    fn put_off(&self, node: Index) {
+        self.slow()
+            .tail
+            .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
+        let parked = !self.has(flag::DRAINING);
+        self.nodes.borrow_mut().get_mut(node).resume =
+            if parked { Resume::Parked } else { Resume::Idle };
+        self.parks.set(self.parks.get() + u16::from(parked));
+    }
+
     /// A chain of resumes that a read() had set off has emitted, and stops.
     fn end_chain(&self, node: Index) {
         self.emit_tail(Event::Plain(Inbound::ReadComplete, node));
@@ -421,7 +465,8 @@ impl Core {
 
     /// The dispatch was suspended by the limit of resumes and goes on now.
     pub(crate) fn unsuspend(&self) {
-        self.attention.set(self.attention.get() & !attention::SUSPENDED);
+        self.attention
+            .set(self.attention.get() & !attention::SUSPENDED);
         self.resumes.set(0);
     }
 
@@ -432,15 +477,21 @@ impl Core {
         }
         let parked: Vec<Index> = {
             let mut nodes = self.nodes.borrow_mut();
-            let parked: Vec<Index> =
-                nodes.linked().filter(|index| nodes.get(*index).resume == Resume::Parked).collect();
+            let parked: Vec<Index> = nodes
+                .linked()
+                .filter(|index| nodes.get(*index).resume == Resume::Parked)
+                .collect();
             for index in &parked {
                 nodes.get_mut(*index).resume = Resume::AskedWithCredit;
             }
             parked
         };
         for node in parked.into_iter().rev() {
-            self.emit_event(Event::Resume { node, unparked: true, emitted: false });
+            self.emit_event(Event::Resume {
+                node,
+                unparked: true,
+                emitted: false,
+            });
         }
     }
 
@@ -466,7 +517,7 @@ impl Core {
     fn claim_next_slow(&self, from: Index, bit: Mask) -> Option<Visit<'_>> {
         loop {
             let index = self.nodes.borrow().next_with(from, bit);
-            if index == super::nodes::TAIL {
+            if index == TAIL {
                 return None;
             }
             if let Some(visit) = self.claim(index) {
@@ -488,7 +539,9 @@ impl Core {
                 Some(Visit::new(self, index, handler))
             }
             State::Busy => {
-                panic!("Tidegate's invariant broke: an inbound event reached a handler that is on the stack")
+                panic!(
+                    "Tidegate's invariant broke: an inbound event reached a handler that is on the stack"
+                )
             }
             State::Added | State::Vacant | State::Sentinel | State::Removed => None,
         }
@@ -508,7 +561,9 @@ impl Core {
     #[inline(never)]
     fn leave_slow(&self, index: Index, result: HandlerResult) {
         if let Err(failure) = result {
-            self.slow().tail.insert(0, Event::ExceptionAt(index, failure));
+            self.slow()
+                .tail
+                .insert(0, Event::ExceptionAt(index, failure));
             self.attend(attention::LIST);
         }
         self.after_call(index);

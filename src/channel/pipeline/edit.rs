@@ -8,13 +8,11 @@
 use std::any::Any;
 use std::mem;
 
-use super::super::context::Context;
-use super::super::core::{Core, attention};
-use super::super::handler::Handler;
-use super::super::root::Root;
+use super::super::core::{Context, Core, Handler, Root, attention, flag};
+use super::super::mask::{self, Mask};
+use super::super::nodes::{Index, Kind, Nodes, Resume, State};
+use super::super::slow::Event;
 use super::dispatch::Visit;
-use super::nodes::{Index, Kind, Resume, State};
-use super::slow::Event;
 use crate::error::{Error, ErrorKind, Failure};
 
 impl Core {
@@ -30,27 +28,39 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, None)?;
-        let index = self.nodes.borrow_mut().insert_after(prev, handler, name, kind);
+        let mask = start_mask(handler.as_ref());
+        let index = self
+            .nodes
+            .borrow_mut()
+            .insert_after(prev, handler, mask, name, kind);
         let index = index.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "a pipeline holds at most 65,533 handlers",
+            )
         })?;
         self.announce(index);
         Ok(index)
     }
 
     fn is_over(&self) -> bool {
-        self.has(super::super::core::flag::ENDED)
+        self.has(flag::ENDED)
     }
 
     /// Explicit names are unique; `besides` may keep its own.
     fn check_name(&self, name: Option<&str>, besides: Option<Index>) -> Result<(), Error> {
         let Some(name) = name else { return Ok(()) };
         let nodes = self.nodes.borrow();
-        let taken = name == "head" || name == "tail" || nodes.find(name).is_some_and(|at| Some(at) != besides);
+        let taken = name == "head"
+            || name == "tail"
+            || nodes.find(name).is_some_and(|at| Some(at) != besides);
         if taken {
             return Err(Error::new(
                 ErrorKind::DuplicateName,
-                format!("the pipeline has a handler named {name:?} already: {}", nodes.describe()),
+                format!(
+                    "the pipeline has a handler named {name:?} already: {}",
+                    nodes.describe()
+                ),
             ));
         }
         Ok(())
@@ -69,7 +79,7 @@ impl Core {
     }
 
     /// True if every handler on the stack stands nearer to the tail than `index`.
-    fn nearer_than_busy(&self, nodes: &super::nodes::Nodes, index: Index) -> bool {
+    fn nearer_than_busy(&self, nodes: &Nodes<dyn Handler>, index: Index) -> bool {
         !nodes.busy_toward_head(index)
     }
 
@@ -128,9 +138,8 @@ impl Core {
             }
             State::Here | State::Added => {
                 self.unpark_one(index);
-                let told = state == State::Here;
                 self.nodes.borrow_mut().take_out(index);
-                self.bury(index, told)
+                self.bury(index, state == State::Here)
             }
             State::Vacant | State::Sentinel | State::Removed => None,
         }
@@ -148,10 +157,17 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, Some(old))?;
+        let mask = start_mask(handler.as_ref());
         let state = self.nodes.borrow().get(old).state;
-        let new = self.nodes.borrow_mut().insert_for(old, handler, name, kind);
+        let new = self
+            .nodes
+            .borrow_mut()
+            .insert_for(old, handler, mask, name, kind);
         let new = new.ok_or_else(|| {
-            Error::new(ErrorKind::InvalidArgument, "a pipeline holds at most 65,533 handlers")
+            Error::new(
+                ErrorKind::InvalidArgument,
+                "a pipeline holds at most 65,533 handlers",
+            )
         })?;
         if state == State::Busy {
             self.slow().removed_busy.push((old, Some(new)));
@@ -174,7 +190,8 @@ impl Core {
             let position = slow.removed_busy.iter().position(|(at, _)| *at == index);
             let entry = position.map(|position| slow.removed_busy.remove(position));
             if slow.removed_busy.is_empty() {
-                self.attention.set(self.attention.get() & !attention::REMOVED_BUSY);
+                self.attention
+                    .set(self.attention.get() & !attention::REMOVED_BUSY);
             }
             entry
         };
@@ -198,7 +215,8 @@ impl Core {
 
     /// Takes a buried node off the way of operations, unless some still wait there.
     pub(crate) fn release(&self, index: Index) {
-        if self.nodes.borrow().get(index).state == State::Removed && !self.is_draining_at(index) {
+        let is_buried = self.nodes.borrow().get(index).state == State::Removed;
+        if is_buried && !self.is_draining_at(index) {
             self.nodes.borrow_mut().release(index);
         }
     }
@@ -246,7 +264,12 @@ impl Core {
     }
 
     /// `handler_removed`, with the tombstone's links to act by. Gives the handler back.
-    fn farewell(&self, index: Index, handler: Option<Box<dyn Handler>>, told: bool) -> Option<Box<dyn Handler>> {
+    fn farewell(
+        &self,
+        index: Index,
+        handler: Option<Box<dyn Handler>>,
+        told: bool,
+    ) -> Option<Box<dyn Handler>> {
         if !told {
             return handler;
         }
@@ -256,7 +279,10 @@ impl Core {
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
             let error = Error::with_source(
                 ErrorKind::User,
-                format!("handler_removed of {} failed", self.nodes.borrow().name(index)),
+                format!(
+                    "handler_removed of {} failed",
+                    self.nodes.borrow().name(index)
+                ),
                 failure.into_error(),
             );
             self.push_root(Root::Exception(error.into()));
@@ -276,4 +302,11 @@ impl Core {
             Resume::Idle | Resume::Asked => {}
         }
     }
+}
+
+/// Everything, to be learned, or what the handler declares.
+fn start_mask(handler: &dyn Handler) -> Mask {
+    handler
+        .declared()
+        .map_or(mask::ALL, |declared| declared.0 | mask::DECLARED)
 }

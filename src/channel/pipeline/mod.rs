@@ -14,13 +14,13 @@
 //! 9. Masks are learned: the default body of a callback takes its node out of that event's walk.
 //! 10. Errors go to the failing handler's own `exception_caught`, after what the call had emitted.
 //!
-//! Files: `nodes` (slab and links), `slow` (events that wait), `dispatch` (inbound), `ops` (outbound), `edit`.
+//! Files: `dispatch` (inbound), `ops` (outbound), `edit` (changes under way), `end` (the tail). What they work on stands
+//! a floor up: `nodes` (slab and links), `slow` (events that wait), `core`.
 
 pub(crate) mod dispatch;
 mod edit;
-pub(crate) mod nodes;
+mod end;
 mod ops;
-pub(crate) mod slow;
 #[cfg(test)]
 mod tests;
 
@@ -28,13 +28,11 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 
-use self::nodes::{HEAD, Index, Kind, TAIL};
-use self::slow::{Event, Inbound};
 use super::Channel;
-use super::core::Core;
+use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
-use super::handler::Handler;
-use super::root::Root;
+use super::nodes::{self, HEAD, Index, Kind, TAIL};
+use super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 
@@ -86,7 +84,12 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none, and as [`add_last_named`](Self::add_last_named).
-    pub fn add_before<H: Handler>(&mut self, base: &str, name: Option<&str>, handler: H) -> Result<(), Error> {
+    pub fn add_before<H: Handler>(
+        &mut self,
+        base: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let base = self.index_of(base)?;
         self.insert_before(base, name, handler)
     }
@@ -95,7 +98,12 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_after<H: Handler>(&mut self, base: &str, name: Option<&str>, handler: H) -> Result<(), Error> {
+    pub fn add_after<H: Handler>(
+        &mut self,
+        base: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let base = self.index_of(base)?;
         self.insert_after(base, name, handler)
     }
@@ -118,15 +126,27 @@ impl<'a> Pipeline<'a> {
         self.insert_after(base, None, handler)
     }
 
-    fn insert_before<H: Handler>(&mut self, base: Index, name: Option<&str>, handler: H) -> Result<(), Error> {
+    fn insert_before<H: Handler>(
+        &mut self,
+        base: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let prev = self.core.nodes.borrow().before(base);
         self.insert_after(prev, name, handler)
     }
 
-    fn insert_after<H: Handler>(&mut self, prev: Index, name: Option<&str>, handler: H) -> Result<(), Error> {
+    fn insert_after<H: Handler>(
+        &mut self,
+        prev: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let mut added = Ok(());
         self.core.enter(|core| {
-            added = core.insert(prev, Box::new(handler), name, Kind::of::<H>()).map(drop);
+            added = core
+                .insert(prev, Box::new(handler), name, Kind::of::<H>())
+                .map(drop);
         });
         added
     }
@@ -178,7 +198,10 @@ impl<'a> Pipeline<'a> {
 
     fn remove_at(&mut self, index: Index) -> Result<(), Error> {
         if index == HEAD || index == TAIL {
-            return Err(Error::new(ErrorKind::NoSuchHandler, "the pipeline has no handlers"));
+            return Err(Error::new(
+                ErrorKind::NoSuchHandler,
+                "the pipeline has no handlers",
+            ));
         }
         self.core.enter(|core| drop(core.remove_node(index)));
         Ok(())
@@ -188,7 +211,12 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn replace<H: Handler>(&mut self, old: &str, name: Option<&str>, handler: H) -> Result<(), Error> {
+    pub fn replace<H: Handler>(
+        &mut self,
+        old: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let old = self.index_of(old)?;
         self.replace_at(old, name, handler)
     }
@@ -202,10 +230,17 @@ impl<'a> Pipeline<'a> {
         self.replace_at(old, None, handler)
     }
 
-    fn replace_at<H: Handler>(&mut self, old: Index, name: Option<&str>, handler: H) -> Result<(), Error> {
+    fn replace_at<H: Handler>(
+        &mut self,
+        old: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
         let mut replaced = Ok(());
         self.core.enter(|core| {
-            replaced = core.replace_node(old, Box::new(handler), name, Kind::of::<H>()).map(drop);
+            replaced = core
+                .replace_node(old, Box::new(handler), name, Kind::of::<H>())
+                .map(drop);
         });
         replaced
     }
@@ -241,8 +276,14 @@ impl<'a> Pipeline<'a> {
     pub fn with<H: Handler, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
         let index = self.index_of_type::<H>()?;
         let mut seen = None;
-        self.core.enter(|core| seen = Some(core.look_into(index, look)));
-        seen.unwrap_or_else(|| Err(Error::new(ErrorKind::HandlerPanicked, "the look into a handler panicked")))
+        self.core
+            .enter(|core| seen = Some(core.look_into(index, look)));
+        seen.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::HandlerPanicked,
+                "the look into a handler panicked",
+            ))
+        })
     }
 
     /// A handle of the first handler of type `H`, for other threads.
@@ -260,7 +301,16 @@ impl<'a> Pipeline<'a> {
     /// [`ErrorKind::NoSuchHandler`] if there is none.
     pub fn local_handle<H: Handler>(&self) -> Result<LocalHandle<H>, Error> {
         let index = self.index_of_type::<H>()?;
-        Ok(LocalHandle::new(self.core.me.clone(), self.core.nodes.borrow().id(index), PhantomData))
+        Ok(LocalHandle::new(
+            self.core.me.clone(),
+            self.core.nodes.borrow().id(index),
+            PhantomData,
+        ))
+    }
+
+    /// Whether all handlers of this channel on one group share a loop of it.
+    pub(crate) fn single_executor(&self) -> bool {
+        !self.core.has(super::core::flag::SPREAD_EXECUTORS)
     }
 
     /// The channel.
@@ -273,7 +323,10 @@ impl<'a> Pipeline<'a> {
         nodes.find(name).ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
-                format!("no handler named {name:?} in the pipeline: {}", nodes.describe()),
+                format!(
+                    "no handler named {name:?} in the pipeline: {}",
+                    nodes.describe()
+                ),
             )
         })
     }
@@ -283,7 +336,11 @@ impl<'a> Pipeline<'a> {
         nodes.find_type::<H>().ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
-                format!("no {} in the pipeline: {}", nodes::short_type_name::<H>(), nodes.describe()),
+                format!(
+                    "no {} in the pipeline: {}",
+                    nodes::short_type_name::<H>(),
+                    nodes.describe()
+                ),
             )
         })
     }

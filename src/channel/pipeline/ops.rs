@@ -6,14 +6,13 @@
 //! behind it may not overtake it, not even if the handler is taken out before it returns.
 
 use super::super::address::Address;
-use super::super::context::Context;
-use super::super::core::{Core, attention};
+use super::super::core::{Context, Core, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
+use super::super::nodes::{HEAD, Index, Resume, State};
 use super::super::op::Op;
+use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
-use super::nodes::{HEAD, Index, Resume, State};
-use super::slow::{Event, Waited};
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::future::Promise;
@@ -99,7 +98,11 @@ impl Core {
                 Resume::Parked => {
                     self.nodes.borrow_mut().get_mut(at).resume = Resume::AskedWithCredit;
                     self.parks.set(self.parks.get() - 1);
-                    self.emit_event(Event::Resume { node: at, unparked: true, emitted: false });
+                    self.emit_event(Event::Resume {
+                        node: at,
+                        unparked: true,
+                        emitted: false,
+                    });
                     return;
                 }
                 Resume::Asked => {
@@ -176,7 +179,13 @@ impl Core {
         self.leave_with_promise(visit, result, second);
     }
 
-    pub(crate) fn op_connect(&self, from: Index, remote: Address, local: Option<Address>, promise: Promise) {
+    pub(crate) fn op_connect(
+        &self,
+        from: Index,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
         match self.claim_prev(from, mask::CONNECT) {
             Hop::Handler(visit) => self.call_connect(visit, remote, local, promise),
             Hop::Head => self.head_connect(remote, local, promise),
@@ -184,7 +193,13 @@ impl Core {
         }
     }
 
-    fn call_connect(&self, mut visit: Visit<'_>, remote: Address, local: Option<Address>, promise: Promise) {
+    fn call_connect(
+        &self,
+        mut visit: Visit<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
         let second = promise.second();
         let mut ctx = Context::new(self, visit.index);
         let result = visit.handler().connect(&mut ctx, remote, local, promise);
@@ -200,7 +215,9 @@ impl Core {
             Op::Close(promise) => self.op_close(from, promise),
             Op::Disconnect(promise) => self.op_disconnect(from, promise),
             Op::Bind(local, promise) => self.op_bind(from, *local, promise),
-            Op::Connect(addresses, promise) => self.op_connect(from, addresses.0, addresses.1, promise),
+            Op::Connect(addresses, promise) => {
+                self.op_connect(from, addresses.0, addresses.1, promise)
+            }
         }
     }
 
@@ -254,8 +271,12 @@ impl Core {
     }
 
     fn is_waited_at(&self, index: Index) -> bool {
-        self.attention.get() & attention::WAITING != 0
-            && self.slow().waited.iter().any(|waited| waited.at == index && waited.ops > 0)
+        let slow = self.slow.borrow();
+        slow.as_ref().is_some_and(|slow| {
+            slow.waited
+                .iter()
+                .any(|waited| waited.at == index && waited.ops > 0)
+        })
     }
 
     #[cold]
@@ -263,7 +284,11 @@ impl Core {
         let mut slow = self.slow();
         match slow.waited.iter_mut().find(|waited| waited.at == at) {
             Some(waited) => waited.ops += 1,
-            None => slow.waited.push(Waited { at, ops: 1, is_draining: false }),
+            None => slow.waited.push(Waited {
+                at,
+                ops: 1,
+                is_draining: false,
+            }),
         }
         slow.waiting.push_back((at, op));
         self.attend(attention::WAITING);
@@ -271,15 +296,21 @@ impl Core {
 
     /// True while operations wait at a node, or the last of them is going on.
     pub(crate) fn is_draining_at(&self, index: Index) -> bool {
-        self.attention.get() & attention::WAITING != 0
-            && self.slow().waited.iter().any(|waited| waited.at == index)
+        let slow = self.slow.borrow();
+        slow.as_ref()
+            .is_some_and(|slow| slow.waited.iter().any(|waited| waited.at == index))
     }
 
     /// Lets the operations that waited at `index` go on, in order. Each leaves the node again; only the outermost
     /// call takes the next one, so that the stack stays flat.
     #[cold]
     pub(crate) fn run_waiting_ops(&self, index: Index) {
-        match self.slow().waited.iter_mut().find(|waited| waited.at == index) {
+        match self
+            .slow()
+            .waited
+            .iter_mut()
+            .find(|waited| waited.at == index)
+        {
             Some(waited) if !waited.is_draining => waited.is_draining = true,
             _ => return,
         }
@@ -294,7 +325,8 @@ impl Core {
         if slow.waited[entry].ops == 0 {
             slow.waited.remove(entry);
             if slow.waited.is_empty() {
-                self.attention.set(self.attention.get() & !attention::WAITING);
+                self.attention
+                    .set(self.attention.get() & !attention::WAITING);
             }
             drop(slow);
             self.release(index);
@@ -322,7 +354,9 @@ impl Core {
         if !self.has_mask(index, bit) {
             return self.op(index, op);
         }
-        let Some(visit) = self.claim(index) else { return self.op(index, op) };
+        let Some(visit) = self.claim(index) else {
+            return self.op(index, op);
+        };
         match op {
             Op::Write(msg, promise) => self.call_write(visit, msg, promise),
             Op::Flush => self.call_flush(visit),
@@ -330,7 +364,9 @@ impl Core {
             Op::Close(promise) => self.call_close(visit, promise),
             Op::Disconnect(promise) => self.call_disconnect(visit, promise),
             Op::Bind(local, promise) => self.call_bind(visit, *local, promise),
-            Op::Connect(addresses, promise) => self.call_connect(visit, addresses.0, addresses.1, promise),
+            Op::Connect(addresses, promise) => {
+                self.call_connect(visit, addresses.0, addresses.1, promise)
+            }
         }
     }
 

@@ -12,10 +12,11 @@ use tidegate_sys::os::Ready;
 
 use super::super::core::Core;
 use super::super::options::{CLOSE_ON_UNHANDLED_ERROR, OptionSet};
+use super::super::register::attach;
 use super::super::shared::Shared;
 use super::super::{
-    Attributes, Channel, Context, Flush, Handler, HandlerResult, Io, Metadata, OutboundBuffer, Progress, Read,
-    Transport, open,
+    Attributes, Channel, Context, Flush, Handler, HandlerResult, Io, Metadata, OutboundBuffer,
+    Progress, Read, Transport,
 };
 use super::Pipeline;
 use crate::buffer::Message;
@@ -40,7 +41,12 @@ struct WireEnds {
 
 impl Transport for Wire {
     fn metadata(&self) -> Metadata {
-        Metadata { name: "wire", has_disconnect: false, max_messages_per_read: 16, is_server: false }
+        Metadata {
+            name: "wire",
+            has_disconnect: false,
+            max_messages_per_read: 16,
+            is_server: false,
+        }
     }
 
     fn is_active(&self) -> bool {
@@ -96,32 +102,46 @@ struct Client {
 
 impl Bench {
     fn new() -> Self {
-        Self { lp: LoopCore::embedded(ManualClock::default()), log: Log::default() }
+        Self {
+            lp: LoopCore::embedded(ManualClock::default()),
+            log: Log::default(),
+        }
     }
 
     fn open(&self, init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Error>) -> Client {
         let shared = Shared::new(self.lp.handle().clone(), None, Attributes::default());
         let wire = Wire::default();
         let _turn = self.lp.enter();
-        let core = open(&shared, &self.lp, Box::new(wire.clone()));
+        let core = attach(&shared, &self.lp, Box::new(wire.clone()));
         let channel = Channel::new(shared);
         let promise = channel.new_promise();
         core.register(|core| Ok(init(&mut Pipeline::new(core))?), &promise);
         assert!(promise.completion().is_success());
         self.turn();
-        Client { core, channel, wire }
+        Client {
+            core,
+            channel,
+            wire,
+        }
     }
 
     /// A channel whose handlers only log, under these names.
     fn logging(&self, names: &[&'static str]) -> Client {
         self.open(|pipeline| {
-            names.iter().try_for_each(|name| pipeline.add_last(Logging { name, log: self.log.clone() }))
+            names.iter().try_for_each(|name| {
+                pipeline.add_last(Logging {
+                    name,
+                    log: self.log.clone(),
+                })
+            })
         })
     }
 
     fn turn(&self) {
         let _turn = self.lp.enter();
-        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks() > 0 {}
+        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks()
+            > 0
+        {}
     }
 
     /// As a task of the loop would.
@@ -189,7 +209,9 @@ impl<F: FnMut(&mut Context<'_>, Message) -> HandlerResult + 'static> Handler for
 /// A handler whose write is a closure.
 struct OnWrite<F>(F);
 
-impl<F: FnMut(&mut Context<'_>, Message, Promise) -> HandlerResult + 'static> Handler for OnWrite<F> {
+impl<F: FnMut(&mut Context<'_>, Message, Promise) -> HandlerResult + 'static> Handler
+    for OnWrite<F>
+{
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
         (self.0)(ctx, msg, promise)
     }
@@ -213,7 +235,10 @@ fn events_for_another_channel_never_run_on_this_ones_stack() {
             ctx.fire_channel_read(msg);
             Ok(())
         }))?;
-        pipeline.add_last(Logging { name: "a2", log: bench.log.clone() })
+        pipeline.add_last(Logging {
+            name: "a2",
+            log: bench.log.clone(),
+        })
     });
     bench.in_turn(|| this.channel.fire_channel_read("m"));
     // a's own event is through; b's waits in the loop's list of channels with such work.
@@ -221,7 +246,12 @@ fn events_for_another_channel_never_run_on_this_ones_stack() {
     bench.turn();
     assert_eq!(
         take(&bench.log),
-        ["b1 read to b", "b2 read to b", "b1 event too", "b2 event too"]
+        [
+            "b1 read to b",
+            "b2 read to b",
+            "b1 event too",
+            "b2 event too"
+        ]
     );
 }
 
@@ -234,16 +264,24 @@ fn operations_on_another_channel_run_at_once_but_their_emissions_wait() {
     let bench = Bench::new();
     let log = bench.log.clone();
     let other = bench.open(|pipeline| {
-        pipeline.add_last(Logging { name: "b1", log: log.clone() })?;
+        pipeline.add_last(Logging {
+            name: "b1",
+            log: log.clone(),
+        })?;
         let log = log.clone();
-        pipeline.add_last(OnWrite(move |ctx: &mut Context<'_>, msg: Message, promise| {
-            ctx.fire_user_event_triggered("one".into());
-            ctx.write_with(msg, promise);
-            ctx.fire_user_event_triggered("two".into());
-            log.borrow_mut().push("b2 wrote".into());
-            Ok(())
-        }))?;
-        pipeline.add_last(Logging { name: "b3", log: bench.log.clone() })
+        pipeline.add_last(OnWrite(
+            move |ctx: &mut Context<'_>, msg: Message, promise| {
+                ctx.fire_user_event_triggered("one".into());
+                ctx.write_with(msg, promise);
+                ctx.fire_user_event_triggered("two".into());
+                log.borrow_mut().push("b2 wrote".into());
+                Ok(())
+            },
+        ))?;
+        pipeline.add_last(Logging {
+            name: "b3",
+            log: bench.log.clone(),
+        })
     });
     let (target, log) = (other.channel.clone(), bench.log.clone());
     let this = bench.open(|pipeline| {
@@ -258,13 +296,26 @@ fn operations_on_another_channel_run_at_once_but_their_emissions_wait() {
     assert_eq!(
         take(&bench.log),
         [
-            "b3 write m", "b1 write m", "b2 wrote", "b3 write again", "b1 write again", "b2 wrote",
+            "b3 write m",
+            "b1 write m",
+            "b2 wrote",
+            "b3 write again",
+            "b1 write again",
+            "b2 wrote",
             "a goes on",
         ]
     );
     assert_eq!(*other.wire.0.sent.borrow(), ["m", "again"]);
     bench.turn();
-    assert_eq!(take(&bench.log), ["b3 event one", "b3 event two", "b3 event one", "b3 event two"]);
+    assert_eq!(
+        take(&bench.log),
+        [
+            "b3 event one",
+            "b3 event two",
+            "b3 event one",
+            "b3 event two"
+        ]
+    );
 }
 
 /// A reply through the other channel and back: what comes to a handler on the stack waits for it there.
@@ -276,13 +327,15 @@ fn a_way_back_to_a_handler_on_the_stack_waits_for_it() {
     let back: Rc<RefCell<Option<Channel>>> = Rc::default();
     let reply = back.clone();
     let other = bench.open(|pipeline| {
-        pipeline.add_last(OnWrite(move |_: &mut Context<'_>, msg: Message, promise: Promise| {
-            if let Some(first) = &*reply.borrow() {
-                first.write_and_flush(msg);
-            }
-            promise.try_success();
-            Ok(())
-        }))
+        pipeline.add_last(OnWrite(
+            move |_: &mut Context<'_>, msg: Message, promise: Promise| {
+                if let Some(first) = &*reply.borrow() {
+                    first.write_and_flush(msg);
+                }
+                promise.try_success();
+                Ok(())
+            },
+        ))
     });
     struct Both {
         target: Channel,
@@ -298,14 +351,23 @@ fn a_way_back_to_a_handler_on_the_stack_waits_for_it() {
             Ok(())
         }
 
-        fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        fn write(
+            &mut self,
+            ctx: &mut Context<'_>,
+            msg: Message,
+            promise: Promise,
+        ) -> HandlerResult {
             assert!(!self.is_busy, "entered while on the stack");
             self.log.borrow_mut().push("a writes".into());
             ctx.write_with(msg, promise);
             Ok(())
         }
     }
-    let both = Both { target: other.channel.clone(), log: bench.log.clone(), is_busy: false };
+    let both = Both {
+        target: other.channel.clone(),
+        log: bench.log.clone(),
+        is_busy: false,
+    };
     let this = bench.open(|pipeline| pipeline.add_last(both));
     *back.borrow_mut() = Some(this.channel.clone());
     bench.in_turn(|| this.channel.fire_channel_read("m"));
@@ -345,7 +407,10 @@ fn channels_take_turns_with_their_root_queues() {
 fn a_panic_stays_in_its_channel() {
     let bench = Bench::new();
     let other = bench.open(|pipeline| {
-        pipeline.add_last(Logging { name: "b1", log: bench.log.clone() })?;
+        pipeline.add_last(Logging {
+            name: "b1",
+            log: bench.log.clone(),
+        })?;
         pipeline.add_last(OnWrite(|_: &mut Context<'_>, _, _| panic!("b's own fault")))
     });
     let third = bench.logging(&["c"]);
@@ -353,15 +418,22 @@ fn a_panic_stays_in_its_channel() {
     let this = bench.open(|pipeline| {
         pipeline.add_last(OnRead(move |ctx: &mut Context<'_>, msg: Message| {
             let written = target.write_future("w");
-            log.borrow_mut().push(format!("a goes on, {}", written.cause().is_some()));
+            log.borrow_mut()
+                .push(format!("a goes on, {}", written.cause().is_some()));
             ctx.fire_channel_read(msg);
             Ok(())
         }))?;
-        pipeline.add_last(Logging { name: "a2", log: bench.log.clone() })
+        pipeline.add_last(Logging {
+            name: "a2",
+            log: bench.log.clone(),
+        })
     });
     bench.in_turn(|| this.channel.fire_channel_read("m"));
     bench.turn();
-    assert_eq!(take(&bench.log), ["a goes on, true", "a2 read m", "b1 inactive"]);
+    assert_eq!(
+        take(&bench.log),
+        ["a goes on, true", "a2 read m", "b1 inactive"]
+    );
     assert!(this.channel.is_open() && third.channel.is_open() && !other.channel.is_open());
     bench.in_turn(|| third.channel.fire_channel_read("still here"));
     assert_eq!(take(&bench.log), ["c read still here"]);
@@ -379,7 +451,9 @@ fn an_unhandled_error_closes_the_channel() {
     let client = bench.logging(&["a"]);
     let written = bench.in_turn(|| {
         let written = client.channel.write_future("never flushed");
-        client.channel.fire_exception_caught(Failure::msg("nobody wants it"));
+        client
+            .channel
+            .fire_exception_caught(Failure::msg("nobody wants it"));
         written
     });
     bench.turn();
@@ -401,7 +475,11 @@ fn an_unhandled_error_is_only_told_if_the_option_says_so() {
     options.set(CLOSE_ON_UNHANDLED_ERROR, false).unwrap();
     client.core.set_options(&options).unwrap();
     for _ in 0..2 {
-        bench.in_turn(|| client.channel.fire_exception_caught(Failure::msg("nobody wants it")));
+        bench.in_turn(|| {
+            client
+                .channel
+                .fire_exception_caught(Failure::msg("nobody wants it"))
+        });
     }
     bench.turn();
     assert!(client.channel.is_open());
@@ -472,14 +550,34 @@ fn an_edge_while_resumes_are_left_over_reads_nothing() {
     let bench = Bench::new();
     let client = bench.open(|pipeline| {
         pipeline.add_last(Many(2000))?;
-        pipeline.add_last(Logging { name: "z", log: bench.log.clone() })
+        pipeline.add_last(Logging {
+            name: "z",
+            log: bench.log.clone(),
+        })
     });
-    client.wire.0.source.borrow_mut().extend(["first", "second"]);
-    bench.in_turn(|| client.core.clone().on_event(IoEvent::Ready(Ready::READABLE)));
-    let reads = client.wire.0.reads.get();
-    assert_eq!(take(&bench.log).len(), 1025, "one at once, and 1,024 by resume");
+    client
+        .wire
+        .0
+        .source
+        .borrow_mut()
+        .extend(["first", "second"]);
     bench.in_turn(|| {
-        client.core.clone().on_event(IoEvent::Ready(Ready::READABLE));
+        client
+            .core
+            .clone()
+            .on_event(IoEvent::Ready(Ready::READABLE))
+    });
+    let reads = client.wire.0.reads.get();
+    assert_eq!(
+        take(&bench.log).len(),
+        1025,
+        "one at once, and 1,024 by resume"
+    );
+    bench.in_turn(|| {
+        client
+            .core
+            .clone()
+            .on_event(IoEvent::Ready(Ready::READABLE));
         client.core.clone().on_event(IoEvent::Roots);
     });
     assert_eq!(client.wire.0.reads.get(), reads);
@@ -487,7 +585,11 @@ fn an_edge_while_resumes_are_left_over_reads_nothing() {
     bench.turn();
     let log = take(&bench.log);
     assert_eq!(log.len(), 977);
-    assert_eq!(log.last().unwrap(), "z read second", "the rest of the first one comes before");
+    assert_eq!(
+        log.last().unwrap(),
+        "z read second",
+        "the rest of the first one comes before"
+    );
 }
 
 // ---- a real loop
@@ -503,7 +605,7 @@ fn on_a_thread(
     event_loop
         .submit(move || {
             let lp = LoopCore::current().unwrap();
-            let core = open(&made, &lp, Box::new(Wire::default()));
+            let core = attach(&made, &lp, Box::new(Wire::default()));
             let promise = Channel::new(made).new_promise();
             core.register(|core| Ok(init(&mut Pipeline::new(core))?), &promise);
             promise.completion().sync()
@@ -570,9 +672,19 @@ fn other_threads_reach_a_running_loop() {
     channel.close().sync_timeout(DEADLINE).unwrap();
     assert_eq!(removed.recv_timeout(DEADLINE).unwrap(), "removed");
     // The handlers leave right after the close future is done.
-    channel.event_loop().submit(|| ()).sync_timeout(DEADLINE).unwrap();
-    assert_eq!(handle.run(|_, _| Ok(())).unwrap_err().kind(), ErrorKind::NoSuchHandler);
-    channel.write_future("late").sync_timeout(DEADLINE).unwrap_err();
+    channel
+        .event_loop()
+        .submit(|| ())
+        .sync_timeout(DEADLINE)
+        .unwrap();
+    assert_eq!(
+        handle.run(|_, _| Ok(())).unwrap_err().kind(),
+        ErrorKind::NoSuchHandler
+    );
+    channel
+        .write_future("late")
+        .sync_timeout(DEADLINE)
+        .unwrap_err();
 }
 
 /// Writability on a running loop: the thread that fills the buffer sees it at once and is called back.
@@ -610,7 +722,9 @@ fn a_running_loop_tells_writability_back() {
 fn a_running_loop_survives_a_panic() {
     let group = EventLoopGroup::new(1).unwrap();
     let bad = on_a_thread(&group, |pipeline| {
-        pipeline.add_last(OnRead(|_: &mut Context<'_>, _| panic!("on a loop's own thread")))
+        pipeline.add_last(OnRead(|_: &mut Context<'_>, _| {
+            panic!("on a loop's own thread")
+        }))
     });
     let (seen, events) = mpsc::channel();
     let good = on_a_thread(&group, move |pipeline| {

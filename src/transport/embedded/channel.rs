@@ -7,8 +7,11 @@ use std::time::Duration;
 use super::transport::{Collector, Embedded, Ends, Source};
 use crate::buffer::Message;
 use crate::channel::core::Core;
+use crate::channel::register;
 use crate::channel::shared::Shared;
-use crate::channel::{Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open};
+use crate::channel::{
+    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress,
+};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 
@@ -18,6 +21,8 @@ use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 /// Its loop runs inside each call, until nothing is left to do; its clock stands still until
 /// [`advance`](Self::advance) moves it. Errors that reach the tail are kept, and the next call that can fail gives
 /// the first one.
+///
+/// Dropping it closes the channel, as the end of an event loop would.
 ///
 /// ```
 /// use tidegate::{Context, EmbeddedChannel, Handler, HandlerResult, Message};
@@ -87,24 +92,21 @@ impl EmbeddedChannel {
         let ends = Rc::new(Ends::default());
         let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
         let guard = lp.enter();
-        let core = open(&shared, &lp, Box::new(Embedded::new(ends.clone(), connected)));
+        let transport = Embedded::new(ends.clone(), connected);
+        let core = register::attach(&shared, &lp, Box::new(transport));
         *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
-        let promise = channel.new_promise();
-        let registered = promise.completion();
-        core.register(
-            |core| {
-                core.set_options(options)?;
-                init(&mut Pipeline::new(core)).map_err(Into::into)
-            },
-            &promise,
-        );
+        let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);
-        let mut embedded = Self { lp, clock, core, channel, ends };
+        let mut embedded = Self {
+            lp,
+            clock,
+            core,
+            channel,
+            ends,
+        };
         embedded.run_pending();
-        if let Some(error) = registered.cause() {
-            return Err(error.into());
-        }
+        begun?;
         embedded.check()?;
         Ok(embedded)
     }
@@ -183,13 +185,17 @@ impl EmbeddedChannel {
 
     /// How long until the next timer is due.
     pub fn next_timer(&self) -> Option<Duration> {
-        self.lp.next_timer().map(|due| due.saturating_since(self.clock.now()))
+        self.lp
+            .next_timer()
+            .map(|due| due.saturating_since(self.clock.now()))
     }
 
     /// Runs the loop until nothing is left to do at this moment of its clock. Every other call does so too.
     pub fn run_pending(&mut self) {
         let _turn = self.lp.enter();
-        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks() > 0 {}
+        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks()
+            > 0
+        {}
     }
 
     /// Closes the channel. True if messages are left to read on either side.
@@ -214,19 +220,26 @@ impl EmbeddedChannel {
 
     /// Lets the next reads bring these messages: a batch of reads as a socket would give it, if reading is wanted.
     pub fn feed<M: Into<Message>>(&mut self, messages: impl IntoIterator<Item = M>) {
-        self.ends.source.borrow_mut().extend(messages.into_iter().map(|msg| Source::Message(msg.into())));
+        self.ends
+            .source
+            .borrow_mut()
+            .extend(messages.into_iter().map(|msg| Source::Message(msg.into())));
         self.tell_readable();
     }
 
-    /// Lets the read after those find the end of input.
+    /// Lets the read after those find the end of input. The channel learns at once that the peer is closing, as from a
+    /// socket.
     pub fn feed_eof(&mut self) {
         self.ends.source.borrow_mut().push_back(Source::Eof);
-        self.tell_readable();
+        self.with_loop(|this| this.signal().peer_closing());
     }
 
     /// Lets the read after those fail.
     pub fn feed_error(&mut self, error: Error) {
-        self.ends.source.borrow_mut().push_back(Source::Failed(error));
+        self.ends
+            .source
+            .borrow_mut()
+            .push_back(Source::Failed(error));
         self.tell_readable();
     }
 
@@ -330,15 +343,26 @@ impl EmbeddedChannel {
     }
 }
 
-/// Nothing is told to the handlers, they are dropped. The loop keeps its channels, and they it, until one lets go.
 impl Drop for EmbeddedChannel {
     fn drop(&mut self) {
-        self.channel.shared().detach(&self.lp);
+        {
+            let _turn = self.lp.enter();
+            // A test that fails says so without further callbacks.
+            if !std::thread::panicking() {
+                self.lp.end_now();
+            }
+            // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
+            self.channel.shared().detach(&self.lp);
+            self.core.abandon();
+        }
+        self.lp.handle().shared().terminate(Ok(()));
     }
 }
 
 impl std::fmt::Debug for EmbeddedChannel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EmbeddedChannel").field("channel", &self.channel).finish()
+        f.debug_struct("EmbeddedChannel")
+            .field("channel", &self.channel)
+            .finish()
     }
 }

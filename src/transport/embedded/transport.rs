@@ -5,11 +5,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 
 use crate::buffer::Message;
-use crate::channel::core::Core;
 use crate::channel::tail::Tail;
 use crate::channel::{
-    Address, Direction, Flush, Inbound, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
-    Transport,
+    Address, Direction, Flush, Inbound, Io, Metadata, OptionId, OptionValue, OutboundBuffer,
+    Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 
@@ -61,21 +60,34 @@ impl Embedded {
 
 impl Transport for Embedded {
     fn metadata(&self) -> Metadata {
-        Metadata { name: "embedded", has_disconnect: false, max_messages_per_read: 16, is_server: false }
+        Metadata {
+            name: "embedded",
+            has_disconnect: false,
+            max_messages_per_read: 16,
+            is_server: false,
+        }
     }
 
     fn is_active(&self) -> bool {
         self.ends.active.get()
     }
 
-    fn connect(&mut self, _io: &mut Io<'_>, remote: &Address, _local: Option<&Address>) -> Result<Progress, Error> {
+    fn connect(
+        &mut self,
+        _io: &mut Io<'_>,
+        remote: &Address,
+        _local: Option<&Address>,
+    ) -> Result<Progress, Error> {
         match self.ends.connect.get() {
             Some(Progress::Done) => {
                 self.ends.active.set(true);
                 Ok(Progress::Done)
             }
             Some(Progress::Pending) => Ok(Progress::Pending),
-            None => Err(Error::new(ErrorKind::ConnectRefused, format!("connection refused: {remote}"))),
+            None => Err(Error::new(
+                ErrorKind::ConnectRefused,
+                format!("connection refused: {remote}"),
+            )),
         }
     }
 
@@ -104,7 +116,9 @@ impl Transport for Embedded {
         }
         let mut taken = 0;
         while !self.ends.blocked.get() {
-            let Some(msg) = out.take_front() else { return Ok(Flush::Drained) };
+            let Some(msg) = out.take_front() else {
+                return Ok(Flush::Drained);
+            };
             self.ends.outbound.borrow_mut().push_back(msg);
             let _ = out.complete_taken(1);
             taken += 1;
@@ -112,17 +126,29 @@ impl Transport for Embedded {
                 return Ok(Flush::Yielded);
             }
         }
-        Ok(if out.flushed_len() == 0 { Flush::Drained } else { Flush::Blocked })
+        Ok(if out.flushed_len() == 0 {
+            Flush::Drained
+        } else {
+            Flush::Blocked
+        })
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
         self.ends.shutdowns.borrow_mut().push(direction);
+        if direction == Direction::Input {
+            // As with a socket: what has arrived can still be read, then comes the end.
+            self.ends.source.borrow_mut().push_back(Source::Eof);
+        }
         Ok(())
     }
 
     fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
         self.ends.active.set(false);
-        Ok(if self.ends.close_later.get() { Progress::Pending } else { Progress::Done })
+        Ok(if self.ends.close_later.get() {
+            Progress::Pending
+        } else {
+            Progress::Done
+        })
     }
 
     fn set_option(&mut self, _id: OptionId, _value: &OptionValue) -> Result<(), Error> {
@@ -135,7 +161,7 @@ impl Transport for Embedded {
     }
 
     fn remote_address(&self) -> Option<Address> {
-        Some(Address::from("embedded"))
+        self.ends.active.get().then(|| Address::from("embedded"))
     }
 }
 
@@ -143,22 +169,22 @@ impl Transport for Embedded {
 pub(super) struct Collector(pub(super) Rc<Ends>);
 
 impl Tail for Collector {
-    fn message(&self, _core: &Core, msg: Message) {
+    fn message(&self, msg: Message) {
         self.0.inbound.borrow_mut().push_back(msg);
     }
 
-    fn user_event(&self, _core: &Core, event: Message) {
+    fn user_event(&self, event: Message) {
         self.0.events.borrow_mut().push_back(event);
     }
 
-    fn exception(&self, core: &Core, cause: Failure) {
+    fn exception(&self, cause: Failure) {
         let mut first = self.0.error.borrow_mut();
         if first.is_some() {
-            tracing::warn!(channel = %core.channel(), error = %cause, "a further error reached the tail of an embedded channel");
+            tracing::warn!(error = %cause, "a further error reached the tail of an embedded channel");
         } else {
             *first = Some(cause);
         }
     }
 
-    fn plain(&self, _core: &Core, _kind: Inbound) {}
+    fn plain(&self, _kind: Inbound) {}
 }

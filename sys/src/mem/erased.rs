@@ -51,6 +51,7 @@ impl<T: Any + Send> Table<T> {
         size: size_of::<T>(),
     };
 
+    /// Drops the value. The caller promises that the payload holds a `T` or a `Box<T>`, as `holds` says, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         if const { Payload::holds::<T>() } {
             // SAFETY: the caller says that the payload holds a T, and forgets it.
@@ -96,7 +97,10 @@ impl Erased {
     #[inline]
     fn hold<V>(vtable: &'static Vtable, value: V) -> Self {
         // Not a const block: the arm that is never taken is instantiated too, and would not compile.
-        assert!(Payload::holds::<V>(), "only values that fit are held inline");
+        assert!(
+            Payload::holds::<V>(),
+            "only values that fit are held inline"
+        );
         let mut payload = Payload::UNINIT;
         // SAFETY: V fits size and alignment of the payload (asserted above).
         unsafe { (&raw mut payload).cast::<V>().write(value) };

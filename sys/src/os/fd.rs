@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+use libc::rlim_t;
+use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use super::syscall;
@@ -17,25 +19,28 @@ pub fn open_reserve() -> io::Result<OwnedFd> {
 
 /// Raises the number of descriptors that this process may have open to `want`, or to as many as the hard
 /// limit allows. Never lowers it. The limit that is in force now.
+// A cast that FreeBSD needs does nothing elsewhere.
+#[allow(clippy::unnecessary_cast)]
 pub fn raise_nofile(want: u64) -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    let goal = want.min(hard);
+    // rlim_t is signed on FreeBSD.
+    let goal = (want.min(rlim_t::MAX as u64) as rlim_t).min(hard);
     if goal <= soft {
-        return Ok(soft);
+        return Ok(soft as u64);
     }
     match setrlimit(Resource::RLIMIT_NOFILE, goal, hard) {
-        Ok(()) => Ok(goal),
+        Ok(()) => Ok(goal as u64),
         // macOS names an infinite hard limit but takes OPEN_MAX at most (setrlimit(2), macOS 10.5 on).
-        Err(nix::errno::Errno::EINVAL) if goal > OPEN_MAX && OPEN_MAX > soft => {
+        Err(Errno::EINVAL) if goal > OPEN_MAX && OPEN_MAX > soft => {
             setrlimit(Resource::RLIMIT_NOFILE, OPEN_MAX, hard)?;
-            Ok(OPEN_MAX)
+            Ok(OPEN_MAX as u64)
         }
         Err(error) => Err(error.into()),
     }
 }
 
 /// <sys/syslimits.h> of macOS.
-const OPEN_MAX: u64 = 10_240;
+const OPEN_MAX: rlim_t = 10_240;
 
 /// A pipe, both ends non-blocking and closed on exec: (reader, writer).
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

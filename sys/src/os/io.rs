@@ -2,7 +2,7 @@
 //! never above; `WouldBlock` is handed out as it is.
 //!
 //! No function here raises SIGPIPE on a socket: the host of the library may be a program that does not
-//! ignore it. [`write`] and [`write_vectored`] are for what is not a socket.
+//! ignore it. [`write()`] and [`write_vectored`] are for what is not a socket.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -10,8 +10,6 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use bytes::{BufMut, BytesMut};
 
 use super::syscall::{self, count};
-
-pub use super::sendfile::send_file;
 
 /// How many slices one vectored call takes: IOV_MAX of Linux, macOS and the BSDs. More are left for the
 /// next call.

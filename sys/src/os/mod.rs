@@ -14,7 +14,7 @@
 //! * [`timer`]: a deadline as a descriptor, for loops nested in other loops.
 //! * [`thread`]: names, CPU affinity, signal masks.
 //! * [`net`]: sockets, addresses, options.
-//! * [`io`]: reads and writes; [`io::send_file`] for files.
+//! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * `syscall`: -1 and EINTR.
 
@@ -39,5 +39,6 @@ mod kqueue_sys;
 pub use clock::Time;
 pub use event::{Event, Events, Interest, Ready};
 pub use selector::{Backend, Selector, UnknownBackend, Waited};
+pub use sendfile::send_file;
 pub use token::Token;
 pub use waker::Waker;

@@ -181,3 +181,54 @@ fn copy(
         read => super::io::send(socket, &buffer[..read]),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::Read;
+    use std::os::fd::AsFd;
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    /// Every system has the way without sendfile, though most never take it.
+    #[test]
+    fn copying_sends_the_same_bytes() {
+        let program = std::env::current_exe().unwrap();
+        let bytes = std::fs::read(&program).unwrap();
+        let file = File::open(&program).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut got = vec![0; 100];
+        let sent = copy(near.as_fd(), file.as_fd(), 50, got.len()).unwrap();
+        assert_eq!(sent, got.len());
+        far.read_exact(&mut got).unwrap();
+        assert_eq!(got, bytes[50..150]);
+
+        let behind_the_end = bytes.len() as libc::off_t;
+        assert_eq!(
+            copy(near.as_fd(), file.as_fd(), behind_the_end, 100).unwrap(),
+            0
+        );
+
+        drop(far);
+        let error = copy(near.as_fd(), file.as_fd(), 0, 1).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    /// Files of /proc have no pages to send: sendfile answers EINVAL.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_that_cannot_be_mapped_is_copied() {
+        let path = "/proc/self/limits";
+        let text = std::fs::read(path).unwrap();
+        let file = File::open(path).unwrap();
+        let (near, mut far) = UnixStream::pair().unwrap();
+        let mut offset = 0;
+        while send_file(near.as_fd(), file.as_fd(), &mut offset, 1 << 20).unwrap() > 0 {}
+        assert_eq!(offset, text.len() as u64);
+        drop(near);
+        let mut got = Vec::new();
+        far.read_to_end(&mut got).unwrap();
+        assert_eq!(got, text);
+    }
+}

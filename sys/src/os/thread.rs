@@ -126,7 +126,7 @@ thread_local! {
 /// Blocks SIGPIPE on the calling thread until it ends.
 ///
 /// sendfile(2) has no flag against the signal. On the threads that Tidegate owns this makes
-/// [`super::io::send_file`] one system call; on the host's threads it blocks the signal for each call.
+/// [`send_file`](super::send_file) one system call; on the host's threads it blocks the signal for each call.
 pub fn block_sigpipe() -> io::Result<()> {
     change_mask(libc::SIG_BLOCK, &pipe_set())?;
     PIPE_BLOCKED.set(true);

@@ -1,6 +1,7 @@
 //! Sockets: making, connecting, accepting, closing halves. Called by the transports and bootstraps; it
 //! knows addresses and descriptors, and takes no decision about errors.
 //!
+//! * `accept`: [`AcceptFailure`], what a failed accept means.
 //! * `addr`: [`std::net::SocketAddr`] to and from the kernel's form.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
 
@@ -11,9 +12,11 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use super::syscall;
 use addr::RawAddr;
 
+mod accept;
 mod addr;
 mod option;
 
+pub use accept::AcceptFailure;
 pub use option::*;
 
 /// How a connect began.
@@ -96,11 +99,16 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
     let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
     #[cfg(target_vendor = "apple")]
     {
-        // XNU hands out sockets that the peer has reset already: without an address.
+        // XNU hands out sockets that the peer has reset already: without an address, or with EINVAL for
+        // whatever is set (swift-nio#1030). That is the peer's doing, not the listener's.
+        let aborted = || io::Error::from_raw_os_error(libc::ECONNABORTED);
         if length == 0 {
-            return Err(io::Error::from_raw_os_error(libc::ECONNABORTED));
+            return Err(aborted());
         }
-        set_birth_flags(accepted.as_fd())?;
+        set_birth_flags(accepted.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => aborted(),
+            _ => error,
+        })?;
     }
     disarm_sigpipe(accepted.as_fd());
     let peer = raw.decode(length)?;

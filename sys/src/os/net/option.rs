@@ -38,17 +38,25 @@ impl IntOption {
     }
 }
 
-/// Defines the constants: each where its condition holds, else known by name only. An empty list of
-/// systems means all.
+/// Defines the constants: each where its condition holds, perhaps under another system's name elsewhere,
+/// else known by name only.
 macro_rules! options {
-    ($($(#[doc = $doc:literal])+ $name:ident = $level:ident, $number:ident on $systems:meta;)+) => {
+    ($(
+        $(#[doc = $doc:literal])+
+        $name:ident = $level:ident, $number:ident on $systems:meta
+        $(, or $other:ident on $others:meta)?;
+    )+) => {
         $(
             $(#[doc = $doc])+
             pub const $name: IntOption = IntOption {
                 name: stringify!($name),
                 #[cfg($systems)]
                 raw: Some((libc::$level, libc::$number)),
-                #[cfg(not($systems))]
+                $(
+                    #[cfg($others)]
+                    raw: Some((libc::$level, libc::$other)),
+                )?
+                #[cfg(not(any($systems $(, $others)?)))]
                 raw: None,
             };
         )+
@@ -88,11 +96,11 @@ options! {
     TCP_NODELAY = IPPROTO_TCP, TCP_NODELAY on all();
     /// The largest segment, in bytes.
     TCP_MAXSEG = IPPROTO_TCP, TCP_MAXSEG on all();
-    /// Seconds of silence before the first probe.
+    /// Seconds of silence before the first probe (TCP_KEEPALIVE on macOS).
     TCP_KEEPIDLE = IPPROTO_TCP, TCP_KEEPIDLE on any(
         target_os = "linux", target_os = "android", target_os = "freebsd", target_os = "dragonfly",
         target_os = "netbsd"
-    );
+    ), or TCP_KEEPALIVE on target_vendor = "apple";
     /// Seconds between probes.
     TCP_KEEPINTVL = IPPROTO_TCP, TCP_KEEPINTVL on not(target_os = "openbsd");
     /// Probes without an answer before the connection is dropped.

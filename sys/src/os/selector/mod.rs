@@ -6,7 +6,7 @@
 //!
 //! * `epoll`: Linux and Android, edge-triggered (the default there) or level-triggered.
 //! * `kqueue`: macOS, iOS, the BSDs.
-//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector.rs`).
+//! * `poll`: any Unix, always compiled: the reference for the conformance suite (`tests/selector/`).
 //!
 //! # The contract
 //!
@@ -34,13 +34,9 @@
 //!    `Interrupted` when a signal arrived. No single wait is longer than a day.
 //! 8. READ and WRITE readiness of one descriptor arrive as one event.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
-#[cfg(tidegate_kqueue)]
-use std::os::fd::AsFd;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::str::FromStr;
 #[cfg(tidegate_kqueue)]
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,122 +51,10 @@ mod epoll;
 mod kqueue;
 mod poll;
 
-/// The ways to ask the kernel for readiness.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub enum Backend {
-    /// epoll with edge triggering.
-    Epoll,
-    /// epoll with level triggering.
-    EpollLevel,
-    /// kqueue with EV_CLEAR, which is edge triggering.
-    Kqueue,
-    /// poll(2): level-triggered, its cost grows with the number of descriptors.
-    Poll,
-}
+mod contract;
 
-impl Backend {
-    /// What this build can use here, the default first or not; never empty.
-    pub const fn available() -> &'static [Backend] {
-        &[
-            #[cfg(tidegate_epoll)]
-            Backend::Epoll,
-            #[cfg(tidegate_epoll)]
-            Backend::EpollLevel,
-            #[cfg(tidegate_kqueue)]
-            Backend::Kqueue,
-            Backend::Poll,
-        ]
-    }
-
-    /// The name that [`FromStr`] and the environment variable `TIDEGATE_BACKEND` of the build know.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Backend::Epoll => "epoll",
-            Backend::EpollLevel => "epoll-level",
-            Backend::Kqueue => "kqueue",
-            Backend::Poll => "poll",
-        }
-    }
-}
-
-/// The best of the target, unless the build was made with `TIDEGATE_BACKEND` set.
-impl Default for Backend {
-    fn default() -> Self {
-        if cfg!(tidegate_default = "epoll") {
-            Backend::Epoll
-        } else if cfg!(tidegate_default = "epoll-level") {
-            Backend::EpollLevel
-        } else if cfg!(tidegate_default = "kqueue") {
-            Backend::Kqueue
-        } else {
-            Backend::Poll
-        }
-    }
-}
-
-impl fmt::Display for Backend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Backend {
-    type Err = UnknownBackend;
-
-    fn from_str(name: &str) -> Result<Self, UnknownBackend> {
-        match name {
-            "epoll" => Ok(Backend::Epoll),
-            "epoll-level" => Ok(Backend::EpollLevel),
-            "kqueue" => Ok(Backend::Kqueue),
-            "poll" => Ok(Backend::Poll),
-            _ => Err(UnknownBackend),
-        }
-    }
-}
-
-/// The text names no [`Backend`].
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct UnknownBackend;
-
-impl fmt::Display for UnknownBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not a selector backend: use epoll, epoll-level, kqueue or poll")
-    }
-}
-
-impl Error for UnknownBackend {}
-
-/// How a wait ended.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Waited {
-    /// This many events are in the batch; at least one.
-    Events(usize),
-    /// Nothing happened until the timeout.
-    TimedOut,
-    /// A signal ended the wait. Look at the clock and wait for the rest: a selector that restarted the
-    /// full timeout by itself would starve the timers of a process under a profiler.
-    Interrupted,
-}
-
-/// What each backend does; the numbered rules are at the head of this module.
-trait Contract {
-    fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
-    fn set_interest(
-        &mut self,
-        fd: BorrowedFd<'_>,
-        token: Token,
-        interest: Interest,
-    ) -> io::Result<()>;
-    fn remask(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()>;
-    fn deregister(&mut self, fd: BorrowedFd<'_>) -> io::Result<()>;
-    /// Fills `events`, which is empty. `timeout` is at most [`WAIT_MAX`].
-    fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited>;
-    /// Watches the reading end of a waker: once per wake-up where the kernel can do that.
-    fn register_waker(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()>;
-}
-
-/// FreeBSD caps kevent's timeout at a day (kevent(2)); epoll_wait's milliseconds end at 24 days.
-const WAIT_MAX: Duration = Duration::from_secs(86_399);
+pub use contract::{Backend, UnknownBackend, Waited};
+use contract::{Contract, WAIT_MAX};
 
 /// One readiness set of the kernel.
 pub struct Selector {
@@ -266,6 +150,7 @@ impl Selector {
 
     /// Tells of a change of interest (rule 4). `NotFound` where the kernel is asked and does not know
     /// the descriptor.
+    #[inline]
     pub fn set_interest(
         &mut self,
         fd: BorrowedFd<'_>,
@@ -293,7 +178,7 @@ impl Selector {
 
     /// Makes a descriptor known by its number: for moving what another selector watches to this one, when
     /// nobody who owns the descriptors is at hand. Else as `register`; a number that is closed by now is
-    /// refused like any other (EBADF; poll reports it as an error in the next wait).
+    /// refused (EBADF), except by poll, whose next wait forgets it.
     pub fn adopt(&mut self, fd: RawFd, token: Token, interest: Interest) -> io::Result<()> {
         if fd < 0 {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
@@ -360,6 +245,16 @@ mod tests {
         }
         assert!(Backend::available().contains(&Backend::default()));
         assert_eq!("select".parse::<Backend>(), Err(UnknownBackend));
+    }
+
+    #[test]
+    fn selectors_change_threads_and_wakers_are_shared() {
+        fn is_send<T: Send>() {}
+        fn is_sync<T: Sync>() {}
+        is_send::<Selector>();
+        is_send::<Events>();
+        is_send::<crate::os::Waker>();
+        is_sync::<crate::os::Waker>();
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use libc::{c_short, pollfd};
 
-use super::{Contract, Waited};
+use super::contract::{Contract, Waited};
 use crate::os::event::{Events, Interest, Ready};
 use crate::os::syscall;
 use crate::os::token::Token;

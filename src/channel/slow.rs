@@ -1,12 +1,11 @@
 //! Events that did not fit the one-slot fast path: further emissions of a callback, what waits below them, errors,
 //! `after`, `resume`. Allocated for a pipeline the first time it needs it.
 
-use std::collections::VecDeque;
-
 use super::nodes::Index;
-use super::super::op::Op;
+use super::op::Op;
 use crate::buffer::Message;
 use crate::error::Failure;
+use std::collections::VecDeque;
 
 /// What travels from head to tail without a payload, or with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +40,11 @@ pub(crate) enum Event {
     /// `after(key)` of the node.
     After(Index, u64),
     /// `resume` of the node. `unparked`: it belongs to a chain that a read() set off; `emitted`: that chain has emitted.
-    Resume { node: Index, unparked: bool, emitted: bool },
+    Resume {
+        node: Index,
+        unparked: bool,
+        emitted: bool,
+    },
     /// A read() that goes on from the node toward the head.
     ReadOp(Index),
 }

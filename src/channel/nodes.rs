@@ -9,15 +9,15 @@
 //! A removed node stays as a tombstone until no dispatch can name it: its mask is empty, so that walks pass it,
 //! and its links still lead to its old neighbours (after a replace: to the new node). `next` links lead only over
 //! handlers that are in the pipeline. `prev` links also lead over one that was taken out while it was on the stack or
-//! while operations waited at it, until they have gone on: so later ones do not overtake them. Events name nodes by index;
-//! what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
+//! while operations waited at it, until they have gone on: so later ones do not overtake them.
+//!
+//! Events name nodes by index; what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
 
-use std::any::{TypeId, type_name};
+use std::any::{Any, TypeId, type_name};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::super::handler::Handler;
-use super::super::mask::{self, Mask};
+use super::mask::{self, Mask};
 
 /// The index of a node. Valid while a dispatch runs.
 pub(crate) type Index = u16;
@@ -38,7 +38,10 @@ impl NodeId {
     }
 
     pub(crate) fn from_bits(bits: u64) -> Self {
-        Self { index: (bits & 0xFFFF) as Index, generation: (bits >> 16) as u32 }
+        Self {
+            index: (bits & 0xFFFF) as Index,
+            generation: (bits >> 16) as u32,
+        }
     }
 }
 
@@ -77,11 +80,11 @@ pub(crate) enum Resume {
 pub(crate) struct Kind(fn() -> (TypeId, &'static str));
 
 impl Kind {
-    pub(crate) fn of<H: Handler>() -> Self {
+    pub(crate) fn of<H: Any>() -> Self {
         Self(|| (TypeId::of::<H>(), short_type_name::<H>()))
     }
 
-    fn is<H: Handler>(self) -> bool {
+    fn is<H: Any>(self) -> bool {
         self.0().0 == TypeId::of::<H>()
     }
 
@@ -90,9 +93,10 @@ impl Kind {
     }
 }
 
-pub(crate) struct Node {
+/// One place of a pipeline. `H` is the handler's trait object; the links need not know more of it.
+pub(crate) struct Node<H: ?Sized> {
     /// `Some` unless Busy, Vacant, Sentinel or Removed.
-    pub(crate) handler: Option<Box<dyn Handler>>,
+    pub(crate) handler: Option<Box<H>>,
     pub(crate) kind: Kind,
     pub(crate) mask: Mask,
     pub(crate) generation: u32,
@@ -104,11 +108,14 @@ pub(crate) struct Node {
     pub(crate) resume: Resume,
 }
 
-const _: () = assert!(size_of::<Node>() == 40, "one hop computes an index times this size");
+const _: () = assert!(
+    size_of::<Node<dyn Any>>() == 40,
+    "one hop computes an index times this size"
+);
 
 /// The slab. See the module's page.
-pub(crate) struct Nodes {
-    slab: Vec<Node>,
+pub(crate) struct Nodes<H: ?Sized> {
+    slab: Vec<Node<H>>,
     /// What most pipelines do without, and is kept per connection.
     extras: Option<Box<Extras>>,
 }
@@ -121,7 +128,7 @@ struct Extras {
     presences: Vec<(Index, Arc<AtomicBool>)>,
 }
 
-impl Nodes {
+impl<H: ?Sized> Nodes<H> {
     pub(crate) fn new() -> Self {
         let sentinel = |mask, next, prev| Node {
             handler: None,
@@ -142,12 +149,12 @@ impl Nodes {
     }
 
     #[inline]
-    pub(crate) fn get(&self, index: Index) -> &Node {
+    pub(crate) fn get(&self, index: Index) -> &Node<H> {
         &self.slab[index as usize]
     }
 
     #[inline]
-    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node {
+    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node<H> {
         &mut self.slab[index as usize]
     }
 
@@ -187,7 +194,10 @@ impl Nodes {
     }
 
     pub(crate) fn id(&self, index: Index) -> NodeId {
-        NodeId { index, generation: self.get(index).generation }
+        NodeId {
+            index,
+            generation: self.get(index).generation,
+        }
     }
 
     /// Indices of the linked handlers, head to tail.
@@ -237,11 +247,12 @@ impl Nodes {
     pub(crate) fn insert_after(
         &mut self,
         prev: Index,
-        handler: Box<dyn Handler>,
+        handler: Box<H>,
+        mask: Mask,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
-        let index = self.make(handler, name, kind)?;
+        let index = self.make(handler, mask, name, kind)?;
         let next = self.get(prev).next;
         let before = self.get(next).prev;
         self.link(index, before, next);
@@ -254,11 +265,12 @@ impl Nodes {
     pub(crate) fn insert_for(
         &mut self,
         old: Index,
-        handler: Box<dyn Handler>,
+        handler: Box<H>,
+        mask: Mask,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
-        let index = self.make(handler, name, kind)?;
+        let index = self.make(handler, mask, name, kind)?;
         let (prev, next) = (self.get(old).prev, self.get(old).next);
         let before = self.before(old);
         self.link(index, prev, next);
@@ -278,20 +290,29 @@ impl Nodes {
     }
 
     /// A node that is not linked yet.
-    fn make(&mut self, handler: Box<dyn Handler>, name: Option<&str>, kind: Kind) -> Option<Index> {
-        let ordinal = self.next_ordinal(kind.name());
+    fn make(
+        &mut self,
+        handler: Box<H>,
+        mask: Mask,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Option<Index> {
         let node = Node {
-            mask: handler.declared().map_or(mask::ALL, |declared| declared.0 | mask::DECLARED),
             handler: Some(handler),
             kind,
+            mask,
             generation: 0,
             next: TAIL,
             prev: HEAD,
-            ordinal,
+            ordinal: self.next_ordinal(kind.name()),
             state: State::Added,
             resume: Resume::Idle,
         };
-        let index = match self.slab.iter().position(|node| node.state == State::Vacant) {
+        let index = match self
+            .slab
+            .iter()
+            .position(|node| node.state == State::Vacant)
+        {
             Some(vacant) => {
                 let generation = self.slab[vacant].generation;
                 self.slab[vacant] = Node { generation, ..node };
@@ -307,7 +328,10 @@ impl Nodes {
             }
         };
         if let Some(name) = name {
-            self.extras.get_or_insert_default().labels.push((index, name.into()));
+            self.extras
+                .get_or_insert_default()
+                .labels
+                .push((index, name.into()));
         }
         Some(index)
     }
@@ -335,7 +359,7 @@ impl Nodes {
     }
 
     /// Gives up the handler of a node that was taken out.
-    pub(crate) fn bury(&mut self, index: Index) -> Option<Box<dyn Handler>> {
+    pub(crate) fn bury(&mut self, index: Index) -> Option<Box<H>> {
         self.end_presence(index);
         let node = self.get_mut(index);
         node.state = State::Removed;
@@ -343,24 +367,26 @@ impl Nodes {
         node.handler.take()
     }
 
-    /// After a panic: buries all that were on the stack. Their names, nearest to the head first, and the handlers.
-    pub(crate) fn bury_busy(&mut self) -> (Vec<String>, Vec<Box<dyn Handler>>) {
-        let is_busy = |nodes: &Self, index: &Index| nodes.get(*index).state == State::Busy;
-        let linked: Vec<Index> = self.linked().filter(|index| is_busy(self, index)).collect();
-        let mut buried = (Vec::new(), Vec::new());
-        for index in linked {
-            buried.0.push(self.name(index));
-            self.take_out(index);
-            buried.1.extend(self.bury(index));
+    /// After a panic: buries all that were on the stack, in their order from the head, those that had been taken out
+    /// last. Their names, and the handlers.
+    pub(crate) fn bury_busy(&mut self) -> (Vec<String>, Vec<Box<H>>) {
+        let all = self.linked().chain(0..self.slab.len() as Index);
+        let mut busy: Vec<Index> = Vec::new();
+        for index in all.filter(|index| self.get(*index).state == State::Busy) {
+            if !busy.contains(&index) {
+                busy.push(index);
+            }
         }
-        let all = 0..self.slab.len() as Index;
-        let gone: Vec<Index> = all.filter(|index| is_busy(self, index)).collect();
-        for index in gone {
-            buried.0.push(self.name(index));
-            buried.1.extend(self.bury(index));
+        let names = busy.iter().map(|index| self.name(*index)).collect();
+        let mut handlers = Vec::new();
+        for index in busy {
+            if self.get(index).mask & mask::GONE == 0 {
+                self.take_out(index);
+            }
+            handlers.extend(self.bury(index));
         }
         self.release_all();
-        buried
+        (names, handlers)
     }
 
     /// Only linked nodes stay on the way of operations.
@@ -394,7 +420,9 @@ impl Nodes {
     }
 
     fn end_presence(&mut self, index: Index) {
-        let Some(extras) = &mut self.extras else { return };
+        let Some(extras) = &mut self.extras else {
+            return;
+        };
         extras.presences.retain(|(at, presence)| {
             if *at == index {
                 presence.store(false, Ordering::Release);
@@ -405,7 +433,11 @@ impl Nodes {
 
     /// Frees the tombstones. Only when no dispatch runs and no event waits.
     pub(crate) fn free_dead(&mut self) {
-        for node in self.slab.iter_mut().filter(|node| node.state == State::Removed) {
+        for node in self
+            .slab
+            .iter_mut()
+            .filter(|node| node.state == State::Removed)
+        {
             node.state = State::Vacant;
             node.generation = node.generation.wrapping_add(1);
         }
@@ -413,24 +445,37 @@ impl Nodes {
 
     // ---- names and types
 
+    /// The smallest number that makes a free name together with the type.
     fn next_ordinal(&self, short_type: &str) -> u16 {
-        let ordinal_of = |index| match self.label(index) {
-            Some(label) => label.strip_prefix(short_type)?.strip_prefix('#')?.parse().ok(),
-            None => {
-                let node = self.get(index);
-                (node.kind.name() == short_type).then_some(node.ordinal)
-            }
-        };
-        let mut taken: Vec<u16> = self.linked().filter_map(ordinal_of).collect();
+        let mut taken: Vec<u16> = self
+            .linked()
+            .filter_map(|index| match self.label(index) {
+                Some(own) => own
+                    .strip_prefix(short_type)?
+                    .strip_prefix('#')?
+                    .parse()
+                    .ok(),
+                None => {
+                    let node = self.get(index);
+                    (node.kind.name() == short_type).then_some(node.ordinal)
+                }
+            })
+            .collect();
         taken.sort_unstable();
         taken.dedup();
-        let first_gap = taken.iter().zip(0..).find(|(ordinal, at)| **ordinal != *at);
-        first_gap.map_or(taken.len(), |(_, at)| usize::from(at)).try_into().unwrap_or(u16::MAX)
+        let free = taken
+            .iter()
+            .zip(0..)
+            .find(|(taken, number)| **taken != *number);
+        free.map_or(taken.len() as u16, |(_, number)| number)
     }
 
     fn label(&self, index: Index) -> Option<&str> {
         let labels = &self.extras.as_ref()?.labels;
-        labels.iter().find(|(labelled, _)| *labelled == index).map(|(_, name)| &**name)
+        labels
+            .iter()
+            .find(|(labelled, _)| *labelled == index)
+            .map(|(_, name)| &**name)
     }
 
     /// The name of a linked node: its own, or its type with an ordinal.
@@ -440,7 +485,11 @@ impl Nodes {
             TAIL => "tail".into(),
             _ => match self.label(index) {
                 Some(name) => name.into(),
-                    None => format!("{}#{}", self.get(index).kind.name(), self.get(index).ordinal),
+                None => format!(
+                    "{}#{}",
+                    self.get(index).kind.name(),
+                    self.get(index).ordinal
+                ),
             },
         }
     }
@@ -459,8 +508,8 @@ impl Nodes {
     }
 
     /// The first linked node, from the head, whose handler is an `H`.
-    pub(crate) fn find_type<H: Handler>(&self) -> Option<Index> {
-        self.linked().find(|index| self.get(*index).kind.is::<H>())
+    pub(crate) fn find_type<T: Any>(&self) -> Option<Index> {
+        self.linked().find(|index| self.get(*index).kind.is::<T>())
     }
 
     /// All names, head to tail.
