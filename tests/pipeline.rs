@@ -6,12 +6,16 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/back.rs"]
+mod back;
 #[path = "pipeline/edits.rs"]
 mod edits;
 #[path = "pipeline/errors.rs"]
 mod errors;
 #[path = "pipeline/masks.rs"]
 mod masks;
+#[path = "pipeline/model.rs"]
+mod model;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
 #[path = "pipeline/panics.rs"]
@@ -22,5 +26,7 @@ mod resume;
 mod roots;
 #[path = "pipeline/travel.rs"]
 mod travel;
+#[path = "pipeline/walks.rs"]
+mod walks;
 #[path = "pipeline/writability.rs"]
 mod writability;

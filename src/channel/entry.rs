@@ -12,7 +12,7 @@ use super::core::{Context, Core, Gate, Handler, Root, attention, flag};
 use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
-use super::nodes::{Index, NodeId, Nodes, State};
+use super::nodes::{Index, NodeId, Nodes};
 use super::outbound::OutboundBuffer;
 use super::shared::{Channel, Shared};
 use super::slow::{Inbound, Slow};
@@ -297,11 +297,7 @@ impl Core {
     }
 
     pub(crate) fn is_removed(&self, index: Index) -> bool {
-        match self.nodes.borrow().get(index).state {
-            State::Removed | State::Vacant => true,
-            State::Busy => self.is_removed_busy(index),
-            State::Here | State::Added | State::Sentinel => false,
-        }
+        self.has_mask(index, super::mask::GONE)
     }
 
     // ---- reports
@@ -340,7 +336,8 @@ impl Core {
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
     fn panicked(&self, text: String) {
-        let (names, dropped) = self.bury_busy();
+        let (names, dropped) = self.nodes.borrow_mut().bury_busy();
+        self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
         tracing::error!(
             channel = %self.shared.id(),

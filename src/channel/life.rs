@@ -350,7 +350,7 @@ impl Core {
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
         loop {
-            let last = self.nodes.borrow().get(TAIL).prev;
+            let last = self.nodes.borrow().before(TAIL);
             if last == HEAD {
                 break;
             }

@@ -31,6 +31,8 @@ pub(crate) const OUTBOUND: Mask = 0x7F << 16;
 /// What a fresh node starts with.
 pub(crate) const ALL: Mask = INBOUND | OUTBOUND;
 
+/// No callback: the handler was taken out. Nothing stops at it any more.
+pub(crate) const GONE: Mask = 1 << 30;
 /// No callback: the handler declared its mask, so learning from a default body means that the declaration is wrong.
 pub(crate) const DECLARED: Mask = 1 << 31;
 

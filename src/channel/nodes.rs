@@ -7,8 +7,11 @@
 //! | 2.. | handlers, in the order of their links, not of their indices |
 //!
 //! A removed node stays as a tombstone until no dispatch can name it: its mask is empty, so that walks pass it,
-//! and its links still lead to its old neighbours (after a replace: to the new node). Events name nodes by index;
-//! what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
+//! and its links still lead to its old neighbours (after a replace: to the new node). `next` links lead only over
+//! handlers that are in the pipeline. `prev` links also lead over one that was taken out while it was on the stack or
+//! while operations waited at it, until they have gone on: so later ones do not overtake them.
+//!
+//! Events name nodes by index; what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
 
 use std::any::{Any, TypeId, type_name};
 use std::sync::Arc;
@@ -213,20 +216,13 @@ impl<H: ?Sized> Nodes<H> {
         self.get(HEAD).next == TAIL
     }
 
-    /// For a node that was taken out of the links: the linked node (or HEAD) that it leads to, toward the head.
-    pub(crate) fn place_before(&self, index: Index) -> Option<Index> {
+    /// The handler before a linked node (or TAIL); HEAD if it is the first.
+    pub(crate) fn before(&self, index: Index) -> Index {
         let mut at = self.get(index).prev;
-        if self.get(at).next == index {
-            return None;
-        }
-        while self.is_unlinked(at) {
+        while self.get(at).mask & mask::GONE != 0 {
             at = self.get(at).prev;
         }
-        Some(at)
-    }
-
-    fn is_unlinked(&self, index: Index) -> bool {
-        index != HEAD && self.get(self.get(index).prev).next != index
+        at
     }
 
     /// True while some handler between `index` and the head (itself included) is on the stack.
@@ -247,7 +243,7 @@ impl<H: ?Sized> Nodes<H> {
 
     // ---- links
 
-    /// Puts a new node behind `prev`. `None` when the pipeline is full (65,533 handlers).
+    /// Puts a new node behind the linked node `prev`. `None` when the pipeline is full (65,533 handlers).
     pub(crate) fn insert_after(
         &mut self,
         prev: Index,
@@ -256,16 +252,59 @@ impl<H: ?Sized> Nodes<H> {
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
-        let ordinal = self.next_ordinal(kind.name());
+        let index = self.make(handler, mask, name, kind)?;
         let next = self.get(prev).next;
+        let before = self.get(next).prev;
+        self.link(index, before, next);
+        self.get_mut(prev).next = index;
+        self.get_mut(next).prev = index;
+        Some(index)
+    }
+
+    /// Puts a new node in the place of `old`, which is taken out: both its links lead to the new one.
+    pub(crate) fn insert_for(
+        &mut self,
+        old: Index,
+        handler: Box<H>,
+        mask: Mask,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Option<Index> {
+        let index = self.make(handler, mask, name, kind)?;
+        let (prev, next) = (self.get(old).prev, self.get(old).next);
+        let before = self.before(old);
+        self.link(index, prev, next);
+        self.get_mut(before).next = index;
+        self.unlabel(old);
+        let tomb = self.get_mut(old);
+        tomb.mask = mask::GONE;
+        tomb.next = index;
+        tomb.prev = index;
+        Some(index)
+    }
+
+    fn link(&mut self, index: Index, prev: Index, next: Index) {
+        let node = self.get_mut(index);
+        node.prev = prev;
+        node.next = next;
+    }
+
+    /// A node that is not linked yet.
+    fn make(
+        &mut self,
+        handler: Box<H>,
+        mask: Mask,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Option<Index> {
         let node = Node {
             handler: Some(handler),
             kind,
             mask,
             generation: 0,
-            next,
-            prev,
-            ordinal,
+            next: TAIL,
+            prev: HEAD,
+            ordinal: self.next_ordinal(kind.name()),
             state: State::Added,
             resume: Resume::Idle,
         };
@@ -288,8 +327,6 @@ impl<H: ?Sized> Nodes<H> {
                 index
             }
         };
-        self.get_mut(prev).next = index;
-        self.get_mut(next).prev = index;
         if let Some(name) = name {
             self.extras
                 .get_or_insert_default()
@@ -299,56 +336,67 @@ impl<H: ?Sized> Nodes<H> {
         Some(index)
     }
 
-    /// Takes a node out of the links; its own links keep leading to its old neighbours.
-    pub(crate) fn unlink(&mut self, index: Index) -> Option<Box<H>> {
-        let (next, prev) = (self.get(index).next, self.get(index).prev);
-        self.get_mut(prev).next = next;
-        self.get_mut(next).prev = prev;
-        self.bury(index)
-    }
-
-    /// Swaps `old` for `new`, which was linked right behind it: the tombstone leads to the new node both ways.
-    pub(crate) fn supersede(&mut self, old: Index, new: Index) -> Option<Box<H>> {
-        let prev = self.get(old).prev;
-        self.get_mut(prev).next = new;
-        self.get_mut(new).prev = prev;
-        let handler = self.bury(old);
-        let tomb = self.get_mut(old);
-        tomb.next = new;
-        tomb.prev = new;
-        handler
-    }
-
-    /// Takes a node that is on the stack out of the walk, keeping its handler's place until it returns.
-    pub(crate) fn detach_links(&mut self, index: Index) {
-        let (next, prev) = (self.get(index).next, self.get(index).prev);
-        self.get_mut(prev).next = next;
-        self.get_mut(next).prev = prev;
-        self.get_mut(index).mask = 0;
+    /// Takes a node out of the way of events; its own links keep leading to its old neighbours. It stays on the way
+    /// of operations, which may wait there, until it is released.
+    pub(crate) fn take_out(&mut self, index: Index) {
+        let before = self.before(index);
+        self.get_mut(before).next = self.get(index).next;
+        self.get_mut(index).mask = mask::GONE;
         self.unlabel(index);
     }
 
-    /// The same for a node that `new`, linked right behind it, replaces.
-    pub(crate) fn detach_links_to(&mut self, old: Index, new: Index) {
-        self.detach_links(old);
-        let node = self.get_mut(old);
-        node.next = new;
-        node.prev = new;
+    /// Takes a node that was taken out before off the way of operations as well.
+    pub(crate) fn release(&mut self, index: Index) {
+        let mut at = TAIL;
+        while at != HEAD {
+            let prev = self.get(at).prev;
+            if prev == index {
+                self.get_mut(at).prev = self.get(index).prev;
+                return;
+            }
+            at = prev;
+        }
     }
 
-    /// Buries a node whose links were taken before.
-    pub(crate) fn bury_detached(&mut self, index: Index) -> Option<Box<H>> {
-        self.bury(index)
+    /// Gives up the handler of a node that was taken out.
+    pub(crate) fn bury(&mut self, index: Index) -> Option<Box<H>> {
+        self.end_presence(index);
+        let node = self.get_mut(index);
+        node.state = State::Removed;
+        node.resume = Resume::Idle;
+        node.handler.take()
     }
 
-    /// Buries nodes that were taken out while on the stack and whose return a panic has prevented.
-    pub(crate) fn bury_lost(&mut self) -> Vec<(String, Box<H>)> {
-        let lost: Vec<Index> = (0..self.slab.len())
-            .filter(|at| self.slab[*at].state == State::Busy)
-            .map(|at| at as Index)
-            .collect();
-        let bury = |index| Some((self.name(index), self.bury(index)?));
-        lost.into_iter().filter_map(bury).collect()
+    /// After a panic: buries all that were on the stack, in their order from the head, those that had been taken out
+    /// last. Their names, and the handlers.
+    pub(crate) fn bury_busy(&mut self) -> (Vec<String>, Vec<Box<H>>) {
+        let all = self.linked().chain(0..self.slab.len() as Index);
+        let mut busy: Vec<Index> = Vec::new();
+        for index in all.filter(|index| self.get(*index).state == State::Busy) {
+            if !busy.contains(&index) {
+                busy.push(index);
+            }
+        }
+        let names = busy.iter().map(|index| self.name(*index)).collect();
+        let mut handlers = Vec::new();
+        for index in busy {
+            if self.get(index).mask & mask::GONE == 0 {
+                self.take_out(index);
+            }
+            handlers.extend(self.bury(index));
+        }
+        self.release_all();
+        (names, handlers)
+    }
+
+    /// Only linked nodes stay on the way of operations.
+    fn release_all(&mut self) {
+        let linked: Vec<Index> = self.linked().collect();
+        let mut prev = HEAD;
+        for index in linked.into_iter().chain([TAIL]) {
+            self.get_mut(index).prev = prev;
+            prev = index;
+        }
     }
 
     fn unlabel(&mut self, index: Index) {
@@ -381,16 +429,6 @@ impl<H: ?Sized> Nodes<H> {
             }
             *at != index
         });
-    }
-
-    fn bury(&mut self, index: Index) -> Option<Box<H>> {
-        self.unlabel(index);
-        self.end_presence(index);
-        let node = self.get_mut(index);
-        node.mask = 0;
-        node.state = State::Removed;
-        node.resume = Resume::Idle;
-        node.handler.take()
     }
 
     /// Frees the tombstones. Only when no dispatch runs and no event waits.

@@ -157,7 +157,8 @@ impl Core {
             // The errno is read out even while reading is paused: the connection is gone.
             self.set(flag::READ_ERROR);
         }
-        if self.has(flag::PAUSED) {
+        // While resumes are left over nothing is read; the ready list comes back to it.
+        if self.has(flag::PAUSED) || self.attention.get() & attention::SUSPENDED != 0 {
             return;
         }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {
@@ -221,8 +222,9 @@ impl Core {
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
         // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
-        if !self.has(flag::IN_READY_LIST) {
+        if self.has(flag::PAUSED) && !self.has(flag::IN_READY_LIST) {
             self.clear(flag::PAUSED);
+            self.update_interest();
         }
         self.clear(flag::IN_READY_LIST);
         if self.attention.get() & attention::SUSPENDED != 0 {
@@ -284,9 +286,9 @@ impl Core {
             return;
         }
         if self.has(flag::PAUSED) {
-            return;
-        }
-        if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
+            // A level-triggered selector would report the waiting clients all the time.
+            self.update_interest();
+        } else if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
             self.push_ready();
         } else {
             self.update_interest();
@@ -413,7 +415,8 @@ impl Core {
 
     /// Whether the selector is to report what can be read.
     pub(crate) fn reads_now(&self) -> bool {
-        self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT)
+        self.has(flag::READ_PENDING | flag::READ_ERROR)
+            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
     }
 
     /// Whether the selector is to report that something can be written.

@@ -8,13 +8,14 @@ use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_CLOSE, SO_LINGER, SO_S
 use tidegate::error::ErrorKind;
 
 use crate::support::{
-    DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, wait_for,
-    with_each_backend,
+    DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, until,
+    wait_for, with_each_backend,
 };
 
 /// More than any socket buffers of this machine hold.
 const A_LOT: usize = 64 << 20;
 
+/// Rules: A35
 #[test]
 fn the_peers_end_closes_the_channel_after_its_data() {
     with_each_backend(|group| {
@@ -30,6 +31,7 @@ fn the_peers_end_closes_the_channel_after_its_data() {
     });
 }
 
+/// Rules: A36
 #[test]
 fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
     with_each_backend(|group| {
@@ -56,6 +58,7 @@ fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
     });
 }
 
+/// Rules: A41
 #[test]
 fn ending_our_output_lets_the_peer_go_on() {
     with_each_backend(|group| {
@@ -88,6 +91,7 @@ fn ending_our_output_lets_the_peer_go_on() {
     });
 }
 
+/// Rules: A42, A43
 #[test]
 fn ending_our_input_leads_to_the_end_of_input() {
     with_each_backend(|group| {
@@ -108,6 +112,7 @@ fn ending_our_input_leads_to_the_end_of_input() {
     });
 }
 
+/// Rules: A40
 #[test]
 fn a_reset_is_an_error_and_closes_the_channel() {
     with_each_backend(|group| {
@@ -134,6 +139,7 @@ fn a_reset_is_an_error_and_closes_the_channel() {
     });
 }
 
+/// Rules: A30, A44
 #[test]
 fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
     with_each_backend(|group| {
@@ -190,6 +196,7 @@ fn without_auto_close_a_write_error_ends_the_output_only() {
     });
 }
 
+/// Rules: A31
 #[test]
 fn zero_linger_resets_the_peer() {
     with_each_backend(|group| {
@@ -206,6 +213,7 @@ fn zero_linger_resets_the_peer() {
     });
 }
 
+/// Rules: A30, A31
 #[test]
 fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
     with_each_backend(|group| {
@@ -243,5 +251,25 @@ fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
         assert!(got < A_LOT);
         assert!(pending.sync_timeout(DEADLINE).is_err());
         wait_for(&seen, &Seen::Inactive);
+    });
+}
+
+/// Rules: A29, A46
+#[test]
+fn closing_again_succeeds_and_the_flags_tell_the_truth() {
+    with_each_backend(|group| {
+        let (client, _peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+        assert!(client.is_open() && client.is_active() && client.is_registered());
+        let closes = [client.close(), client.close(), client.disconnect()];
+        for close in closes {
+            close.sync_timeout(DEADLINE).unwrap();
+        }
+        assert!(!client.is_open() && !client.is_active() && !client.is_writable());
+        wait_for(&seen, &Seen::Removed);
+        // The loop has nothing of it any more, and still the answer is that it is closed.
+        until("the channel has left its loop", || !client.is_registered());
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+        client.close().sync_timeout(DEADLINE).unwrap();
+        assert!(!client.close_future().cancel());
     });
 }

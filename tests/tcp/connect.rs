@@ -15,7 +15,7 @@ use crate::support::{
 };
 
 fn probed(group: &EventLoopGroup) -> (Bootstrap, mpsc::Receiver<Seen>) {
-    let (tell, seen) = Probe::new();
+    let (tell, seen) = Probe::channel();
     (
         Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone()))),
         seen,
@@ -29,6 +29,7 @@ fn expect_stillborn(seen: &mpsc::Receiver<Seen>) {
     assert_eq!(next(seen), Seen::Removed);
 }
 
+/// Rules: A17, A18
 #[test]
 fn a_refused_connect_names_the_address_and_the_channel_never_becomes_active() {
     with_each_backend(|group| {
@@ -56,6 +57,7 @@ fn a_refused_connect_names_the_address_and_the_channel_never_becomes_active() {
     });
 }
 
+/// Rules: A19
 #[test]
 fn a_connect_that_takes_too_long_fails_with_its_timeout() {
     with_each_backend(|group| {
@@ -78,6 +80,7 @@ fn a_connect_that_takes_too_long_fails_with_its_timeout() {
     });
 }
 
+/// Rules: A16, A20
 #[test]
 fn cancelling_a_connect_closes_the_channel() {
     with_each_backend(|group| {
@@ -96,6 +99,7 @@ fn cancelling_a_connect_closes_the_channel() {
     });
 }
 
+/// Rules: A21
 #[test]
 fn closing_while_connecting_fails_the_connect() {
     with_each_backend(|group| {
@@ -110,6 +114,7 @@ fn closing_while_connecting_fails_the_connect() {
     });
 }
 
+/// Rules: A14
 #[test]
 fn a_listener_that_closes_the_channel_comes_before_active_which_still_happens() {
     with_each_backend(|group| {
@@ -138,6 +143,7 @@ fn a_listener_that_closes_the_channel_comes_before_active_which_still_happens() 
     });
 }
 
+/// Rules: A15
 #[test]
 fn a_second_connect_fails_and_the_first_goes_on() {
     with_each_backend(|group| {
@@ -170,6 +176,7 @@ fn a_second_connect_fails_and_the_first_goes_on() {
     });
 }
 
+/// Rules: A23
 #[test]
 fn a_client_may_bind_before_it_connects() {
     with_each_backend(|group| {
@@ -201,6 +208,7 @@ fn a_client_may_bind_before_it_connects() {
     });
 }
 
+/// Rules: A24
 #[test]
 fn an_address_of_another_kind_is_refused() {
     with_each_backend(|group| {
@@ -215,6 +223,7 @@ fn an_address_of_another_kind_is_refused() {
     });
 }
 
+/// Rules: C8, C22
 #[test]
 fn a_write_before_the_connect_is_done_waits_and_its_flush_fails_it() {
     with_each_backend(|group| {

@@ -9,7 +9,7 @@ use tidegate::buffer::FileRegion;
 use tidegate::channel::options::SO_SNDBUF;
 use tidegate::error::ErrorKind;
 
-use crate::support::{DEADLINE, Seen, client_and_plain_peer, wait_for, with_each_backend};
+use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_backend};
 
 /// A file of one test, removed at its end.
 struct Temp(PathBuf);
@@ -37,13 +37,14 @@ fn contents(count: u32) -> Vec<u8> {
     (0..count).flat_map(u32::to_be_bytes).collect()
 }
 
+/// Rules: C16, C20
 #[test]
 fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
     with_each_backend(|group| {
         let bytes = contents(1 << 20);
         let file = Temp::with(&bytes);
         let (client, mut peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 32 << 10));
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
         let reading = std::thread::spawn(move || {
             let mut got = Vec::new();
             peer.read_to_end(&mut got).unwrap();
@@ -70,6 +71,7 @@ fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
     });
 }
 
+/// Rules: C20
 #[test]
 fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
     with_each_backend(|group| {
@@ -92,6 +94,7 @@ fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
     });
 }
 
+/// Rules: C20
 #[test]
 fn a_file_that_is_not_there_fails_the_write() {
     with_each_backend(|group| {

@@ -13,6 +13,7 @@ use crate::support::{
     DEADLINE, Echo, Probe, client_and_plain_peer, plain_listener, with_each_backend,
 };
 
+/// Rules: G5
 #[test]
 fn options_set_before_the_connect_are_those_of_the_socket() {
     with_each_backend(|group| {
@@ -83,11 +84,12 @@ fn options_of_a_live_channel_can_be_changed() {
     });
 }
 
+/// Rules: G2, G5
 #[test]
 fn an_option_that_cannot_be_set_fails_the_connect_and_says_which() {
     with_each_backend(|group| {
         let (_listener, address) = plain_listener();
-        let (tell, _seen) = Probe::new();
+        let (tell, _seen) = Probe::channel();
         let bootstrap =
             Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
         for (bootstrap, kind, name) in [

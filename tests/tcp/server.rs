@@ -32,11 +32,12 @@ fn round_trip(server: &Channel) {
     assert_eq!(&answer, b"ping");
 }
 
+/// Rules: A8, G4
 #[test]
 fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
     with_each_backend(|group| {
         let (_listener, address) = plain_listener();
-        let (tell, seen) = Probe::new();
+        let (tell, seen) = Probe::channel();
         let future = echo(group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
             .bind(address);
@@ -53,10 +54,11 @@ fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
     });
 }
 
+/// Rules: A7, A9
 #[test]
 fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
     with_each_backend(|group| {
-        let (tell, seen) = Probe::new();
+        let (tell, seen) = Probe::channel();
         let server = echo(group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
             .bind("127.0.0.1:0");
@@ -108,6 +110,7 @@ impl Handler for Introduce {
 
 static NAME: AttributeKey<String> = AttributeKey::new("test.name");
 
+/// Rules: A11, G5
 #[test]
 fn children_have_their_parent_their_options_their_attributes_and_take_turns_on_the_loops() {
     with_each_backend(|group| {
@@ -182,13 +185,14 @@ impl Handler for EverySecond {
         let accepted = msg.downcast_ref::<Accepted>().expect("a connection");
         assert!(accepted.peer().ip().is_loopback());
         self.0 += 1;
-        if self.0 % 2 == 0 {
+        if self.0.is_multiple_of(2) {
             ctx.fire_channel_read(msg);
         }
         Ok(())
     }
 }
 
+/// Rules: G8
 #[test]
 fn a_handler_of_the_server_may_refuse_connections() {
     with_each_backend(|group| {
@@ -212,7 +216,7 @@ struct Fails(u32);
 impl Handler for Fails {
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
         self.0 += 1;
-        if self.0 % 2 == 1 {
+        if !self.0.is_multiple_of(2) {
             return Err(Failure::msg("not this one"));
         }
         ctx.fire_channel_read(msg);
@@ -220,6 +224,7 @@ impl Handler for Fails {
     }
 }
 
+/// Rules: D22, G9
 #[test]
 fn an_error_of_a_servers_handler_does_not_end_the_server() {
     with_each_backend(|group| {
@@ -236,6 +241,7 @@ fn an_error_of_a_servers_handler_does_not_end_the_server() {
     });
 }
 
+/// Rules: A12, A13
 #[test]
 fn a_child_whose_option_or_handler_fails_is_closed_alone() {
     with_each_backend(|group| {
@@ -276,6 +282,7 @@ fn a_child_whose_option_or_handler_fails_is_closed_alone() {
     });
 }
 
+/// Rules: D9
 #[test]
 fn with_auto_read_off_a_server_accepts_when_asked() {
     with_each_backend(|group| {
@@ -380,7 +387,7 @@ fn a_linger_of_the_server_is_its_childrens_and_closes_off_the_loop() {
 #[test]
 fn closing_a_server_leaves_its_children_alone() {
     with_each_backend(|group| {
-        let (tell, seen) = Probe::new();
+        let (tell, seen) = Probe::channel();
         let server = ServerBootstrap::new(group, group)
             .child_handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
             .bind("127.0.0.1:0")

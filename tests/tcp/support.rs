@@ -15,6 +15,10 @@ use tidegate_sys::os::net;
 /// Long enough for a machine that does other things; nothing waits for it when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
+/// A send buffer that is soon full. With less than a segment of the loopback device in it each one waits for a delayed
+/// acknowledgement, 40 ms, whoever sends.
+pub const SMALL: i32 = 256 << 10;
+
 /// Runs a test with each selector.
 pub fn with_each_backend(test: impl Fn(&EventLoopGroup)) {
     with_each(Backend::available().iter().copied(), test);
@@ -77,7 +81,7 @@ pub enum Seen {
 pub struct Probe(pub Sender<Seen>);
 
 impl Probe {
-    pub fn new() -> (Sender<Seen>, Receiver<Seen>) {
+    pub fn channel() -> (Sender<Seen>, Receiver<Seen>) {
         mpsc::channel()
     }
 
@@ -190,7 +194,7 @@ pub fn client_and_plain_peer(
     prepare: impl FnOnce(Bootstrap) -> Bootstrap,
 ) -> (Channel, TcpStream, Receiver<Seen>) {
     let (listener, address) = plain_listener();
-    let (tell, seen) = Probe::new();
+    let (tell, seen) = Probe::channel();
     let bootstrap =
         Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
     let client = prepare(bootstrap).connect(address);

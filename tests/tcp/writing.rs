@@ -10,7 +10,7 @@ use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
 use crate::support::{
-    DEADLINE, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend,
+    DEADLINE, SMALL, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend,
 };
 
 /// The bytes of so many numbers.
@@ -24,6 +24,7 @@ fn read_to_end(mut peer: std::net::TcpStream) -> Vec<u8> {
     got
 }
 
+/// Rules: C12, C16
 #[test]
 fn many_small_writes_leave_in_order_with_few_system_calls() {
     with_each_backend(|group| {
@@ -61,6 +62,7 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
     });
 }
 
+/// Rules: C3, C9, C11
 #[test]
 fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
     with_each_backend(|group| {
@@ -91,16 +93,17 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
     });
 }
 
+/// Rules: C10, C11
 #[test]
 fn one_large_buffer_is_sent_in_parts() {
     with_each_backend(|group| {
         let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
-                .option(SO_SNDBUF, 8 << 10)
+                .option(SO_SNDBUF, SMALL)
                 .option(WRITE_SPIN_COUNT, 1)
         });
         let reading = std::thread::spawn(move || read_to_end(peer));
-        let sent = numbers(0, 4 << 20);
+        let sent = numbers(0, 1 << 20);
         client
             .write_and_flush(sent.clone())
             .sync_timeout(DEADLINE)
@@ -110,11 +113,12 @@ fn one_large_buffer_is_sent_in_parts() {
     });
 }
 
+/// Rules: C10, C12, C13, C16
 #[test]
 fn large_and_small_buffers_mixed_keep_their_order() {
     with_each_backend(|group| {
         let (client, peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 16 << 10));
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let mut expected = Vec::new();
         let mut next = 0;
@@ -184,12 +188,13 @@ impl Handler for Pump {
     }
 }
 
+/// Rules: C3, C24
 #[test]
 fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
     with_each_backend(|group| {
-        let total = 8 << 20;
+        let total = 1 << 20;
         let server = ServerBootstrap::new(group, group)
-            .child_option(SO_SNDBUF, 32 << 10)
+            .child_option(SO_SNDBUF, SMALL)
             .child_handler(move |pipeline| pipeline.add_last(Pump { next: 0, total }))
             .bind("127.0.0.1:0")
             .sync_timeout(DEADLINE)
@@ -201,6 +206,7 @@ fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
     });
 }
 
+/// Rules: C1
 #[test]
 fn what_is_no_bytes_is_refused_at_once() {
     with_each_backend(|group| {
@@ -216,6 +222,7 @@ fn what_is_no_bytes_is_refused_at_once() {
     });
 }
 
+/// Rules: C7
 #[test]
 fn a_cancelled_write_leaves_no_trace() {
     with_each_backend(|group| {

@@ -10,7 +10,7 @@ use std::mem;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
 use super::super::mask::{self, Mask};
-use super::super::nodes::{HEAD, Index, Kind, Nodes, Resume, State, TAIL};
+use super::super::nodes::{Index, Kind, Nodes, Resume, State};
 use super::super::slow::Event;
 use super::dispatch::Visit;
 use crate::error::{Error, ErrorKind, Failure};
@@ -133,15 +133,13 @@ impl Core {
                 self.slow().removed_busy.push((index, None));
                 self.attend(attention::REMOVED_BUSY);
                 // The walk passes it from now on; it is buried when it returns.
-                self.nodes.borrow_mut().detach_links(index);
+                self.nodes.borrow_mut().take_out(index);
                 None
             }
             State::Here | State::Added => {
                 self.unpark_one(index);
-                let told = state == State::Here;
-                let handler = self.nodes.borrow_mut().unlink(index);
-                self.attend(attention::DEAD);
-                self.farewell(index, handler, told)
+                self.nodes.borrow_mut().take_out(index);
+                self.bury(index, state == State::Here)
             }
             State::Vacant | State::Sentinel | State::Removed => None,
         }
@@ -164,7 +162,7 @@ impl Core {
         let new = self
             .nodes
             .borrow_mut()
-            .insert_after(old, handler, mask, name, kind);
+            .insert_for(old, handler, mask, name, kind);
         let new = new.ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
@@ -172,18 +170,14 @@ impl Core {
             )
         })?;
         if state == State::Busy {
-            self.nodes.borrow_mut().detach_links_to(old, new);
             self.slow().removed_busy.push((old, Some(new)));
             self.attend(attention::REMOVED_BUSY);
             self.announce(new);
         } else {
             self.unpark_one(old);
-            let told = state == State::Here;
-            let removed = self.nodes.borrow_mut().supersede(old, new);
-            self.attend(attention::DEAD);
             // The new one first, so that what the old one leaves behind finds it ready (B10).
             self.ensure_added(new);
-            drop(self.farewell(old, removed, told));
+            drop(self.bury(old, state == State::Here));
         }
         Ok(new)
     }
@@ -207,9 +201,24 @@ impl Core {
         }
         self.unpark_one(index);
         let told = self.nodes.borrow().get(index).state == State::Here;
-        let handler = self.nodes.borrow_mut().bury_detached(index);
+        drop(self.bury(index, told));
+    }
+
+    /// The end of a handler that was taken out, with its `handler_removed` if it knows of its addition.
+    fn bury(&self, index: Index, told: bool) -> Option<Box<dyn Handler>> {
+        let handler = self.nodes.borrow_mut().bury(index);
         self.attend(attention::DEAD);
-        drop(self.farewell(index, handler, told));
+        let handler = self.farewell(index, handler, told);
+        self.release(index);
+        handler
+    }
+
+    /// Takes a buried node off the way of operations, unless some still wait there.
+    pub(crate) fn release(&self, index: Index) {
+        let is_buried = self.nodes.borrow().get(index).state == State::Removed;
+        if is_buried && !self.is_draining_at(index) {
+            self.nodes.borrow_mut().release(index);
+        }
     }
 
     /// True for a handler that was taken out and has not returned yet.
@@ -292,29 +301,6 @@ impl Core {
             Resume::AskedWithCredit => self.emit_event(Event::ReadOp(index)),
             Resume::Idle | Resume::Asked => {}
         }
-    }
-
-    /// After a panic: the handlers that were on the stack leave without a callback. Their names, nearest to the tail
-    /// (the inbound one) last, and the handlers, to be dropped with care.
-    pub(crate) fn bury_busy(&self) -> (Vec<String>, Vec<Box<dyn Handler>>) {
-        let mut names = Vec::new();
-        let mut handlers = Vec::new();
-        let mut nodes = self.nodes.borrow_mut();
-        let mut at = nodes.get(HEAD).next;
-        while at != TAIL {
-            let next = nodes.get(at).next;
-            if nodes.get(at).state == State::Busy {
-                names.push(nodes.name(at));
-                handlers.extend(nodes.unlink(at));
-            }
-            at = next;
-        }
-        for (name, handler) in nodes.bury_lost() {
-            names.push(name);
-            handlers.push(handler);
-        }
-        self.attend(attention::DEAD);
-        (names, handlers)
     }
 }
 

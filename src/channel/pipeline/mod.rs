@@ -21,6 +21,8 @@ pub(crate) mod dispatch;
 mod edit;
 mod end;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::fmt;
@@ -130,7 +132,7 @@ impl<'a> Pipeline<'a> {
         name: Option<&str>,
         handler: H,
     ) -> Result<(), Error> {
-        let prev = self.core.nodes.borrow().get(base).prev;
+        let prev = self.core.nodes.borrow().before(base);
         self.insert_after(prev, name, handler)
     }
 
@@ -190,7 +192,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_last(&mut self) -> Result<(), Error> {
-        let last = self.core.nodes.borrow().get(TAIL).prev;
+        let last = self.core.nodes.borrow().before(TAIL);
         self.remove_at(last)
     }
 

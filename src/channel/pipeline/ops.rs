@@ -65,7 +65,7 @@ impl Core {
     pub(crate) fn op_read(&self, from: Index) {
         if self.has_resumes() {
             let at = self.nodes.borrow().get(from).prev;
-            return self.op_read_slow(at, from);
+            return self.op_read_slow(at);
         }
         match self.claim_prev(from, mask::READ_OP) {
             Hop::Handler(visit) => self.call_read(visit),
@@ -85,10 +85,9 @@ impl Core {
         self.parks.get() != 0 || self.attention.get() & attention::RESUMING != 0
     }
 
-    /// A read() with resumes about, that has come from `from` to `at`: the first node that has one, parked or asked
-    /// for, consumes it.
+    /// A read() with resumes about, that has come to `at`: the first node that has one, parked or asked for, consumes it.
     #[cold]
-    fn op_read_slow(&self, mut at: Index, from: Index) {
+    fn op_read_slow(&self, mut at: Index) {
         loop {
             let (state, resume, mask, prev) = {
                 let nodes = self.nodes.borrow();
@@ -113,11 +112,11 @@ impl Core {
                 Resume::AskedWithCredit => return,
                 Resume::Idle => {}
             }
-            if let Some(waited) = self.waited_at(at, from) {
-                return self.wait(waited, Op::Read);
-            }
             if at == HEAD {
                 return self.head_read();
+            }
+            if self.is_waited_at(at) {
+                return self.wait(at, Op::Read);
             }
             if mask & mask::READ_OP != 0 {
                 if state == State::Busy {
@@ -249,12 +248,9 @@ impl Core {
     #[inline(never)]
     fn claim_prev_slow(&self, from: Index, bit: Mask) -> Hop<'_> {
         let mut at = self.nodes.borrow().get(from).prev;
-        loop {
-            if let Some(waited) = self.waited_at(at, from) {
-                return Hop::Wait(waited);
-            }
-            if at == HEAD {
-                return Hop::Head;
+        while at != HEAD {
+            if self.is_waited_at(at) {
+                return Hop::Wait(at);
             }
             let (state, mask, prev) = {
                 let nodes = self.nodes.borrow();
@@ -271,38 +267,38 @@ impl Core {
             }
             at = prev;
         }
+        Hop::Head
     }
 
-    /// The node whose waiting operations an operation that comes from `from` to `at` may not overtake: `at` itself,
-    /// or one that was taken out and whose operations will go on to `at`.
-    fn waited_at(&self, at: Index, from: Index) -> Option<Index> {
-        if self.attention.get() & attention::WAITING == 0 {
-            return None;
-        }
-        let nodes = self.nodes.borrow();
-        let slow = self.slow();
-        let leads_here = |waited: &&Waited| {
-            waited.at != from && (waited.at == at || nodes.place_before(waited.at) == Some(at))
-        };
-        // The latest one stands farthest from the head.
-        slow.waited
-            .iter()
-            .rev()
-            .find(leads_here)
-            .map(|waited| waited.at)
+    fn is_waited_at(&self, index: Index) -> bool {
+        let slow = self.slow.borrow();
+        slow.as_ref().is_some_and(|slow| {
+            slow.waited
+                .iter()
+                .any(|waited| waited.at == index && waited.ops > 0)
+        })
     }
 
     #[cold]
     fn wait(&self, at: Index, op: Op) {
         let mut slow = self.slow();
-        if !slow.waited.iter().any(|waited| waited.at == at) {
-            slow.waited.push(Waited {
+        match slow.waited.iter_mut().find(|waited| waited.at == at) {
+            Some(waited) => waited.ops += 1,
+            None => slow.waited.push(Waited {
                 at,
+                ops: 1,
                 is_draining: false,
-            });
+            }),
         }
         slow.waiting.push_back((at, op));
         self.attend(attention::WAITING);
+    }
+
+    /// True while operations wait at a node, or the last of them is going on.
+    pub(crate) fn is_draining_at(&self, index: Index) -> bool {
+        let slow = self.slow.borrow();
+        slow.as_ref()
+            .is_some_and(|slow| slow.waited.iter().any(|waited| waited.at == index))
     }
 
     /// Lets the operations that waited at `index` go on, in order. Each leaves the node again; only the outermost
@@ -325,16 +321,20 @@ impl Core {
 
     fn next_waiting_op(&self, index: Index) -> Option<Op> {
         let mut slow = self.slow();
-        let position = slow.waiting.iter().position(|(at, _)| *at == index);
-        let next = position.and_then(|position| slow.waiting.remove(position));
-        if next.is_none() {
-            slow.waited.retain(|waited| waited.at != index);
+        let entry = slow.waited.iter().position(|waited| waited.at == index)?;
+        if slow.waited[entry].ops == 0 {
+            slow.waited.remove(entry);
             if slow.waited.is_empty() {
                 self.attention
                     .set(self.attention.get() & !attention::WAITING);
             }
+            drop(slow);
+            self.release(index);
+            return None;
         }
-        next.map(|(_, op)| op)
+        slow.waited[entry].ops -= 1;
+        let position = slow.waiting.iter().position(|(at, _)| *at == index)?;
+        slow.waiting.remove(position).map(|(_, op)| op)
     }
 
     /// An operation whose next hop is the node `index` itself.
@@ -349,7 +349,7 @@ impl Core {
             Op::Connect(..) => mask::CONNECT,
         };
         if bit == mask::READ_OP && self.has_resumes() {
-            return self.op_read_slow(index, index);
+            return self.op_read_slow(index);
         }
         if !self.has_mask(index, bit) {
             return self.op(index, op);
