@@ -15,7 +15,9 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use bytes::Bytes;
-use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, Pipeline, Promise};
+use tidegate::{
+    Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, Pipeline, Promise,
+};
 
 /// Overrides what is measured and passes it on.
 struct Forward;
@@ -82,7 +84,11 @@ fn run(case: &str, handlers: usize, events: u64) -> Result<u64, Failure> {
                 pipeline.add_last(Forward)?;
             }
         }
-        if outbound { Ok(()) } else { pipeline.add_last(Sink::default()) }
+        if outbound {
+            Ok(())
+        } else {
+            pipeline.add_last(Sink::default())
+        }
     })?;
     let counted = |pipeline: &mut Pipeline<'_>| pipeline.with(|sink: &mut Sink| sink.events);
     // Becoming active brought events of its own.
@@ -104,17 +110,28 @@ fn run(case: &str, handlers: usize, events: u64) -> Result<u64, Failure> {
                 channel.write(black_box(bytes.clone()));
             }
         }),
-        _ => return Err(Failure::msg("the cases are inbound, bare, outbound and skipped")),
+        _ => {
+            return Err(Failure::msg(
+                "the cases are inbound, bare, outbound and skipped",
+            ));
+        }
     }
     Ok(channel.pipeline(counted)? - before)
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let arguments: Vec<String> = std::env::args()
+        .skip(1)
+        .filter(|argument| argument != "--bench")
+        .collect();
     let parsed = match arguments.as_slice() {
         // What a bare `cargo bench` does: every case once, to see that it runs.
         [] => return smoke(),
-        [case, handlers, events] => handlers.parse().ok().zip(events.parse().ok()).map(|numbers| (case, numbers)),
+        [case, handlers, events] => handlers
+            .parse()
+            .ok()
+            .zip(events.parse().ok())
+            .map(|numbers| (case, numbers)),
         _ => None,
     };
     let Some((case, (handlers, events))) = parsed else {
@@ -125,9 +142,15 @@ fn main() -> ExitCode {
 }
 
 fn smoke() -> ExitCode {
-    let ok = ["inbound", "bare", "outbound", "skipped"].iter().all(|case| finish(case, 3, 1000) == ExitCode::SUCCESS);
+    let ok = ["inbound", "bare", "outbound", "skipped"]
+        .iter()
+        .all(|case| finish(case, 3, 1000) == ExitCode::SUCCESS);
     println!("instructions per hop are counted by `make hops`");
-    if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    }
 }
 
 fn finish(case: &str, handlers: usize, events: u64) -> ExitCode {

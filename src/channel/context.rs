@@ -5,11 +5,11 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 use super::address::Address;
-use super::core::{Context, Core, Handler, attention};
+use super::core::{Context, Core, Handler, attention, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
 use super::mask::Mask;
-use super::nodes::{Index, Resume};
+use super::nodes::{Index, Resume, State};
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
@@ -34,6 +34,13 @@ impl<'a> Context<'a> {
     pub(crate) fn learn_skip(&mut self, bit: Mask) {
         if self.learn {
             self.core.learn_skip(self.index, bit);
+        }
+    }
+
+    /// At the end of the channel: this node has been told. A panic further on does not tell it twice.
+    pub(crate) fn heard_of_the_end(&self, bit: Mask) {
+        if self.core.has(flag::ENDING) {
+            self.core.nodes.borrow_mut().get_mut(self.index).mask &= !bit;
         }
     }
 
@@ -191,7 +198,8 @@ impl<'a> Context<'a> {
     pub fn resume(&mut self) {
         let mut nodes = self.core.nodes.borrow_mut();
         let node = nodes.get_mut(self.index);
-        if node.resume == Resume::Idle {
+        // A handler that has left is not called any more.
+        if node.resume == Resume::Idle && node.state != State::Removed {
             node.resume = Resume::Asked;
             drop(nodes);
             self.core.attend(attention::RESUMING);
@@ -230,10 +238,7 @@ impl<'a> Context<'a> {
 
     /// A handle of this handler that other threads can use.
     pub fn handle<H: Handler>(&self) -> HandlerHandle<H> {
-        HandlerHandle::new(
-            self.core.shared.clone(),
-            self.core.nodes.borrow().id(self.index),
-        )
+        self.core.handler_handle(self.index)
     }
 
     /// A handle of this handler for use on this loop.

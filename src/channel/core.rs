@@ -25,6 +25,7 @@ use super::nodes::{Index, Nodes};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::shared::Shared;
+use super::signal::News;
 use super::slow::{Inbound, Slow};
 use super::tail::Tail;
 use super::transport::{Metadata, Transport};
@@ -110,6 +111,8 @@ pub(crate) mod flag {
     pub(crate) const SPREAD_EXECUTORS: u32 = 1 << 29;
     /// A batch of reads is running.
     pub(crate) const READ_BATCH: u32 = 1 << 26;
+    /// The last events are under way: channel_inactive, channel_unregistered, the handlers leave.
+    pub(crate) const ENDING: u32 = 1 << 31;
     /// The selector has to be told of every change of interest: level-triggered, or kqueue's write filter.
     pub(crate) const LEVEL: u32 = 1 << 27;
 
@@ -321,8 +324,12 @@ pub(crate) enum Root {
     Drain,
     /// Close, for this reason.
     Close(Error, Promise),
-    /// channel_inactive, channel_unregistered, the end.
+    /// channel_inactive, channel_unregistered, the end. It waits for what was queued behind it.
     End { was_active: bool },
+    /// The same after the given number of such rounds.
+    Ending { was_active: bool, rounds: u8 },
+    /// What the transport reported from somebody's stack.
+    News(News),
     /// Anything else, from a handle on another thread.
     Call(Gate),
 }
@@ -368,6 +375,8 @@ pub(crate) struct Core {
     pub(crate) parks: Cell<u16>,
     /// Resumes run in this dispatch.
     pub(crate) resumes: Cell<u16>,
+    /// Items of the root queue run in this dispatch.
+    pub(crate) root_items: Cell<u16>,
     pub(crate) flags: Cell<u32>,
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
     pub(crate) roots: RefCell<VecDeque<Root>>,

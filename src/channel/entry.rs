@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use tidegate_sys::os::Ready;
 
-use super::core::{Context, Core, Handler, attention, flag};
+use super::core::{Context, Core, Gate, Handler, Root, attention, flag};
 use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
@@ -55,6 +55,7 @@ impl Core {
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),
+            root_items: Cell::new(0),
             flags: Cell::new(flag::DEFAULT),
             slow: RefCell::new(None),
             roots: RefCell::new(VecDeque::new()),
@@ -87,6 +88,7 @@ impl Core {
         self.lp.pipeline_depth.set(depth + 1);
         self.running.set(true);
         self.resumes.set(0);
+        self.root_items.set(0);
         let result = boundary::catch(|| {
             work(self);
             // On another channel's stack only operations run; what they caused waits for the loop.
@@ -212,12 +214,8 @@ impl Core {
         let mut nodes = self.nodes.borrow_mut();
         let node = nodes.get_mut(index);
         node.mask &= !bit;
-        if cfg!(debug_assertions)
-            && let Some(handler) = &node.handler
-            && handler
-                .declared()
-                .is_some_and(|declared| declared.0 & bit != 0)
-        {
+        // The handler itself is away on the stack, so its declaration is noted in the mask.
+        if cfg!(debug_assertions) && node.mask & super::mask::DECLARED != 0 {
             tracing::error!(
                 channel = %self.shared.id(),
                 handler = node.kind.name(),
@@ -279,29 +277,29 @@ impl Core {
         )
     }
 
-    /// Enters a handler from outside by its lasting name. False if it is gone.
+    /// Enters a handler from outside by its lasting name, unless it is gone. While the dispatch is suspended it
+    /// waits, so that what it emits does not mix with what was emitted before.
     pub(crate) fn call_node(
         &self,
         node: NodeId,
-        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
-    ) -> bool {
-        let mut found = false;
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult + 'static,
+    ) {
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            let gate = Gate::new(move |core| core.call_node(node, call));
+            return self.push_root(Root::Call(gate));
+        }
         self.enter(|core| {
             let index = core.nodes.borrow().resolve(node);
             if let Some(index) = index {
-                found = core.call(index, call);
+                core.call(index, call);
             }
         });
-        found
     }
 
     pub(crate) fn is_removed(&self, index: Index) -> bool {
         match self.nodes.borrow().get(index).state {
             State::Removed | State::Vacant => true,
-            State::Busy => {
-                self.attention.get() & attention::REMOVED_BUSY != 0
-                    && self.slow().removed_busy.iter().any(|(at, _)| *at == index)
-            }
+            State::Busy => self.is_removed_busy(index),
             State::Here | State::Added | State::Sentinel => false,
         }
     }
@@ -363,6 +361,13 @@ impl Core {
             ),
         );
         self.forget_emissions(&error);
+        if self.has(flag::ENDING) && self.shared.is_registered() {
+            // It was one of the last events: the handlers that have not heard of the end still do.
+            self.push_root(Root::Ending {
+                was_active: self.has(flag::WAS_ACTIVE),
+                rounds: 0,
+            });
+        }
         self.enter(|core| core.close_because(error, Promise::void()));
     }
 
@@ -376,7 +381,7 @@ impl Core {
         let waiting = boundary::catch(move || {
             drop(first);
             let Some(mut slow) = slow else {
-                return Vec::new();
+                return VecDeque::new();
             };
             std::mem::take(&mut slow.waiting)
         });

@@ -2,6 +2,9 @@
 
 /// The peer closed its sending side while reading is paused. Fired once; data and end of input stay in the
 /// kernel until `read()`.
+///
+/// Selectors that report levels instead of edges could only tell it over and over: with those it comes if the peer's
+/// end is there when reading pauses, and else not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerClosing;
 

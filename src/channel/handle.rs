@@ -1,14 +1,14 @@
 //! Coming back to a handler from outside of its callbacks.
 
+use std::any::Any;
 use std::marker::PhantomData;
 use std::rc::Weak;
 use std::sync::Arc;
-
-use std::any::Any;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Context, Core, Handler};
 use super::handler::HandlerResult;
-use super::nodes::NodeId;
+use super::nodes::{Index, NodeId};
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 
@@ -35,6 +35,8 @@ fn call<H: Handler>(
 pub struct HandlerHandle<H> {
     shared: Arc<Shared>,
     node: NodeId,
+    /// False once the handler has left its pipeline; written by the channel's loop.
+    is_there: Arc<AtomicBool>,
     handler: PhantomData<fn(&mut H)>,
 }
 
@@ -43,28 +45,25 @@ impl<H> Clone for HandlerHandle<H> {
         Self {
             shared: self.shared.clone(),
             node: self.node,
+            is_there: self.is_there.clone(),
             handler: PhantomData,
         }
     }
 }
 
 impl<H: Handler> HandlerHandle<H> {
-    pub(crate) fn new(shared: Arc<Shared>, node: NodeId) -> Self {
-        Self {
-            shared,
-            node,
-            handler: PhantomData,
-        }
-    }
-
     /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if the channel has ended, [`ErrorKind::Terminated`] if its loop has.
+    /// [`ErrorKind::NoSuchHandler`] if the handler has left its pipeline, [`ErrorKind::Terminated`] if its loop has
+    /// ended.
     pub fn run(
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + Send + 'static,
     ) -> Result<(), Error> {
+        if !self.is_alive() {
+            return Err(gone());
+        }
         let node = self.node;
         let submitted = self.shared.submit(
             move |core| {
@@ -81,6 +80,30 @@ impl<H: Handler> HandlerHandle<H> {
             ))
         }
     }
+
+    /// True while the handler is in its pipeline, as far as this thread can know.
+    pub fn is_alive(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+}
+
+impl Core {
+    pub(crate) fn handler_handle<H: Handler>(&self, index: Index) -> HandlerHandle<H> {
+        let mut nodes = self.nodes.borrow_mut();
+        HandlerHandle {
+            shared: self.shared.clone(),
+            node: nodes.id(index),
+            is_there: nodes.presence(index),
+            handler: PhantomData,
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(
+        ErrorKind::NoSuchHandler,
+        "the handler has left its pipeline",
+    )
 }
 
 /// A handler of a channel, on its own loop: no atomics, no box.
@@ -117,12 +140,6 @@ impl<H: Handler> LocalHandle<H> {
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + 'static,
     ) -> Result<(), Error> {
-        let gone = || {
-            Error::new(
-                ErrorKind::NoSuchHandler,
-                "the handler has left its pipeline",
-            )
-        };
         let core = self.core.upgrade().ok_or_else(gone)?;
         if core.nodes.borrow().resolve(self.node).is_none() {
             return Err(gone());

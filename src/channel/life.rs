@@ -82,8 +82,12 @@ impl Core {
     /// The transport is connected or bound; the caller queues channel_active.
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
-        // Edges may have come before.
-        self.set(flag::WAS_ACTIVE | flag::READABLE);
+        self.set(flag::WAS_ACTIVE);
+        // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
+        // on nearly every connection. Other transports are asked.
+        if self.token.get().is_none() {
+            self.set(flag::READABLE);
+        }
     }
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
@@ -97,7 +101,7 @@ impl Core {
             self.op_read(TAIL);
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
-        if self.has(flag::READ_PENDING) {
+        if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
             self.push_ready();
         }
     }
@@ -311,20 +315,20 @@ impl Core {
         });
     }
 
-    /// The last events, then the handlers leave. What follows an event is queued before it: a handler that panics ends
-    /// that event and no other.
+    /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
+    /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
-        self.follow_with(|core| {
-            core.set(flag::ENDED);
-            let elsewhere = relay::lines(&core.nodes.borrow());
-            core.depart(elsewhere);
-        });
-        if self.has(flag::REGISTERED) {
-            self.follow_with(|core| core.emit(Inbound::Unregistered, HEAD));
-        }
         if was_active {
             self.emit(Inbound::Inactive, HEAD);
+            self.run();
         }
+        self.set(flag::ENDED);
+        if self.has(flag::REGISTERED) {
+            self.emit(Inbound::Unregistered, HEAD);
+            self.run();
+        }
+        let elsewhere = relay::lines(&self.nodes.borrow());
+        self.depart(elsewhere);
     }
 
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
@@ -341,27 +345,17 @@ impl Core {
         self.dissolve();
     }
 
-    /// Ends without events: the handlers leave, and the loop forgets the core.
+    /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
+    /// nowhere: the channel has ended.
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
-        self.remove_all();
-    }
-
-    /// Puts a step before everything in the root queue.
-    fn follow_with(&self, step: impl FnOnce(&Core) + 'static) {
-        self.roots
-            .borrow_mut()
-            .push_front(Root::Call(Gate::new(step)));
-        self.attend(attention::ROOTS);
-    }
-
-    /// Removes the handlers, tail first. What they emit now goes nowhere: the channel has ended.
-    fn remove_all(&self) {
-        let last = self.nodes.borrow().get(TAIL).prev;
-        if last != HEAD {
-            self.follow_with(Self::remove_all);
+        loop {
+            let last = self.nodes.borrow().get(TAIL).prev;
+            if last == HEAD {
+                break;
+            }
             self.remove_node(last);
-            return;
+            self.run();
         }
         // The last reference to user code of this channel goes here, guarded like any other callback.
         let tail = self.tail.borrow_mut().take();
@@ -481,30 +475,32 @@ impl Core {
                     self.tell_peer_closing();
                 }
             }
-            News::Connected(result) => self.gate(|core| match result {
-                // A connect that has ended otherwise is over.
-                _ if core.life.get() != Life::Connecting => {}
-                Ok(()) => core.check_connect(),
-                Err(error) => core.connect_failed(error),
-            }),
-            News::Written(count) => self.gate(move |core| core.written(count)),
-            News::Closed => self.gate(Core::finish_close),
-            News::Failed(error) => self.gate(move |core| {
-                if core.life.get() >= Life::Closing {
-                    return;
-                }
-                core.push_root(Root::Exception(error.clone().into()));
-                core.push_root(Root::Close(error, Promise::void()));
-            }),
+            news if self.running.get()
+                || self.in_transport.get()
+                || self.lp.pipeline_depth.get() > 0 =>
+            {
+                self.push_root(Root::News(news));
+            }
+            news => self.enter(|core| core.act_on_news(news)),
         }
     }
 
-    /// Runs `call` now if nothing of this channel is on the stack, else from the root queue.
-    fn gate(&self, call: impl FnOnce(&Core) + 'static) {
-        if self.running.get() || self.in_transport.get() || self.lp.pipeline_depth.get() > 0 {
-            self.push_root(Root::Call(Gate::new(call)));
-        } else {
-            self.enter(call);
+    /// News that calls handlers, with nothing of this channel on the stack.
+    pub(crate) fn act_on_news(&self, news: News) {
+        match news {
+            // A connect that has ended otherwise is over.
+            News::Connected(_) if self.life.get() != Life::Connecting => {}
+            News::Connected(Ok(())) => self.check_connect(),
+            News::Connected(Err(error)) => self.connect_failed(error),
+            News::Written(count) => self.written(count),
+            News::Closed => self.finish_close(),
+            News::Failed(error) => {
+                if self.life.get() < Life::Closing {
+                    self.push_root(Root::Exception(error.clone().into()));
+                    self.push_root(Root::Close(error, Promise::void()));
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
         }
     }
 

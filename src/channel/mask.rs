@@ -31,6 +31,9 @@ pub(crate) const OUTBOUND: Mask = 0x7F << 16;
 /// What a fresh node starts with.
 pub(crate) const ALL: Mask = INBOUND | OUTBOUND;
 
+/// No callback: the handler declared its mask, so learning from a default body means that the declaration is wrong.
+pub(crate) const DECLARED: Mask = 1 << 31;
+
 /// Names of the callbacks whose bits are set, for errors and debug output.
 pub(crate) fn names(mask: Mask) -> Vec<&'static str> {
     const NAMES: [(Mask, &str); 16] = [

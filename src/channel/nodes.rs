@@ -11,6 +11,8 @@
 //! what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
 
 use std::any::{Any, TypeId, type_name};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mask::{self, Mask};
 
@@ -111,12 +113,16 @@ const _: () = assert!(
 /// The slab. See the module's page.
 pub(crate) struct Nodes<H: ?Sized> {
     slab: Vec<Node<H>>,
+    /// What most pipelines do without, and is kept per connection.
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Default)]
+struct Extras {
     /// Names that the user gave; a handler without one is called by its type and ordinal.
-    #[allow(
-        clippy::box_collection,
-        reason = "most pipelines name nothing, and this is kept per connection"
-    )]
-    labels: Option<Box<Vec<(Index, Box<str>)>>>,
+    labels: Vec<(Index, Box<str>)>,
+    /// For handlers of which handles exist: whether they are still there.
+    presences: Vec<(Index, Arc<AtomicBool>)>,
 }
 
 impl<H: ?Sized> Nodes<H> {
@@ -136,7 +142,7 @@ impl<H: ?Sized> Nodes<H> {
         let mut slab = Vec::with_capacity(6);
         slab.push(sentinel(mask::OUTBOUND, TAIL, HEAD));
         slab.push(sentinel(mask::INBOUND, TAIL, HEAD));
-        Self { slab, labels: None }
+        Self { slab, extras: None }
     }
 
     #[inline]
@@ -207,6 +213,22 @@ impl<H: ?Sized> Nodes<H> {
         self.get(HEAD).next == TAIL
     }
 
+    /// For a node that was taken out of the links: the linked node (or HEAD) that it leads to, toward the head.
+    pub(crate) fn place_before(&self, index: Index) -> Option<Index> {
+        let mut at = self.get(index).prev;
+        if self.get(at).next == index {
+            return None;
+        }
+        while self.is_unlinked(at) {
+            at = self.get(at).prev;
+        }
+        Some(at)
+    }
+
+    fn is_unlinked(&self, index: Index) -> bool {
+        index != HEAD && self.get(self.get(index).prev).next != index
+    }
+
     /// True while some handler between `index` and the head (itself included) is on the stack.
     pub(crate) fn busy_toward_head(&self, index: Index) -> bool {
         let mut at = index;
@@ -269,8 +291,9 @@ impl<H: ?Sized> Nodes<H> {
         self.get_mut(prev).next = index;
         self.get_mut(next).prev = index;
         if let Some(name) = name {
-            self.labels
+            self.extras
                 .get_or_insert_default()
+                .labels
                 .push((index, name.into()));
         }
         Some(index)
@@ -319,24 +342,50 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     /// Buries nodes that were taken out while on the stack and whose return a panic has prevented.
-    pub(crate) fn bury_lost(&mut self) -> Vec<Box<H>> {
+    pub(crate) fn bury_lost(&mut self) -> Vec<(String, Box<H>)> {
         let lost: Vec<Index> = (0..self.slab.len())
             .filter(|at| self.slab[*at].state == State::Busy)
             .map(|at| at as Index)
             .collect();
-        lost.into_iter()
-            .filter_map(|index| self.bury(index))
-            .collect()
+        let bury = |index| Some((self.name(index), self.bury(index)?));
+        lost.into_iter().filter_map(bury).collect()
     }
 
     fn unlabel(&mut self, index: Index) {
-        if let Some(labels) = &mut self.labels {
-            labels.retain(|(labelled, _)| *labelled != index);
+        if let Some(extras) = &mut self.extras {
+            extras.labels.retain(|(labelled, _)| *labelled != index);
         }
+    }
+
+    /// Whether the handler is still there, for its handles.
+    pub(crate) fn presence(&mut self, index: Index) -> Arc<AtomicBool> {
+        if matches!(self.get(index).state, State::Removed | State::Vacant) {
+            return Arc::default();
+        }
+        let presences = &mut self.extras.get_or_insert_default().presences;
+        if let Some((_, presence)) = presences.iter().find(|(at, _)| *at == index) {
+            return presence.clone();
+        }
+        let presence = Arc::new(AtomicBool::new(true));
+        presences.push((index, presence.clone()));
+        presence
+    }
+
+    fn end_presence(&mut self, index: Index) {
+        let Some(extras) = &mut self.extras else {
+            return;
+        };
+        extras.presences.retain(|(at, presence)| {
+            if *at == index {
+                presence.store(false, Ordering::Release);
+            }
+            *at != index
+        });
     }
 
     fn bury(&mut self, index: Index) -> Option<Box<H>> {
         self.unlabel(index);
+        self.end_presence(index);
         let node = self.get_mut(index);
         node.mask = 0;
         node.state = State::Removed;
@@ -358,14 +407,33 @@ impl<H: ?Sized> Nodes<H> {
 
     // ---- names and types
 
+    /// The smallest number that makes a free name together with the type.
     fn next_ordinal(&self, short_type: &str) -> u16 {
-        (0..=u16::MAX)
-            .find(|ordinal| self.find(&format!("{short_type}#{ordinal}")).is_none())
-            .unwrap_or(u16::MAX)
+        let mut taken: Vec<u16> = self
+            .linked()
+            .filter_map(|index| match self.label(index) {
+                Some(own) => own
+                    .strip_prefix(short_type)?
+                    .strip_prefix('#')?
+                    .parse()
+                    .ok(),
+                None => {
+                    let node = self.get(index);
+                    (node.kind.name() == short_type).then_some(node.ordinal)
+                }
+            })
+            .collect();
+        taken.sort_unstable();
+        taken.dedup();
+        let free = taken
+            .iter()
+            .zip(0..)
+            .find(|(taken, number)| **taken != *number);
+        free.map_or(taken.len() as u16, |(_, number)| number)
     }
 
     fn label(&self, index: Index) -> Option<&str> {
-        let labels = self.labels.as_ref()?;
+        let labels = &self.extras.as_ref()?.labels;
         labels
             .iter()
             .find(|(labelled, _)| *labelled == index)

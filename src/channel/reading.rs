@@ -24,6 +24,13 @@ use crate::future::Promise;
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
 const WASTED_EDGES_MAX: u8 = 16;
 
+/// What can mean that a read brings something: data, an end, an errno.
+const READABLE: Ready = Ready::READABLE
+    .union(Ready::READ_CLOSED)
+    .union(Ready::HANGUP)
+    .union(Ready::ERROR)
+    .union(Ready::PRIORITY);
+
 /// How a batch of reads ended.
 enum BatchEnd {
     /// Nothing more now, or the limit.
@@ -122,7 +129,10 @@ impl Core {
         self.seen.set(self.seen.get() | ready);
         match self.life.get() {
             Life::Connecting => {
-                self.set(flag::READABLE);
+                if ready.intersects(READABLE) {
+                    // The peer may have sent already, and this edge does not come again.
+                    self.set(flag::READABLE);
+                }
                 self.enter(Self::check_connect);
             }
             Life::Active => self.active_ready(ready),
@@ -139,9 +149,7 @@ impl Core {
             self.clear(flag::WRITE_BLOCKED);
             self.enter(Self::flush_more);
         }
-        let readable =
-            Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY;
-        if !ready.intersects(readable) || self.has(flag::INPUT_SHUT) {
+        if !ready.intersects(READABLE) || self.has(flag::INPUT_SHUT) {
             return;
         }
         self.set(flag::READABLE);
@@ -213,8 +221,9 @@ impl Core {
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
         // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
-        if !self.has(flag::IN_READY_LIST) {
+        if self.has(flag::PAUSED) && !self.has(flag::IN_READY_LIST) {
             self.clear(flag::PAUSED);
+            self.update_interest();
         }
         self.clear(flag::IN_READY_LIST);
         if self.attention.get() & attention::SUSPENDED != 0 {
@@ -276,9 +285,9 @@ impl Core {
             return;
         }
         if self.has(flag::PAUSED) {
-            return;
-        }
-        if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
+            // A level-triggered selector would report the waiting clients all the time.
+            self.update_interest();
+        } else if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
             self.push_ready();
         } else {
             self.update_interest();
@@ -405,7 +414,8 @@ impl Core {
 
     /// Whether the selector is to report what can be read.
     pub(crate) fn reads_now(&self) -> bool {
-        self.has(flag::READ_PENDING | flag::READ_ERROR) && !self.has(flag::INPUT_SHUT)
+        self.has(flag::READ_PENDING | flag::READ_ERROR)
+            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
     }
 
     /// Whether the selector is to report that something can be written.

@@ -5,6 +5,7 @@ use super::nodes::Index;
 use super::op::Op;
 use crate::buffer::Message;
 use crate::error::Failure;
+use std::collections::VecDeque;
 
 /// What travels from head to tail without a payload, or with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,13 @@ pub(crate) enum Event {
     ReadOp(Index),
 }
 
+/// A node at which operations wait.
+pub(crate) struct Waited {
+    pub(crate) at: Index,
+    /// They are going on, one after the other; who leaves the node meanwhile need not see to them.
+    pub(crate) is_draining: bool,
+}
+
 /// See the module's page.
 #[derive(Default)]
 pub(crate) struct Slow {
@@ -58,7 +66,9 @@ pub(crate) struct Slow {
     /// What waits; the last is next.
     pub(crate) stack: Vec<Event>,
     /// Operations whose next hop is on the stack, in the order in which they came.
-    pub(crate) waiting: Vec<(Index, Op)>,
+    pub(crate) waiting: VecDeque<(Index, Op)>,
+    /// The nodes at which they wait, each once.
+    pub(crate) waited: Vec<Waited>,
     /// Handlers that were taken out while they were on the stack.
     pub(crate) removed_busy: Vec<(Index, Option<Index>)>,
 }

@@ -16,7 +16,7 @@ fn a_server_echoes_to_a_client() {
             .sync_timeout(DEADLINE)
             .unwrap();
         let address = server.local_address().unwrap().clone();
-        let (tell, seen) = Probe::new();
+        let (tell, seen) = Probe::channel();
         let client = Bootstrap::new(group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
             .connect(address)

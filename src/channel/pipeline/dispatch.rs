@@ -8,10 +8,11 @@
 
 use std::mem;
 
-use super::super::core::{Context, Core, Handler, attention};
+use super::super::core::{Context, Core, Handler, attention, flag};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
 use super::super::nodes::{Index, Resume, State, TAIL};
+use super::super::root::Quiet;
 use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::Failure;
@@ -59,13 +60,21 @@ impl<'a> Visit<'a> {
         }
         mem::forget(self);
     }
+
+    /// Ends the visit of a handler that has left its node for good.
+    pub(crate) fn into_handler(mut self) -> Option<Box<dyn Handler>> {
+        self.handler.take()
+    }
 }
 
-/// Only reached by unwinding: the handler goes back to its node, still marked busy, and the catch boundary buries it.
+/// With a handler, only reached by unwinding: it goes back to its node, marked busy, and the catch boundary buries it.
 impl Drop for Visit<'_> {
     fn drop(&mut self) {
         if let Some(handler) = self.handler.take() {
-            self.core.nodes.borrow_mut().get_mut(self.index).handler = Some(handler);
+            let mut nodes = self.core.nodes.borrow_mut();
+            let node = nodes.get_mut(self.index);
+            node.handler = Some(handler);
+            node.state = State::Busy;
         }
     }
 }
@@ -118,11 +127,12 @@ impl Core {
 
     /// Delivers until nothing is left, or until the dispatch is suspended.
     pub(crate) fn run(&self) {
-        if self.attention.get() & attention::LIST != 0 {
-            self.spill();
-        }
+        // What is emitted while the dispatch is suspended stays in the slot and the list, in order.
         if self.attention.get() & attention::SUSPENDED != 0 {
             return;
+        }
+        if self.attention.get() & attention::LIST != 0 {
+            self.spill();
         }
         loop {
             let from = self.first_from.get();
@@ -189,6 +199,7 @@ impl Core {
             }
             Inbound::Unregistered => {
                 self.deliver(from, mask::UNREGISTERED, kind, |h, ctx| {
+                    ctx.heard_of_the_end(mask::UNREGISTERED);
                     h.channel_unregistered(ctx)
                 });
             }
@@ -196,7 +207,10 @@ impl Core {
                 self.deliver(from, mask::ACTIVE, kind, |h, ctx| h.channel_active(ctx))
             }
             Inbound::Inactive => {
-                self.deliver(from, mask::INACTIVE, kind, |h, ctx| h.channel_inactive(ctx));
+                self.deliver(from, mask::INACTIVE, kind, |h, ctx| {
+                    ctx.heard_of_the_end(mask::INACTIVE);
+                    h.channel_inactive(ctx)
+                });
             }
             Inbound::Writability => {
                 self.deliver(from, mask::WRITABILITY, kind, |h, ctx| {
@@ -281,6 +295,22 @@ impl Core {
             None => None,
         };
         let Some(event) = event else { return false };
+        if matches!(event, Event::Resume { .. }) && self.attention.get() & attention::ROOTS != 0 {
+            // What may not run in the middle of something runs before each resume (rule 6).
+            match self.root_before_resume() {
+                Quiet::Nothing => {}
+                Quiet::Item(root) => {
+                    self.slow().stack.push(event);
+                    self.run_root(root);
+                    self.spill_what_came();
+                    return true;
+                }
+                Quiet::Enough => {
+                    self.suspend(event);
+                    return false;
+                }
+            }
+        }
         match event {
             Event::Plain(kind, from) => self.deliver_kind(kind, from),
             Event::Message(Inbound::UserEvent, from, msg) => self.deliver_user_event(from, msg),
@@ -307,7 +337,22 @@ impl Core {
             } => return self.run_resume(node, unparked, emitted),
             Event::ReadOp(from) => self.op_read(from),
         }
+        // What came about outside of a walk: no callback has left that would have seen to it.
+        self.spill_what_came();
         true
+    }
+
+    fn spill_what_came(&self) {
+        if self.attention.get() & attention::LIST != 0 {
+            self.spill();
+        }
+    }
+
+    /// Ends the dispatch before `event`; it goes on from the ready list.
+    fn suspend(&self, event: Event) {
+        self.slow().stack.push(event);
+        self.attend(attention::SUSPENDED);
+        self.push_ready();
     }
 
     /// Puts what the callback emitted beyond its first emission on the stack, last first.
@@ -332,10 +377,16 @@ impl Core {
 
     fn run_resume(&self, node: Index, unparked: bool, emitted: bool) -> bool {
         let state = self.nodes.borrow().get(node).resume;
-        let wanted = match state {
-            Resume::AskedWithCredit => true,
-            Resume::Asked => self.reading_wanted(),
-            Resume::Idle | Resume::Parked => return true,
+        let (wanted, credit) = match state {
+            Resume::AskedWithCredit => (true, true),
+            Resume::Asked => (self.reading_wanted(), false),
+            Resume::Idle | Resume::Parked => {
+                // The handler was taken out meanwhile. Who waits for the end of its chain need not know.
+                if unparked && emitted {
+                    self.end_chain(node);
+                }
+                return true;
+            }
         };
         if !wanted {
             self.nodes.borrow_mut().get_mut(node).resume = Resume::Parked;
@@ -346,13 +397,11 @@ impl Core {
             return true;
         }
         if self.resumes.get() >= RESUMES_PER_DISPATCH {
-            self.slow().stack.push(Event::Resume {
+            self.suspend(Event::Resume {
                 node,
                 unparked,
                 emitted,
             });
-            self.attend(attention::SUSPENDED);
-            self.push_ready();
             return false;
         }
         self.resumes.set(self.resumes.get() + 1);
@@ -362,8 +411,17 @@ impl Core {
         };
         let mut ctx = Context::new(self, node);
         let result = visit.handler().resume(&mut ctx);
-        let emits = emitted || self.first_kind.get() != Inbound::None;
-        let asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        let emits_now = self.first_kind.get() != Inbound::None;
+        let emits = emitted || emits_now;
+        if credit && !emits_now {
+            // Nothing came of the read() that this resume has consumed: it goes on.
+            self.emit_tail(Event::ReadOp(node));
+        }
+        let mut asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        if asked && !emits_now {
+            self.put_off(node);
+            asked = false;
+        }
         if asked {
             // The request is in the tail list; it inherits the chain.
             for event in &mut self.slow().tail {
@@ -378,16 +436,31 @@ impl Core {
                     *so_far = emits;
                 }
             }
-        } else if unparked {
-            if emits {
-                self.emit_tail(Event::Plain(Inbound::ReadComplete, node));
-            }
-            if !emits || self.auto_read() {
-                self.emit_tail(Event::ReadOp(node));
-            }
+        } else if unparked && emits {
+            self.end_chain(node);
         }
         self.leave(visit, result);
         true
+    }
+
+    /// A resume that emitted nothing and asks again would be asked for ever: it waits for a read(), or has ended with the
+    /// input.
+    fn put_off(&self, node: Index) {
+        self.slow()
+            .tail
+            .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
+        let parked = !self.has(flag::DRAINING);
+        self.nodes.borrow_mut().get_mut(node).resume =
+            if parked { Resume::Parked } else { Resume::Idle };
+        self.parks.set(self.parks.get() + u16::from(parked));
+    }
+
+    /// A chain of resumes that a read() had set off has emitted, and stops.
+    fn end_chain(&self, node: Index) {
+        self.emit_tail(Event::Plain(Inbound::ReadComplete, node));
+        if self.auto_read() {
+            self.emit_tail(Event::ReadOp(node));
+        }
     }
 
     /// The dispatch was suspended by the limit of resumes and goes on now.

@@ -5,10 +5,14 @@
 //! latest immediately before any other callback of that handler. `handler_removed` of a handler on the stack runs
 //! right after it has returned.
 
+use std::any::Any;
+use std::mem;
+
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
 use super::super::mask::{self, Mask};
 use super::super::nodes::{HEAD, Index, Kind, Nodes, Resume, State, TAIL};
 use super::super::slow::Event;
+use super::dispatch::Visit;
 use crate::error::{Error, ErrorKind, Failure};
 
 impl Core {
@@ -92,7 +96,7 @@ impl Core {
             node.handler.take()
         };
         let Some(handler) = handler else { return };
-        let mut visit = super::dispatch::Visit::new(self, index, handler);
+        let mut visit = Visit::new(self, index, handler);
         let mut ctx = Context::new(self, index);
         let result = visit.handler().handler_added(&mut ctx);
         visit.put_back();
@@ -109,8 +113,8 @@ impl Core {
     #[cold]
     fn added_failed(&self, index: Index, failure: Failure) {
         let name = self.nodes.borrow().name(index);
-        let removed = self.nodes.borrow().get(index).state == State::Here;
-        if removed {
+        // If it took itself out, its farewell is due as for any handler that was on the stack.
+        if !self.is_removed_busy(index) {
             self.remove_node(index);
         }
         let error = Error::with_source(
@@ -202,9 +206,52 @@ impl Core {
             self.ensure_added(new);
         }
         self.unpark_one(index);
+        let told = self.nodes.borrow().get(index).state == State::Here;
         let handler = self.nodes.borrow_mut().bury_detached(index);
         self.attend(attention::DEAD);
-        drop(self.farewell(index, handler, true));
+        drop(self.farewell(index, handler, told));
+    }
+
+    /// True for a handler that was taken out and has not returned yet.
+    pub(crate) fn is_removed_busy(&self, index: Index) -> bool {
+        self.attention.get() & attention::REMOVED_BUSY != 0
+            && self.slow().removed_busy.iter().any(|(at, _)| *at == index)
+    }
+
+    /// Runs `look` with the handler of a linked node, which counts as being on the stack meanwhile.
+    pub(crate) fn look_into<H: Handler, R>(
+        &self,
+        index: Index,
+        look: impl FnOnce(&mut H) -> R,
+    ) -> Result<R, Error> {
+        let (handler, was) = {
+            let mut nodes = self.nodes.borrow_mut();
+            let node = nodes.get_mut(index);
+            let was = node.state;
+            let handler = match was {
+                State::Here | State::Added => node.handler.take(),
+                _ => None,
+            };
+            if handler.is_some() {
+                node.state = State::Busy;
+            }
+            (handler, was)
+        };
+        let Some(handler) = handler else {
+            let name = self.nodes.borrow().name(index);
+            return Err(Error::new(
+                ErrorKind::Busy,
+                format!("{name} is on the stack; use its handle to come back later"),
+            ));
+        };
+        let mut visit = Visit::new(self, index, handler);
+        let any: &mut dyn Any = visit.handler();
+        let result = any.downcast_mut::<H>().map(look);
+        visit.put_back();
+        // Its handler_added may still be due.
+        self.nodes.borrow_mut().get_mut(index).state = was;
+        self.after_call(index);
+        result.ok_or_else(|| Error::new(ErrorKind::NoSuchHandler, "the handler is of another type"))
     }
 
     /// `handler_removed`, with the tombstone's links to act by. Gives the handler back.
@@ -214,29 +261,37 @@ impl Core {
         handler: Option<Box<dyn Handler>>,
         told: bool,
     ) -> Option<Box<dyn Handler>> {
-        let mut handler = handler?;
-        if told {
-            let mut ctx = Context::new(self, index);
-            if let Err(failure) = handler.handler_removed(&mut ctx) {
-                let error = Error::with_source(
-                    ErrorKind::User,
-                    "handler_removed failed",
-                    failure.into_error(),
-                );
-                self.push_root(Root::Exception(error.into()));
-            }
+        if !told {
+            return handler;
         }
-        Some(handler)
+        // A visit, so that a handler which panics here is dropped where a second panic does no harm.
+        let mut visit = Visit::new(self, index, handler?);
+        let mut ctx = Context::new(self, index);
+        if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
+            let error = Error::with_source(
+                ErrorKind::User,
+                format!(
+                    "handler_removed of {} failed",
+                    self.nodes.borrow().name(index)
+                ),
+                failure.into_error(),
+            );
+            self.push_root(Root::Exception(error.into()));
+        }
+        visit.into_handler()
     }
 
-    /// A node that leaves takes its parked resume with it.
+    /// A node that leaves takes its parked resume with it; a read() that it had consumed and not answered goes on.
     fn unpark_one(&self, index: Index) {
-        let mut nodes = self.nodes.borrow_mut();
-        let node = nodes.get_mut(index);
-        if node.resume == Resume::Parked {
-            self.parks.set(self.parks.get() - 1);
+        let resume = {
+            let mut nodes = self.nodes.borrow_mut();
+            mem::replace(&mut nodes.get_mut(index).resume, Resume::Idle)
+        };
+        match resume {
+            Resume::Parked => self.parks.set(self.parks.get() - 1),
+            Resume::AskedWithCredit => self.emit_event(Event::ReadOp(index)),
+            Resume::Idle | Resume::Asked => {}
         }
-        node.resume = Resume::Idle;
     }
 
     /// After a panic: the handlers that were on the stack leave without a callback. Their names, nearest to the tail
@@ -254,7 +309,10 @@ impl Core {
             }
             at = next;
         }
-        handlers.extend(nodes.bury_lost());
+        for (name, handler) in nodes.bury_lost() {
+            names.push(name);
+            handlers.push(handler);
+        }
         self.attend(attention::DEAD);
         (names, handlers)
     }
@@ -262,5 +320,7 @@ impl Core {
 
 /// Everything, to be learned, or what the handler declares.
 fn start_mask(handler: &dyn Handler) -> Mask {
-    handler.declared().map_or(mask::ALL, |declared| declared.0)
+    handler
+        .declared()
+        .map_or(mask::ALL, |declared| declared.0 | mask::DECLARED)
 }

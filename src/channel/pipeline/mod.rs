@@ -29,7 +29,7 @@ use std::marker::PhantomData;
 use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
-use super::nodes::{self, HEAD, Index, Kind, State, TAIL};
+use super::nodes::{self, HEAD, Index, Kind, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -268,31 +268,20 @@ impl<'a> Pipeline<'a> {
     /// Looks into the first handler of type `H`.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if there is none, [`ErrorKind::Busy`] if it is on the stack.
+    /// [`ErrorKind::NoSuchHandler`] if there is none, [`ErrorKind::Busy`] if it is on the stack;
+    /// [`ErrorKind::HandlerPanicked`] if `look` panicked outside of all callbacks, which ends the handler and the
+    /// channel as if the handler had.
     pub fn with<H: Handler, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
         let index = self.index_of_type::<H>()?;
-        // Taken out for the look, so that the closure may use the pipeline.
-        let taken = {
-            let mut nodes = self.core.nodes.borrow_mut();
-            let node = nodes.get_mut(index);
-            match node.state {
-                State::Here | State::Added => node.handler.take(),
-                _ => None,
-            }
-        };
-        let Some(mut handler) = taken else {
-            return Err(Error::new(
-                ErrorKind::Busy,
-                format!(
-                    "{} is on the stack; use its handle to come back later",
-                    self.core.nodes.borrow().name(index)
-                ),
-            ));
-        };
-        let any: &mut dyn Any = handler.as_mut();
-        let result = any.downcast_mut::<H>().map(look);
-        self.core.nodes.borrow_mut().get_mut(index).handler = Some(handler);
-        result.ok_or_else(|| Error::new(ErrorKind::NoSuchHandler, "the handler is of another type"))
+        let mut seen = None;
+        self.core
+            .enter(|core| seen = Some(core.look_into(index, look)));
+        seen.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::HandlerPanicked,
+                "the look into a handler panicked",
+            ))
+        })
     }
 
     /// A handle of the first handler of type `H`, for other threads.
@@ -301,10 +290,7 @@ impl<'a> Pipeline<'a> {
     /// [`ErrorKind::NoSuchHandler`] if there is none.
     pub fn handle<H: Handler>(&self) -> Result<HandlerHandle<H>, Error> {
         let index = self.index_of_type::<H>()?;
-        Ok(HandlerHandle::new(
-            self.core.shared.clone(),
-            self.core.nodes.borrow().id(index),
-        ))
+        Ok(self.core.handler_handle(index))
     }
 
     /// A handle of the first handler of type `H`, for this loop.

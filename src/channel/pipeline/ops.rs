@@ -3,7 +3,7 @@
 //! The stack of a pipeline holds at most one inbound handler and a strictly descending chain of outbound ones, so
 //! each handler is entered at most once. An operation whose next hop is on the stack (it was started from the
 //! channel's handle, at the tail) waits there, in order, and goes on when that handler has returned; operations
-//! behind it may not overtake it.
+//! behind it may not overtake it, not even if the handler is taken out before it returns.
 
 use super::super::address::Address;
 use super::super::core::{Context, Core, attention};
@@ -11,7 +11,7 @@ use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
 use super::super::nodes::{HEAD, Index, Resume, State};
 use super::super::op::Op;
-use super::super::slow::Event;
+use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
@@ -63,8 +63,9 @@ impl Core {
 
     #[inline]
     pub(crate) fn op_read(&self, from: Index) {
-        if self.parks.get() != 0 || self.attention.get() & attention::RESUMING != 0 {
-            return self.op_read_slow(from);
+        if self.has_resumes() {
+            let at = self.nodes.borrow().get(from).prev;
+            return self.op_read_slow(at, from);
         }
         match self.claim_prev(from, mask::READ_OP) {
             Hop::Handler(visit) => self.call_read(visit),
@@ -79,14 +80,16 @@ impl Core {
         self.leave_outbound(visit, result);
     }
 
-    /// A read() with resumes about: the first node that has one, parked or asked for, consumes it.
+    #[inline]
+    fn has_resumes(&self) -> bool {
+        self.parks.get() != 0 || self.attention.get() & attention::RESUMING != 0
+    }
+
+    /// A read() with resumes about, that has come from `from` to `at`: the first node that has one, parked or asked
+    /// for, consumes it.
     #[cold]
-    fn op_read_slow(&self, from: Index) {
-        let mut at = self.nodes.borrow().get(from).prev;
+    fn op_read_slow(&self, mut at: Index, from: Index) {
         loop {
-            if at == HEAD {
-                return self.head_read();
-            }
             let (state, resume, mask, prev) = {
                 let nodes = self.nodes.borrow();
                 let node = nodes.get(at);
@@ -110,13 +113,19 @@ impl Core {
                 Resume::AskedWithCredit => return,
                 Resume::Idle => {}
             }
-            if state == State::Busy && mask & mask::READ_OP != 0 || self.is_waited_at(at) {
-                return self.wait(at, Op::Read);
+            if let Some(waited) = self.waited_at(at, from) {
+                return self.wait(waited, Op::Read);
             }
-            if mask & mask::READ_OP != 0
-                && let Some(visit) = self.claim(at)
-            {
-                return self.call_read(visit);
+            if at == HEAD {
+                return self.head_read();
+            }
+            if mask & mask::READ_OP != 0 {
+                if state == State::Busy {
+                    return self.wait(at, Op::Read);
+                }
+                if let Some(visit) = self.claim(at) {
+                    return self.call_read(visit);
+                }
             }
             at = prev;
         }
@@ -240,9 +249,12 @@ impl Core {
     #[inline(never)]
     fn claim_prev_slow(&self, from: Index, bit: Mask) -> Hop<'_> {
         let mut at = self.nodes.borrow().get(from).prev;
-        while at != HEAD {
-            if self.is_waited_at(at) {
-                return Hop::Wait(at);
+        loop {
+            if let Some(waited) = self.waited_at(at, from) {
+                return Hop::Wait(waited);
+            }
+            if at == HEAD {
+                return Hop::Head;
             }
             let (state, mask, prev) = {
                 let nodes = self.nodes.borrow();
@@ -259,42 +271,70 @@ impl Core {
             }
             at = prev;
         }
-        Hop::Head
     }
 
-    fn is_waited_at(&self, index: Index) -> bool {
-        self.attention.get() & attention::WAITING != 0
-            && self.slow().waiting.iter().any(|(at, _)| *at == index)
+    /// The node whose waiting operations an operation that comes from `from` to `at` may not overtake: `at` itself,
+    /// or one that was taken out and whose operations will go on to `at`.
+    fn waited_at(&self, at: Index, from: Index) -> Option<Index> {
+        if self.attention.get() & attention::WAITING == 0 {
+            return None;
+        }
+        let nodes = self.nodes.borrow();
+        let slow = self.slow();
+        let leads_here = |waited: &&Waited| {
+            waited.at != from && (waited.at == at || nodes.place_before(waited.at) == Some(at))
+        };
+        // The latest one stands farthest from the head.
+        slow.waited
+            .iter()
+            .rev()
+            .find(leads_here)
+            .map(|waited| waited.at)
     }
 
     #[cold]
     fn wait(&self, at: Index, op: Op) {
-        self.slow().waiting.push((at, op));
+        let mut slow = self.slow();
+        if !slow.waited.iter().any(|waited| waited.at == at) {
+            slow.waited.push(Waited {
+                at,
+                is_draining: false,
+            });
+        }
+        slow.waiting.push_back((at, op));
         self.attend(attention::WAITING);
     }
 
-    /// Lets the operations that waited at `index` go on, in order, unless it is on the stack once more.
+    /// Lets the operations that waited at `index` go on, in order. Each leaves the node again; only the outermost
+    /// call takes the next one, so that the stack stays flat.
     #[cold]
     pub(crate) fn run_waiting_ops(&self, index: Index) {
-        loop {
-            if self.nodes.borrow().get(index).state == State::Busy {
-                return;
-            }
-            let next = {
-                let mut slow = self.slow();
-                let position = slow.waiting.iter().position(|(at, _)| *at == index);
-                let next = position.map(|position| slow.waiting.remove(position).1);
-                if slow.waiting.is_empty() {
-                    self.attention
-                        .set(self.attention.get() & !attention::WAITING);
-                }
-                next
-            };
-            match next {
-                Some(op) => self.op_at(index, op),
-                None => return,
+        match self
+            .slow()
+            .waited
+            .iter_mut()
+            .find(|waited| waited.at == index)
+        {
+            Some(waited) if !waited.is_draining => waited.is_draining = true,
+            _ => return,
+        }
+        while let Some(op) = self.next_waiting_op(index) {
+            self.op_at(index, op);
+        }
+    }
+
+    fn next_waiting_op(&self, index: Index) -> Option<Op> {
+        let mut slow = self.slow();
+        let position = slow.waiting.iter().position(|(at, _)| *at == index);
+        let next = position.and_then(|position| slow.waiting.remove(position));
+        if next.is_none() {
+            slow.waited.retain(|waited| waited.at != index);
+            if slow.waited.is_empty() {
+                self.attention
+                    .set(self.attention.get() & !attention::WAITING);
             }
         }
+        next.map(|(_, op)| op)
     }
 
     /// An operation whose next hop is the node `index` itself.
@@ -308,6 +348,9 @@ impl Core {
             Op::Bind(..) => mask::BIND,
             Op::Connect(..) => mask::CONNECT,
         };
+        if bit == mask::READ_OP && self.has_resumes() {
+            return self.op_read_slow(index, index);
+        }
         if !self.has_mask(index, bit) {
             return self.op(index, op);
         }

@@ -21,7 +21,7 @@ use super::core::Core;
 use super::shared::Shared;
 use super::{
     Address, Attributes, Channel, ChannelFuture, Context, Direction, Flush, Handler, HandlerResult,
-    Io, Metadata, OutboundBuffer, Pipeline, Progress, Read, Transport, open,
+    Io, Metadata, OutboundBuffer, Pipeline, Progress, Read, Transport,
 };
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -322,7 +322,7 @@ impl Channel {
 fn open_on(lp: &Rc<LoopCore>, transport: Box<dyn Transport>, log: &Log) -> (Rc<Core>, Channel) {
     let _turn = lp.enter();
     let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
-    let core = open(&shared, lp, transport);
+    let core = super::register::attach(&shared, lp, transport);
     let channel = Channel::new(shared);
     core.register(
         |core| {

@@ -7,9 +7,10 @@ use std::time::Duration;
 use super::transport::{Collector, Embedded, Ends, Source};
 use crate::buffer::Message;
 use crate::channel::core::Core;
+use crate::channel::register;
 use crate::channel::shared::Shared;
 use crate::channel::{
-    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open,
+    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
@@ -91,22 +92,11 @@ impl EmbeddedChannel {
         let ends = Rc::new(Ends::default());
         let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
         let guard = lp.enter();
-        let core = open(
-            &shared,
-            &lp,
-            Box::new(Embedded::new(ends.clone(), connected)),
-        );
+        let transport = Embedded::new(ends.clone(), connected);
+        let core = register::attach(&shared, &lp, Box::new(transport));
         *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
-        let promise = channel.new_promise();
-        let registered = promise.completion();
-        core.register(
-            |core| {
-                core.set_options(options)?;
-                init(&mut Pipeline::new(core)).map_err(Into::into)
-            },
-            &promise,
-        );
+        let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);
         let mut embedded = Self {
             lp,
@@ -116,9 +106,7 @@ impl EmbeddedChannel {
             ends,
         };
         embedded.run_pending();
-        if let Some(error) = registered.cause() {
-            return Err(error.into());
-        }
+        begun?;
         embedded.check()?;
         Ok(embedded)
     }

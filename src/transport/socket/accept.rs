@@ -173,7 +173,7 @@ mod tests {
 
     /// Answers from a list, then EAGAIN.
     fn script(answers: &[Result<u32, i32>]) -> impl FnMut() -> io::Result<u32> {
-        let mut answers = answers.to_vec().into_iter();
+        let mut answers = answers.iter().copied();
         move || match answers.next() {
             Some(Ok(client)) => Ok(client),
             Some(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),

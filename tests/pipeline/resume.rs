@@ -1,0 +1,801 @@
+//! Emitting one message at a time: `resume`, parking, read() credits, the limit, the end of input.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+use tidegate::channel::options::ALLOW_HALF_CLOSURE;
+use tidegate::{
+    Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, Message, OptionSet,
+};
+
+use crate::common::{Log, Script, channel, inbound, manual};
+
+/// A decoder as codecs are made: splits text at blanks, emits one word at a time, keeps the rest.
+pub struct Words {
+    log: Log,
+    rest: VecDeque<String>,
+}
+
+impl Words {
+    pub fn new(log: &Log) -> Self {
+        Self {
+            log: log.clone(),
+            rest: VecDeque::new(),
+        }
+    }
+
+    fn emit(&mut self, ctx: &mut Context<'_>) {
+        if let Some(word) = self.rest.pop_front() {
+            ctx.fire_channel_read(word.into_bytes());
+            ctx.resume();
+        }
+    }
+}
+
+impl Handler for Words {
+    fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if !self.rest.is_empty() {
+            let rest: Vec<String> = self.rest.drain(..).collect();
+            ctx.fire_channel_read(rest.join("+").into_bytes());
+        }
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.rest
+            .extend(crate::common::text(&msg).split(' ').map(str::to_owned));
+        self.emit(ctx);
+        Ok(())
+    }
+
+    fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.log.add("words resume");
+        self.emit(ctx);
+        Ok(())
+    }
+}
+
+/// A channel with a decoder between two handlers that log everything.
+fn decoding(log: &Log, options: &OptionSet, app: Script) -> EmbeddedChannel {
+    let head = Script::new("head", log).on_read_op(|ctx| {
+        ctx.read();
+        Ok(())
+    });
+    let channel = EmbeddedChannel::with_options(options, |pipeline| {
+        pipeline.add_last_named("first", head)?;
+        pipeline.add_last_named("words", Words::new(log))?;
+        pipeline.add_last_named("app", app)
+    });
+    log.take();
+    channel.unwrap()
+}
+
+fn asked() -> OptionSet {
+    let mut options = OptionSet::new();
+    options
+        .set(tidegate::channel::options::AUTO_READ, false)
+        .unwrap();
+    options
+}
+
+/// While reading is wanted a resume follows at once, before what waits behind.
+///
+/// Rules: 6.7
+#[test]
+fn a_resume_follows_at_once_while_auto_read_is_on() {
+    let log = Log::new();
+    let mut channel = decoding(&log, &OptionSet::new(), Script::new("app", &log).loud());
+    channel.feed(["a b", "c"]);
+    assert_eq!(
+        log.take(),
+        [
+            "app read a",
+            "words resume",
+            "app read b",
+            "words resume",
+            "app read c",
+            "words resume",
+            "app read_complete",
+            "app read()",
+            "head read()",
+        ]
+    );
+}
+
+/// A resume runs when all that the handler emitted, and what followed from it, has been handled.
+///
+/// Rules: 6.7, 6.2
+#[test]
+fn a_resume_waits_for_all_that_was_emitted() {
+    let log = Log::new();
+    let left = Cell::new(2);
+    let a = Script::new("a", &log)
+        .on_read(|ctx, msg| {
+            ctx.resume();
+            ctx.after(1);
+            ctx.fire_channel_read(msg);
+            ctx.fire_channel_read("more");
+            ctx.resume();
+            Ok(())
+        })
+        .on_after(|_, _| Ok(()))
+        .on_resume(move |ctx| {
+            if left.replace(left.get() - 1) > 0 {
+                ctx.fire_channel_read("resumed");
+                ctx.resume();
+            }
+            Ok(())
+        });
+    let b = Script::new("b", &log).on_read(|ctx, msg| {
+        ctx.fire_user_event_triggered(msg);
+        Ok(())
+    });
+    let c = Script::new("c", &log).loud();
+    let mut channel = channel([a, b, c]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(
+        log.take(),
+        [
+            "a read m",
+            "b read m",
+            "c event m",
+            "b read more",
+            "c event more",
+            // Asked for first, and once though asked twice.
+            "a resume",
+            "b read resumed",
+            "c event resumed",
+            "a resume",
+            "b read resumed",
+            "c event resumed",
+            "a resume",
+            "a after 1",
+        ]
+    );
+}
+
+/// Switched off between two messages, auto-read stops the second one, which stays at its handler.
+///
+/// Rules: 6.7, D7
+#[test]
+fn auto_read_switched_off_between_two_messages_stops_the_second() {
+    let log = Log::new();
+    let app = Script::new("app", &log).loud().on_read(|ctx, msg| {
+        if crate::common::text(&msg) == "b" {
+            ctx.set_auto_read(false);
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    channel.feed(["a b c d", "e"]);
+    assert_eq!(
+        log.take(),
+        [
+            "app read a",
+            "words resume",
+            "app read b",
+            "app read_complete"
+        ]
+    );
+    assert_eq!(
+        channel.unread(),
+        1,
+        "nothing is read while reading is not wanted"
+    );
+    // On again: the parked ones first, then the source.
+    channel.run(|channel| channel.set_auto_read(true));
+    assert_eq!(
+        log.take(),
+        [
+            "app read()",
+            "words resume",
+            "app read c",
+            "words resume",
+            "app read d",
+            "words resume",
+            "app read_complete",
+            "head read()",
+            "app read e",
+            "words resume",
+            "app read_complete",
+            "app read()",
+            "head read()",
+        ]
+    );
+    assert_eq!(channel.unread(), 0);
+}
+
+/// Without auto-read each read() brings one message of those parked, with a channel_read_complete from that node,
+/// and reaches the head when nothing is left.
+///
+/// Rules: 6.7, D1
+#[test]
+fn a_read_is_consumed_by_the_parked_handler_until_it_has_nothing() {
+    let log = Log::new();
+    let mut channel = decoding(&log, &asked(), Script::new("app", &log).loud());
+    channel.feed(["a b c", "d"]);
+    assert_eq!(log.take(), [""; 0], "nobody has asked");
+    channel.run(|channel| channel.read());
+    assert_eq!(
+        log.take(),
+        [
+            "app read()",
+            "head read()",
+            "app read a",
+            "app read_complete"
+        ]
+    );
+    channel.run(|channel| channel.read());
+    assert_eq!(
+        log.take(),
+        [
+            "app read()",
+            "words resume",
+            "app read b",
+            "app read_complete"
+        ]
+    );
+    channel.run(|channel| channel.read());
+    assert_eq!(
+        log.take(),
+        [
+            "app read()",
+            "words resume",
+            "app read c",
+            "app read_complete"
+        ]
+    );
+    assert_eq!(channel.unread(), 1);
+    // Nothing emitted: the read goes on to the head, and brings the next message.
+    channel.run(|channel| channel.read());
+    assert_eq!(
+        log.take(),
+        [
+            "app read()",
+            "words resume",
+            "head read()",
+            "app read d",
+            "app read_complete"
+        ]
+    );
+    assert_eq!(channel.unread(), 0);
+}
+
+/// A read() issued in the middle of a batch, while the resume is asked for but has not run, counts for that resume.
+///
+/// Rules: 6.7, D5
+#[test]
+fn a_read_from_the_handler_behind_brings_the_next_message() {
+    let log = Log::new();
+    let app = Script::new("app", &log).on_read(|ctx, _| {
+        ctx.read();
+        Ok(())
+    });
+    let mut channel = decoding(&log, &asked(), app);
+    channel.feed(["a b c", "d"]);
+    channel.run(|channel| channel.read());
+    // Each message asks for the next: after the last one, the read must reach the head, or reading is over for good.
+    assert_eq!(
+        log.take(),
+        [
+            "head read()",
+            "app read a",
+            "words resume",
+            "app read b",
+            "words resume",
+            "app read c",
+            "words resume",
+            "head read()",
+            "app read d",
+            "words resume",
+            "head read()",
+        ]
+    );
+    assert_eq!(channel.unread(), 0);
+}
+
+/// A read() that finds nothing to emit goes on though the handler asks to be resumed once more.
+///
+/// Rules: 6.7
+#[test]
+fn a_read_goes_on_if_the_resume_emits_nothing_and_asks_again() {
+    let log = Log::new();
+    let a = Script::new("a", &log).on_read_op(|ctx| {
+        ctx.read();
+        Ok(())
+    });
+    let waiting = Script::new("waiting", &log)
+        .on_read(|ctx, _| {
+            ctx.resume();
+            Ok(())
+        })
+        .on_resume(|ctx| {
+            ctx.resume();
+            Ok(())
+        });
+    let mut channel = manual([a, waiting]);
+    channel.feed(["m", "n"]);
+    log.take();
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["a read()", "waiting read m"]);
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["waiting resume", "a read()", "waiting read n"]);
+}
+
+/// Two parked handlers: the one that the read() meets first, which is nearer to the tail, consumes it.
+///
+/// Rules: 6.7
+#[test]
+fn the_first_parked_handler_on_the_way_consumes_the_read() {
+    let log = Log::new();
+    let store = |name: &'static str| {
+        let kept = Rc::new(RefCell::new(VecDeque::new()));
+        let give = kept.clone();
+        Script::new(name, &log)
+            .on_read(move |ctx, msg| {
+                kept.borrow_mut().push_back(msg);
+                ctx.resume();
+                Ok(())
+            })
+            .on_resume(move |ctx| {
+                if let Some(msg) = give.borrow_mut().pop_front() {
+                    ctx.fire_channel_read(msg);
+                }
+                if !give.borrow().is_empty() {
+                    ctx.resume();
+                }
+                Ok(())
+            })
+    };
+    let mut channel = manual([store("a"), store("b")]);
+    channel.pipeline(|pipeline| {
+        pipeline.fire_channel_read("1");
+        pipeline.fire_channel_read("2");
+    });
+    assert_eq!(log.take(), ["a read 1", "a read 2"]);
+    channel.run(|channel| channel.read());
+    // What a gave, b keeps: b asks, and parks.
+    assert_eq!(log.take(), ["a resume", "b read 1"]);
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["b resume"]);
+    assert_eq!(inbound(&mut channel), ["1"]);
+    channel.run(|channel| channel.read());
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["a resume", "b read 2", "b resume"]);
+    assert_eq!(inbound(&mut channel), ["2"]);
+}
+
+/// The end of a batch is delivered on time even while a resume is parked.
+///
+/// Rules: 6.7, D6
+#[test]
+fn read_complete_is_delivered_on_time_while_a_resume_is_parked() {
+    let log = Log::new();
+    let app = Script::new("app", &log).loud().on_read(|ctx, _| {
+        ctx.set_auto_read(false);
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    channel.feed(["a b"]);
+    assert_eq!(log.take(), ["app read a", "app read_complete"]);
+}
+
+/// Everything that a parked handler still has is emitted when the input ends, before the channel becomes inactive.
+///
+/// Rules: 6.7, A35
+#[test]
+fn parked_data_comes_before_the_end_of_the_channel() {
+    let log = Log::new();
+    let mut channel = decoding(&log, &asked(), Script::new("app", &log).loud());
+    channel.feed(["a b c"]);
+    channel.feed_eof();
+    channel.run(|channel| channel.read());
+    assert_eq!(
+        log.take(),
+        [
+            "app event tidegate::channel::events::PeerClosing",
+            "app read()",
+            "head read()",
+            "app read a",
+            "app read_complete"
+        ]
+    );
+    // The one after the parked messages finds the end.
+    channel.run(|channel| {
+        channel.read();
+        channel.read();
+    });
+    log.take();
+    channel.run(|channel| channel.read());
+    let lines = log.take();
+    let lines: Vec<&str> = lines.iter().map(String::as_str).collect();
+    assert_eq!(
+        lines,
+        [
+            "app read()",
+            "words resume",
+            "head read()",
+            "app read_complete",
+            "app inactive",
+            "app unregistered",
+            "app removed",
+        ]
+    );
+}
+
+/// The same when the channel is closed while messages are parked: they are emitted, then it is inactive.
+///
+/// Rules: 6.7, A25
+#[test]
+fn parked_data_is_emitted_when_the_channel_is_closed() {
+    let log = Log::new();
+    let mut channel = decoding(&log, &asked(), Script::new("app", &log).loud());
+    channel.feed(["a b c", "never read"]);
+    channel.run(|channel| channel.read());
+    log.take();
+    channel.close();
+    let lines: Vec<String> = log
+        .take()
+        .into_iter()
+        .filter(|line| !line.contains("resume"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "app close",
+            "app read b",
+            "app read c",
+            "app read_complete",
+            "app inactive",
+            "app unregistered",
+            "app removed",
+        ]
+    );
+    assert_eq!(channel.unread(), 1, "nothing is read after a close");
+}
+
+/// With half closure the parked data comes before the event that tells of the end of input.
+///
+/// Rules: 6.7, A36
+#[test]
+fn parked_data_comes_before_the_input_shutdown_event() {
+    let log = Log::new();
+    let mut options = OptionSet::new();
+    options.set(ALLOW_HALF_CLOSURE, true).unwrap();
+    let app = Script::new("app", &log).loud().on_read(|ctx, msg| {
+        if crate::common::text(&msg) == "a" {
+            ctx.set_auto_read(false);
+            // Asked for by somebody who does not want the parked ones: reading goes on at the source.
+            ctx.pipeline().fire_user_event_triggered("stopped".into());
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &options, app);
+    channel.feed(["a b c"]);
+    channel.feed_eof();
+    assert_eq!(
+        log.take(),
+        [
+            "app read a",
+            "app event stopped",
+            "app read_complete",
+            "app event tidegate::channel::events::PeerClosing"
+        ]
+    );
+    channel.run(|channel| {
+        for _ in 0..4 {
+            channel.read();
+        }
+    });
+    let lines: Vec<String> = log
+        .take()
+        .into_iter()
+        .filter(|line| !line.contains("read()"))
+        .collect();
+    let shut = lines
+        .iter()
+        .position(|line| line.ends_with("ChannelInputShutdown"))
+        .unwrap();
+    let last = lines.iter().position(|line| line == "app read c").unwrap();
+    assert!(last < shut, "{lines:?}");
+    assert!(channel.channel().is_open());
+}
+
+/// A handler further on takes the decoder out after the k-th of n messages: what is left goes where it now belongs,
+/// unframed, and reading goes on.
+///
+/// Rules: 6.7, 6.8, H9
+#[test]
+fn the_decoder_may_be_removed_after_any_message() {
+    for k in 1..=4 {
+        let log = Log::new();
+        let seen = Cell::new(0);
+        let app = Script::new("app", &log).on_read(move |ctx, msg| {
+            seen.set(seen.get() + 1);
+            ctx.fire_channel_read(msg);
+            if seen.get() == k {
+                ctx.pipeline().remove("words")?;
+            }
+            Ok(())
+        });
+        let mut channel = decoding(&log, &OptionSet::new(), app);
+        channel.feed(["a b c d", "e f"]);
+        let expected: &[&str] = match k {
+            1 => &["a", "b+c+d", "e f"],
+            2 => &["a", "b", "c+d", "e f"],
+            3 => &["a", "b", "c", "d", "e f"],
+            _ => &["a", "b", "c", "d", "e f"],
+        };
+        assert_eq!(inbound(&mut channel), expected, "removed after message {k}");
+        channel.feed(["g h"]);
+        assert_eq!(inbound(&mut channel), ["g h"], "reading goes on");
+    }
+}
+
+/// The same by replacing it: the new handler gets the rest.
+///
+/// Rules: 6.7, 6.8, B10
+#[test]
+fn the_decoder_may_be_replaced_after_any_message() {
+    for k in 1..=3 {
+        let log = Log::new();
+        let seen = Cell::new(0);
+        let again = log.clone();
+        let app = Script::new("app", &log).on_read(move |ctx, msg| {
+            seen.set(seen.get() + 1);
+            ctx.fire_channel_read(msg);
+            if seen.get() == k {
+                let upper = Script::new("upper", &again).on_read(|ctx, msg| {
+                    ctx.fire_channel_read(crate::common::text(&msg).to_uppercase().into_bytes());
+                    Ok(())
+                });
+                ctx.pipeline().replace("words", Some("upper"), upper)?;
+            }
+            Ok(())
+        });
+        let mut channel = decoding(&log, &OptionSet::new(), app);
+        channel.feed(["a b c d", "e f"]);
+        let expected: &[&str] = match k {
+            1 => &["a", "B+C+D", "E F"],
+            2 => &["a", "b", "C+D", "E F"],
+            _ => &["a", "b", "c", "D", "E F"],
+        };
+        assert_eq!(
+            inbound(&mut channel),
+            expected,
+            "replaced after message {k}"
+        );
+    }
+}
+
+/// A decoder that is taken out while it answers a read() of paused reading, with auto-read on again: nobody is
+/// left to pass that read() on, so the pipeline does.
+///
+/// Rules: 6.7, 6.8
+#[test]
+fn reading_goes_on_when_the_decoder_leaves_in_the_middle_of_a_resumed_chain() {
+    let log = Log::new();
+    let app = Script::new("app", &log).on_read(move |ctx, msg| {
+        ctx.fire_channel_read(msg.as_bytes().unwrap_or_default().to_vec());
+        match crate::common::text(&msg).as_str() {
+            "a" => ctx.set_auto_read(false),
+            "b" => {
+                ctx.pipeline().remove("words")?;
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    channel.feed(["a b c d", "e"]);
+    assert_eq!(inbound(&mut channel), ["a"]);
+    channel.run(|channel| channel.set_auto_read(true));
+    assert_eq!(inbound(&mut channel), ["b", "c+d", "e"]);
+}
+
+/// A read() that was promised to a decoder which leaves before it could answer goes on to the head.
+///
+/// Rules: 6.7, 6.8
+#[test]
+fn a_read_outlives_the_decoder_that_had_consumed_it() {
+    let log = Log::new();
+    let mut channel = manual([
+        Script::new("a", &log).on_read_op(|ctx| {
+            ctx.read();
+            Ok(())
+        }),
+        Script::new("store", &log)
+            .on_read(|ctx, _| {
+                ctx.resume();
+                Ok(())
+            })
+            .on_resume(|_| Ok(())),
+        Script::new("app", &log).on_event(|ctx, _| {
+            ctx.read();
+            ctx.pipeline().remove("store")?;
+            Ok(())
+        }),
+    ]);
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    channel.feed(["n"]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_user_event_triggered("go".into()));
+    assert_eq!(log.take(), ["app event go", "a read()"]);
+    assert_eq!(inbound(&mut channel), ["n"]);
+}
+
+/// At most 1,024 resumes in one dispatch; the others go on from the ready list, after what else the loop has to do,
+/// and nothing is read meanwhile.
+///
+/// Rules: 6.7
+#[test]
+fn a_thousand_resumes_give_way_to_others_and_nothing_is_read_meanwhile() {
+    let log = Log::new();
+    let count = Rc::new(Cell::new(0u32));
+    let seen = count.clone();
+    let turn = Rc::new(Cell::new(None));
+    let noted = turn.clone();
+    let app = Script::new("app", &Log::new()).on_read(move |ctx, _| {
+        if seen.replace(seen.get() + 1) == 0 {
+            let (seen, noted) = (seen.clone(), noted.clone());
+            let app = ctx.local_handle::<Script>();
+            app.run(move |_, _| {
+                noted.set(Some(seen.get()));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    let words = vec!["w"; 3000].join(" ");
+    channel.feed([words.clone(), words].map(String::into_bytes));
+    assert_eq!(count.get(), 6000);
+    assert_eq!(
+        turn.get(),
+        Some(1025),
+        "one message at once and 1,024 by resume, then others"
+    );
+    let _ = (log, channel);
+}
+
+/// The reads of the source stand still while resumes are left over.
+///
+/// Rules: 6.7
+#[test]
+fn nothing_is_read_while_resumes_are_left_over() {
+    let log = Log::new();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let note = order.clone();
+    let app = Script::new("app", &Log::new()).on_read(move |_, msg| {
+        note.borrow_mut().push(crate::common::text(&msg));
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    let first = (0..2500).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let second = (0..1500).map(|n| format!("b{n}")).collect::<Vec<_>>();
+    channel.feed([first.join(" "), second.join(" "), "last".to_owned()].map(String::into_bytes));
+    let mut expected = first;
+    expected.extend(second);
+    expected.push("last".to_owned());
+    assert_eq!(*order.borrow(), expected);
+}
+
+/// What comes from elsewhere while resumes are left over keeps its own order.
+///
+/// Rules: 6.2, 6.7
+#[test]
+fn callbacks_that_come_while_resumes_are_left_over_keep_their_order() {
+    let log = Log::new();
+    let order = Log::new();
+    let note = order.clone();
+    let timers = Script::new("timers", &Log::new())
+        .on_timer(|ctx, key| {
+            ctx.fire_user_event_triggered(Message::new(key as u32));
+            ctx.fire_user_event_triggered(Message::new(key as u32 + 1));
+            Ok(())
+        })
+        .on_read(|ctx, msg| {
+            if crate::common::text(&msg) == "first" {
+                ctx.timer(std::time::Duration::ZERO, 10);
+                ctx.timer(std::time::Duration::ZERO, 20);
+            }
+            ctx.fire_channel_read(msg);
+            Ok(())
+        });
+    let end = Script::new("end", &Log::new())
+        .on_event(move |_, event| {
+            note.add(crate::common::text(&event));
+            Ok(())
+        })
+        .on_read(|_, _| Ok(()));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Words::new(&log))?;
+        pipeline.add_last(timers)?;
+        pipeline.add_last(end)
+    })
+    .unwrap();
+    let words = format!("first {}", vec!["w"; 4000].join(" "));
+    channel.feed([words.into_bytes()]);
+    assert_eq!(order.take(), ["10", "11", "20", "21"]);
+}
+
+/// What an error leaves of a callback: the emissions, the error, then the resume it had asked for.
+///
+/// Rules: 6.7, 6.10
+#[test]
+fn a_resume_asked_for_in_a_call_that_failed_runs_after_the_error() {
+    let log = Log::new();
+    let left = Cell::new(1);
+    let a = Script::new("a", &log)
+        .on_read(|ctx, msg| {
+            ctx.resume();
+            ctx.fire_channel_read(msg);
+            Err(Failure::msg("broken"))
+        })
+        .on_error(|ctx, cause| {
+            ctx.fire_exception_caught(cause);
+            Ok(())
+        })
+        .on_resume(move |ctx| {
+            if left.replace(left.get() - 1) > 0 {
+                ctx.fire_channel_read("resumed");
+                ctx.resume();
+                return Err(Error::new(tidegate::ErrorKind::User, "again").into());
+            }
+            Ok(())
+        });
+    let b = Script::new("b", &log).loud();
+    let mut channel = channel([a, b]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(
+        log.take(),
+        [
+            "a read m",
+            "b read m",
+            "a error broken",
+            "b error broken",
+            "a resume",
+            "b read resumed",
+            "a error again",
+            "b error again",
+            "a resume",
+        ]
+    );
+}
+
+/// A handler that is gone is not resumed, and asking in handler_removed comes to nothing.
+///
+/// Rules: 6.7, B6
+#[test]
+fn a_removed_handler_is_not_resumed() {
+    let log = Log::new();
+    let gone = Script::new("gone", &log)
+        .on_read(|ctx, msg| {
+            ctx.resume();
+            ctx.after(1);
+            ctx.fire_channel_read(msg);
+            ctx.pipeline().remove("gone")?;
+            Ok(())
+        })
+        .on_removed(|ctx| {
+            ctx.resume();
+            ctx.after(2);
+            Ok(())
+        })
+        .on_resume(|_| Ok(()))
+        .on_after(|_, _| Ok(()));
+    let mut channel = manual([
+        Script::new("a", &log).on_read_op(|ctx| {
+            ctx.read();
+            Ok(())
+        }),
+        gone,
+    ]);
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(log.take(), ["gone read m", "gone removed"]);
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["a read()"]);
+}
