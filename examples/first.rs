@@ -98,9 +98,10 @@ fn transfer(groups: &Groups, path: &Path, size: u64) -> Result<(), String> {
         println!("time      {seconds:.3} s, {rate:.0} MiB/s there and back");
     }
 
-    // Closed already if all went well.
+    // The client's has closed already if all went well.
     for channel in [&client, &server] {
-        let closed = channel.close().sync_timeout(PATIENCE);
+        channel.close();
+        let closed = channel.close_future().sync_timeout(PATIENCE);
         closed.map_err(|error| format!("{channel} does not close: {error}"))?;
     }
     outcome
