@@ -271,9 +271,16 @@ impl Compare {
             let expected = self.expected.fill_buf();
             let expected = expected
                 .map_err(|error| format!("cannot read {}: {error}", self.path.display()))?;
+            if expected.is_empty() && at < self.size {
+                return Err(format!(
+                    "{} was cut to {at} bytes while it was being sent; send a copy that nobody writes to",
+                    self.path.display()
+                ));
+            }
             if expected.is_empty() {
                 return Err(format!(
-                    "more came back than the file has: byte {at} and on"
+                    "more came back than the {at} bytes of the file; if nobody changed it meanwhile, \
+                     this is a bug"
                 ));
             }
             let step = got.len().min(expected.len());

@@ -50,6 +50,7 @@ wait_for() {
 serve() {
 	local name=$1
 	shift
+	rm -f "$logs/$name.log" # of one that was started before
 	"$bin/$name" "$@" >"$logs/$name.log" 2>&1 &
 	started+=($!)
 	wait_for "$logs/$name.log" '^listening on '
