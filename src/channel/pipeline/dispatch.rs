@@ -450,9 +450,13 @@ impl Core {
             .tail
             .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
         let parked = !self.has(flag::DRAINING);
-        self.nodes.borrow_mut().get_mut(node).resume =
-            if parked { Resume::Parked } else { Resume::Idle };
+        let resume = if parked { Resume::Parked } else { Resume::Idle };
+        let was = mem::replace(&mut self.nodes.borrow_mut().get_mut(node).resume, resume);
         self.parks.set(self.parks.get() + u16::from(parked));
+        if was == Resume::AskedWithCredit {
+            // A read() that it made itself, and consumed by asking again.
+            self.emit_tail(Event::ReadOp(node));
+        }
     }
 
     /// A chain of resumes that a read() had set off has emitted, and stops.
