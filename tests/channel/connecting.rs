@@ -131,13 +131,33 @@ fn what_happened_happened_if_cancel_and_success_meet() {
 /// Rules: A16
 #[test]
 fn a_connect_that_was_cancelled_on_its_way_does_not_begin() {
-    let (mut embedded, log) = unconnected();
-    embedded.set_connect(Some(Progress::Done));
-    let future = embedded.channel().connect("peer", None);
-    assert!(future.cancel());
-    embedded.run_pending();
-    assert!(embedded.channel().is_open() && !embedded.channel().is_active());
-    assert_eq!(log.take(), [""; 0]);
+    // A handler would stop it, and so must the head.
+    for with_handler in [true, false] {
+        let (mut embedded, log) = unconnected();
+        if !with_handler {
+            embedded
+                .pipeline(|pipeline| pipeline.remove_first())
+                .unwrap();
+            log.take();
+        }
+        embedded.set_connect(Some(Progress::Done));
+        let future = embedded.channel().connect("peer", None);
+        assert!(future.cancel());
+        embedded.run_pending();
+        assert!(embedded.channel().is_open() && !embedded.channel().is_active());
+        assert_eq!(log.take(), [""; 0]);
+    }
+}
+
+/// News of a connect that is over change nothing.
+#[test]
+fn a_connect_that_fails_after_it_succeeded_is_not_heard() {
+    let (mut embedded, _, future) = connecting(&OptionSet::new());
+    finish(&mut embedded);
+    let signal = embedded.signal();
+    embedded.run(|_| signal.connected(Err(crate::support::reset())));
+    assert!(future.is_success());
+    assert!(embedded.channel().is_active());
 }
 
 /// Rules: A19

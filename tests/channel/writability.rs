@@ -223,6 +223,8 @@ fn marks_can_be_moved_under_a_live_channel() {
         assert!(done.is_success());
     };
     embedded.run(|channel| channel.write_and_flush(counting(1000)));
+    set(&mut embedded, 100, 1000);
+    assert_eq!(log.take(), [""; 0], "1000 is not above 1000");
     set(&mut embedded, 100, 999);
     assert_eq!(log.take(), ["unwritable"]);
     assert_eq!(embedded.channel().bytes_before_writable(), 901);

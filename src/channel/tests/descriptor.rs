@@ -1,6 +1,6 @@
 //! Readiness of a real descriptor, on every selector that this machine has.
 
-use std::io::{ErrorKind as IoKind, Write};
+use std::io::{ErrorKind as IoKind, Read as _, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
@@ -242,6 +242,11 @@ fn an_output_that_was_shut_while_blocked_wakes_nobody() {
         pair.until(|| shut.is_done());
         assert!(shut.is_success());
         assert_eq!(kind(&write), ErrorKind::OutputShutdown, "{backend}");
+        // From here on the socket could be written, if anybody wanted to.
+        let (mut got, mut buf) = (1, vec![0; 1 << 16]);
+        while got > 0 {
+            got = (&pair.peer).read(&mut buf).unwrap();
+        }
         let before = pair.lp.handle().metrics().events;
         for _ in 0..20 {
             pair.lp.turn(Some(Duration::ZERO));
@@ -256,7 +261,6 @@ fn an_output_that_was_shut_while_blocked_wakes_nobody() {
 #[test]
 fn what_a_full_socket_did_not_take_goes_on_when_the_peer_reads() {
     on_every_selector(|backend| {
-        use std::io::Read as _;
         let pair = Pair::new(backend);
         let write = pair.channel.write_and_flush(vec![7; 4 << 20]);
         pair.peer.set_nonblocking(true).unwrap();
