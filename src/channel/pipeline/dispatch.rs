@@ -200,9 +200,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn deliver_message_slow(&self, bit: Mask) -> Left {
-        let next = self.find_next(self.first_from.get(), bit);
+        // Out of the slot first: the search may run handler_added, which may emit.
         if let Some(msg) = self.first_msg.take() {
-            match next {
+            match self.find_next(self.first_from.get(), bit) {
                 Some(index) if bit == mask::READ => {
                     self.call(index, |handler, ctx| handler.channel_read(ctx, msg));
                 }

@@ -265,6 +265,8 @@ impl Core {
             self.nodes.get(index).set_state(State::Added);
             self.nodes.keep_fresh(index, handler);
         }
+        // The look need not have been part of a dispatch, which would remember that the slab has changed.
+        self.nodes.carry_over(&node);
         self.after_call(&node);
         result.ok_or_else(|| Error::new(ErrorKind::NoSuchHandler, "the handler is of another type"))
     }
