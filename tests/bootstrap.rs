@@ -131,6 +131,8 @@ fn a_handler_that_fails_or_panics_fails_the_future_and_closes_the_channel() {
 }
 
 /// Rules: G2
+///
+/// Rules: A2, A6
 #[test]
 fn a_loop_that_has_ended_fails_the_future_and_the_channel_is_closed() {
     let group = group(1);
