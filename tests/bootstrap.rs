@@ -434,7 +434,7 @@ impl Handler for Relay {
         let waited = future.sync().map(drop).map_err(|error| error.kind());
         let _ = tell.send(waited);
         future.add_listener(move |_, result| {
-            let _ = tell.send(result.as_ref().map(|()| ()).map_err(|error| error.kind()));
+            let _ = tell.send(result.as_ref().copied().map_err(|error| error.kind()));
         });
         ctx.fire_channel_active();
         Ok(())
