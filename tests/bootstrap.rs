@@ -144,6 +144,8 @@ fn a_handler_that_fails_or_panics_fails_the_future_and_closes_the_channel() {
 }
 
 /// Rules: G2
+///
+/// Rules: A2, A6
 #[test]
 fn a_loop_that_has_ended_fails_the_future_and_the_channel_is_closed() {
     let group = group(1);
@@ -446,7 +448,7 @@ impl Handler for Relay {
         let waited = future.sync().map(drop).map_err(|error| error.kind());
         let _ = tell.send(waited);
         future.add_listener(move |_, result| {
-            let _ = tell.send(result.as_ref().map(|()| ()).map_err(|error| error.kind()));
+            let _ = tell.send(result.as_ref().copied().map_err(|error| error.kind()));
         });
         ctx.fire_channel_active();
         Ok(())

@@ -8,6 +8,8 @@ mod common;
 
 #[path = "pipeline/edits.rs"]
 mod edits;
+#[path = "pipeline/edits_on_the_stack.rs"]
+mod edits_on_the_stack;
 #[path = "pipeline/errors.rs"]
 mod errors;
 #[path = "pipeline/masks.rs"]
@@ -18,6 +20,8 @@ mod outbound;
 mod panics;
 #[path = "pipeline/resume.rs"]
 mod resume;
+#[path = "pipeline/resume_at_the_end.rs"]
+mod resume_at_the_end;
 #[path = "pipeline/roots.rs"]
 mod roots;
 #[path = "pipeline/travel.rs"]

@@ -1,7 +1,6 @@
 //! The handle of a channel.
 
 use std::fmt;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,23 +15,11 @@ use super::outbound::ENTRY_OVERHEAD;
 use super::pipeline::Pipeline;
 use super::shared::{Channel, ChannelId, Shared};
 use super::slow::Inbound;
-use super::transport::Transport;
 use super::{ChannelOption, OptionType};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
-use crate::event_loop::{EventLoop, LoopCore};
+use crate::event_loop::EventLoop;
 use crate::future::{Promise, TaskFuture, TaskPromise};
-
-/// Puts a transport on the loop whose turn it is, as the channel `shared`: the core is attached, nothing has run yet.
-pub(crate) fn open(
-    shared: &Arc<Shared>,
-    lp: &Rc<LoopCore>,
-    transport: Box<dyn Transport>,
-) -> Rc<Core> {
-    let core = Core::new(shared.clone(), lp.clone(), transport);
-    shared.attach(&core);
-    core
-}
 
 impl Channel {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {

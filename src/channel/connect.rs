@@ -65,7 +65,7 @@ impl Core {
                     return self.connect_failed(error);
                 }
                 // The local address is known from here on (A23).
-                self.capture_addresses(None);
+                self.capture_local_address();
                 if progress == Progress::Done {
                     self.connected();
                 } else {

@@ -25,6 +25,7 @@ use super::nodes::{Index, Nodes};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::shared::Shared;
+use super::signal::News;
 use super::slow::{Inbound, Slow};
 use super::tail::Tail;
 use super::transport::{Metadata, Transport};
@@ -327,6 +328,8 @@ pub(crate) enum Root {
     End { was_active: bool },
     /// The same after the given number of such rounds.
     Ending { was_active: bool, rounds: u8 },
+    /// What the transport reported from somebody's stack.
+    News(News),
     /// Anything else, from a handle on another thread.
     Call(Gate),
 }

@@ -142,12 +142,16 @@ impl Core {
 
     /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
+        self.capture_local_address();
         let transport = self.transport.borrow();
-        if let Some(local) = transport.local_address() {
-            self.shared.set_local_address(local);
-        }
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
             self.shared.set_remote_address(remote);
+        }
+    }
+
+    pub(crate) fn capture_local_address(&self) {
+        if let Some(local) = self.transport.borrow().local_address() {
+            self.shared.set_local_address(local);
         }
     }
 
@@ -467,34 +471,36 @@ impl Core {
                 self.seen.set(self.seen.get() | Ready::READ_CLOSED);
                 if self.has(flag::READ_PENDING) {
                     self.push_ready();
-                } else if self.life.get() == Life::Active {
+                } else if self.life.get() == Life::Active && !self.has(flag::INPUT_SHUT) {
                     self.tell_peer_closing();
                 }
             }
-            News::Connected(result) => self.gate(|core| match result {
-                // A connect that has ended otherwise is over.
-                _ if core.life.get() != Life::Connecting => {}
-                Ok(()) => core.check_connect(),
-                Err(error) => core.connect_failed(error),
-            }),
-            News::Written(count) => self.gate(move |core| core.written(count)),
-            News::Closed => self.gate(Core::finish_close),
-            News::Failed(error) => self.gate(move |core| {
-                if core.life.get() >= Life::Closing {
-                    return;
-                }
-                core.push_root(Root::Exception(error.clone().into()));
-                core.push_root(Root::Close(error, Promise::void()));
-            }),
+            news if self.running.get()
+                || self.in_transport.get()
+                || self.lp.pipeline_depth.get() > 0 =>
+            {
+                self.push_root(Root::News(news));
+            }
+            news => self.enter(|core| core.act_on_news(news)),
         }
     }
 
-    /// Runs `call` now if nothing of this channel is on the stack, else from the root queue.
-    fn gate(&self, call: impl FnOnce(&Core) + 'static) {
-        if self.running.get() || self.in_transport.get() || self.lp.pipeline_depth.get() > 0 {
-            self.push_root(Root::Call(Gate::new(call)));
-        } else {
-            self.enter(call);
+    /// News that calls handlers, with nothing of this channel on the stack.
+    pub(crate) fn act_on_news(&self, news: News) {
+        match news {
+            // A connect that has ended otherwise is over.
+            News::Connected(_) if self.life.get() != Life::Connecting => {}
+            News::Connected(Ok(())) => self.check_connect(),
+            News::Connected(Err(error)) => self.connect_failed(error),
+            News::Written(count) => self.written(count),
+            News::Closed => self.finish_close(),
+            News::Failed(error) => {
+                if self.life.get() < Life::Closing {
+                    self.push_root(Root::Exception(error.clone().into()));
+                    self.push_root(Root::Close(error, Promise::void()));
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
         }
     }
 
@@ -512,9 +518,9 @@ impl Core {
     }
 }
 
-/// A core that goes before its transport has closed (its loop ended first): whoever waits is told.
-impl Drop for Core {
-    fn drop(&mut self) {
+impl Core {
+    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
+    pub(crate) fn abandon(&self) {
         if self.life.get() == Life::Closed {
             return;
         }
@@ -540,5 +546,11 @@ impl Drop for Core {
                 tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
             }
         }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.abandon();
     }
 }

@@ -6,6 +6,7 @@
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `nodes`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
+//! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
 //! - `group`: many channels at once.
@@ -38,12 +39,15 @@ mod outbound;
 mod pipeline;
 mod reach;
 mod reading;
+pub(crate) mod register;
 mod relay;
 mod root;
 pub(crate) mod shared;
 mod signal;
 mod slow;
 pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
 mod transport;
 #[cfg(doctest)]
 mod uncompilable;
@@ -52,7 +56,6 @@ mod writing;
 pub use self::core::{Context, Handler};
 pub use address::Address;
 pub use attributes::{AttributeKey, Attributes};
-pub(crate) use channel::open;
 pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};
@@ -62,6 +65,7 @@ pub use options::{
 };
 pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, Released, Settled};
 pub use pipeline::Pipeline;
+pub use register::ChannelBuilder;
 pub use shared::{Channel, ChannelId};
 pub use signal::Signal;
 pub(crate) use slow::Inbound;

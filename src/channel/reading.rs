@@ -220,11 +220,12 @@ impl Core {
 
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
-        self.clear(flag::IN_READY_LIST);
-        if self.has(flag::PAUSED) {
+        // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
+        if self.has(flag::PAUSED) && !self.has(flag::IN_READY_LIST) {
             self.clear(flag::PAUSED);
             self.update_interest();
         }
+        self.clear(flag::IN_READY_LIST);
         if self.attention.get() & attention::SUSPENDED != 0 {
             self.unsuspend();
             self.enter(|_| {});
@@ -392,6 +393,7 @@ impl Core {
                 if let Some(core) = me.upgrade()
                     && core.has(flag::PAUSED)
                 {
+                    core.clear(flag::PAUSED);
                     core.push_ready();
                 }
             }),

@@ -113,6 +113,7 @@ impl Core {
                 self.set(flag::ENDING);
                 self.end(was_active);
             }
+            Root::News(news) => self.act_on_news(news),
             Root::Call(gate) => gate.open(self),
         }
     }

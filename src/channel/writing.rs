@@ -63,6 +63,10 @@ impl Core {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(Op::Flush));
         }
+        // What waits for the end of a close is not promised to anybody any more.
+        if self.life.get() >= Life::Closing {
+            return;
+        }
         let released = self.outbound.borrow_mut().add_flush();
         if released.entries != 0 {
             self.settle_writes();

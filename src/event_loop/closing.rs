@@ -159,7 +159,7 @@ impl LoopCore {
     }
 
     /// Ends without a request and without waiting.
-    pub(super) fn end_now(&self) {
+    pub(crate) fn end_now(&self) {
         self.handle().shared().advance(Phase::Closing);
         self.end_loop(true);
     }

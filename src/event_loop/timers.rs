@@ -316,7 +316,7 @@ mod tests {
     fn a_timer_is_never_early() {
         let mut timers = Timers::new();
         timers.insert(at(10), 1);
-        assert_eq!(drain(&mut timers, 9), []);
+        assert!(drain(&mut timers, 9).is_empty());
         assert_eq!(timers.next_deadline(), Some(at(10)));
         assert_eq!(drain(&mut timers, 10), [1]);
         assert_eq!(timers.next_deadline(), None);
@@ -329,7 +329,7 @@ mod tests {
         timers.insert(at(20), 2);
         assert!(timers.reschedule(moved, at(20)));
         assert_eq!(timers.next_deadline(), Some(at(20)));
-        assert_eq!(drain(&mut timers, 19), []);
+        assert!(drain(&mut timers, 19).is_empty());
         assert_eq!(drain(&mut timers, 20), [2, 1]);
     }
 

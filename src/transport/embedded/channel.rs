@@ -7,13 +7,13 @@ use std::time::Duration;
 use super::transport::{Collector, Embedded, Ends, Source};
 use crate::buffer::Message;
 use crate::channel::core::Core;
+use crate::channel::register;
 use crate::channel::shared::Shared;
 use crate::channel::{
-    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress, open,
+    Attributes, Channel, ChannelFuture, Direction, OptionSet, Pipeline, Progress,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore, ManualClock};
-use crate::reactor::{IoEvent, IoHandle};
 
 /// A channel without a socket. What handlers write comes out of [`read_outbound`](Self::read_outbound), what no handler
 /// keeps out of [`read_inbound`](Self::read_inbound).
@@ -92,22 +92,11 @@ impl EmbeddedChannel {
         let ends = Rc::new(Ends::default());
         let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
         let guard = lp.enter();
-        let core = open(
-            &shared,
-            &lp,
-            Box::new(Embedded::new(ends.clone(), connected)),
-        );
+        let transport = Embedded::new(ends.clone(), connected);
+        let core = register::attach(&shared, &lp, Box::new(transport));
         *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
-        let promise = channel.new_promise();
-        let registered = promise.completion();
-        core.register(
-            |core| {
-                core.set_options(options)?;
-                init(&mut Pipeline::new(core)).map_err(Into::into)
-            },
-            &promise,
-        );
+        let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);
         let mut embedded = Self {
             lp,
@@ -117,9 +106,7 @@ impl EmbeddedChannel {
             ends,
         };
         embedded.run_pending();
-        if let Some(error) = registered.cause() {
-            return Err(error.into());
-        }
+        begun?;
         embedded.check()?;
         Ok(embedded)
     }
@@ -358,13 +345,17 @@ impl EmbeddedChannel {
 
 impl Drop for EmbeddedChannel {
     fn drop(&mut self) {
-        let _turn = self.lp.enter();
-        if !std::thread::panicking() {
-            self.core.clone().on_event(IoEvent::Shutdown);
-            self.run_pending();
+        {
+            let _turn = self.lp.enter();
+            // A test that fails says so without further callbacks.
+            if !std::thread::panicking() {
+                self.lp.end_now();
+            }
+            // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
+            self.channel.shared().detach(&self.lp);
+            self.core.abandon();
         }
-        // A channel that could not end (its close is pending) would keep its loop, and be kept by it.
-        self.channel.shared().detach(&self.lp);
+        self.lp.handle().shared().terminate(Ok(()));
     }
 }
 

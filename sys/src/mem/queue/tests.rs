@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
 use super::*;
+use crate::mem::Task;
 
 fn nothing() -> Task {
     Task::new(|| {})
