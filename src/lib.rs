@@ -3,9 +3,22 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod bootstrap;
 pub mod buffer;
 pub mod channel;
 pub mod error;
 pub mod event_loop;
 pub mod future;
-pub mod reactor;
+mod reactor;
+pub mod transport;
+
+pub use bootstrap::{Bootstrap, ServerBootstrap};
+pub use buffer::{FileRegion, Message, RecvAllocator};
+pub use channel::{
+    Address, AttributeKey, Channel, ChannelFuture, ChannelGroup, ChannelOption, Context, Handler,
+    HandlerResult, OptionSet, Pipeline,
+};
+pub use error::{Error, ErrorKind, Failure, Fault};
+pub use event_loop::{Backend, EventLoop, EventLoopGroup, LocalEventLoop, Spin};
+pub use future::Promise;
+pub use transport::embedded::EmbeddedChannel;

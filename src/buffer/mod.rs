@@ -1,1 +1,28 @@
-//! Messages, receive arenas, size prediction, file regions and gather lists.
+//! What travels through pipelines and the memory under it.
+//!
+//! The floors above take all of it from here; nothing here knows a loop, a channel or the kernel.
+//!
+//! - `message`: [`Message`], the type-erased owned value that handlers pass on.
+//! - `region`: [`FileRegion`], a part of a file to be sent without copying.
+//! - `recv`: [`RecvAllocator`] and [`RecvPredictor`], how much the next read asks for.
+//! - `arena`: [`Arena`], the memory that one loop receives into.
+//! - `gather`: [`gather()`], lists of slices for one gathering write.
+//!
+//! [`Bytes`] and [`BytesMut`] are those of the `bytes` crate, given out again so that a handler needs
+//! no version of its own.
+
+mod arena;
+mod gather;
+mod message;
+mod recv;
+mod region;
+
+pub use bytes::{Bytes, BytesMut};
+
+pub use self::{
+    arena::{Arena, ArenaStats, CHUNK_SIZE},
+    gather::{SLICES_MAX, gather},
+    message::Message,
+    recv::{RecvAllocator, RecvPredictor},
+    region::FileRegion,
+};

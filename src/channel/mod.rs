@@ -1,1 +1,72 @@
 //! Channels and their pipelines.
+//!
+//! A [`Channel`] is the handle that people keep; the loop's side of it is the core, which nobody but its loop touches.
+//!
+//! - `options`, `attributes`, `address`, `events`: the vocabulary.
+//! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
+//! - `nodes`, `slow`, `mask`, `op`: what a pipeline is made of.
+//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
+//! - `register`: how a channel begins.
+//! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
+//! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
+//! - `group`: many channels at once.
+
+mod address;
+pub mod attributes;
+#[allow(
+    clippy::module_inception,
+    reason = "the handle has the module's name, as Netty's Channel has its package's"
+)]
+mod channel;
+mod configure;
+mod connect;
+mod context;
+pub(crate) mod core;
+mod entry;
+mod errand;
+pub mod events;
+mod future;
+pub mod group;
+mod handle;
+mod handler;
+pub(crate) mod life;
+pub(crate) mod lifetime;
+mod mask;
+mod nodes;
+mod op;
+pub mod options;
+mod outbound;
+mod pipeline;
+mod reach;
+mod reading;
+pub(crate) mod register;
+mod relay;
+mod root;
+pub(crate) mod shared;
+mod signal;
+mod slow;
+pub(crate) mod tail;
+#[cfg(test)]
+mod tests;
+mod transport;
+#[cfg(doctest)]
+mod uncompilable;
+mod writing;
+
+pub use self::core::{Context, Handler};
+pub use address::Address;
+pub use attributes::{AttributeKey, Attributes};
+pub use future::ChannelFuture;
+pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
+pub use handle::{HandlerHandle, LocalHandle};
+pub use handler::{Declared, HandlerResult};
+pub use options::{
+    AcceptOverload, ChannelOption, OptionId, OptionSet, OptionType, OptionValue, WaterMark,
+};
+pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, Released, Settled};
+pub use pipeline::Pipeline;
+pub use register::ChannelBuilder;
+pub use shared::{Channel, ChannelId};
+pub use signal::Signal;
+pub(crate) use slow::Inbound;
+pub use transport::{Direction, Flush, Io, Metadata, Progress, Read, ReadBytes, Transport};

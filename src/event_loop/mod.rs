@@ -1,1 +1,65 @@
-//! The event loop: tasks, timers, turns, groups.
+//! The event loop: one thread that waits for readiness, serves channels, runs timers and tasks.
+//!
+//! Users meet [`EventLoopGroup`] (loops with threads), [`LocalEventLoop`] (a loop in the host's own
+//! thread) and [`EventLoop`], the handle of either. Channels meet [`core::LoopCore`], the loop-confined
+//! part.
+//!
+//! - `timers`: exact timers. Pure.
+//! - `budget`: the io_ratio arithmetic. Pure.
+//! - `spin`: polling before sleeping. Pure.
+//! - `metrics`: counters and their snapshot.
+//! - `boundary`: where panics end.
+//! - `config`: what can be chosen for a loop.
+//! - `attached`, `futures`: the slabs of what a loop has to end and to poll.
+//! - `shared`: what all threads see of a loop, and the phases of its life.
+//! - [`core`]: the loop-confined core.
+//! - `current`: which loop the running code belongs to.
+//! - `phases`: ready list, roots, timers, tasks.
+//! - `turn`: wait, I/O, tasks.
+//! - `closing`: how a loop ends.
+//! - `fd_waiters`: acceptors that wait for a free descriptor.
+//! - `handle`, `scheduled`, `spawn`: giving work to a loop, now, later, as futures.
+//! - `group`, `group_builder`: loops with threads.
+//! - `local`, `nest`: a loop in the host's thread, and its descriptor.
+
+mod attached;
+pub(crate) mod boundary;
+mod budget;
+mod closing;
+mod config;
+pub(crate) mod core;
+mod current;
+mod fd_waiters;
+mod futures;
+mod group;
+mod group_builder;
+mod handle;
+mod local;
+mod metrics;
+mod nest;
+mod phases;
+mod scheduled;
+mod shared;
+mod spawn;
+mod spin;
+mod timers;
+mod turn;
+
+pub(crate) use self::core::{LoopCore, ManualClock};
+pub(crate) use current::is_current;
+pub(crate) use metrics::AcceptCounters;
+
+pub use config::Rejection;
+pub use group::EventLoopGroup;
+pub use group_builder::EventLoopGroupBuilder;
+pub use local::{LocalEventLoop, LocalEventLoopBuilder};
+pub(crate) use metrics::Metrics;
+pub use metrics::{HistogramSnapshot, MetricsSnapshot};
+pub use scheduled::ScheduledFuture;
+pub use shared::{EventLoop, LoopId};
+pub use spin::Spin;
+pub use tidegate_sys::os::Backend;
+pub use timers::TimerKey;
+
+#[cfg(test)]
+mod tests;

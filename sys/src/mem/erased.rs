@@ -51,6 +51,7 @@ impl<T: Any + Send> Table<T> {
         size: size_of::<T>(),
     };
 
+    /// Drops the value. The caller promises that the payload holds a `T` or a `Box<T>`, as `holds` says, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         if const { Payload::holds::<T>() } {
             // SAFETY: the caller says that the payload holds a T, and forgets it.
@@ -68,7 +69,7 @@ impl<T: Any + Send> Table<T> {
 /// are boxed. `Send`, because every type that can be put in is; not `Sync`.
 #[repr(C)]
 pub struct Erased {
-    /// `payload` holds a live T (or Box<T>) for the T that `vtable` was made for.
+    /// `payload` holds a live `T` (or `Box<T>`) for the `T` that `vtable` was made for.
     vtable: &'static Vtable,
     payload: Payload,
     /// Not Sync; Send by the impl below.
@@ -95,7 +96,11 @@ impl Erased {
 
     #[inline]
     fn hold<V>(vtable: &'static Vtable, value: V) -> Self {
-        const { assert!(Payload::holds::<V>()) };
+        // Not a const block: the arm that is never taken is instantiated too, and would not compile.
+        assert!(
+            Payload::holds::<V>(),
+            "only values that fit are held inline"
+        );
         let mut payload = Payload::UNINIT;
         // SAFETY: V fits size and alignment of the payload (asserted above).
         unsafe { (&raw mut payload).cast::<V>().write(value) };

@@ -66,12 +66,14 @@ impl<F: FnOnce()> InlineCode<F> {
         inline: true,
     };
 
+    /// Runs the closure. The caller promises that the payload holds an `F`, and forgets it.
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds an F, and forgets it.
         let f = unsafe { payload.cast::<F>().read() };
         f();
     }
 
+    /// Drops the closure. The caller promises that the payload holds an `F`, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds an F, and forgets it.
         unsafe { ptr::drop_in_place(payload.cast::<F>()) }
@@ -87,12 +89,14 @@ impl<F: FnOnce()> BoxedCode<F> {
         inline: false,
     };
 
+    /// Runs the closure. The caller promises that the payload holds a `Box<F>`, and forgets it.
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
         let f = unsafe { payload.cast::<Box<F>>().read() };
         f();
     }
 
+    /// Drops the closure. The caller promises that the payload holds a `Box<F>`, and forgets it.
     unsafe fn drop(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
         unsafe { ptr::drop_in_place(payload.cast::<Box<F>>()) }
@@ -111,7 +115,11 @@ impl Closure {
 
     #[inline]
     fn hold<T>(vtable: &'static Vtable, value: T) -> Self {
-        const { assert!(Payload::holds::<T>()) };
+        // Not a const block: the arm that is never taken is instantiated too, and would not compile.
+        assert!(
+            Payload::holds::<T>(),
+            "only values that fit are held inline"
+        );
         let mut payload = Payload::UNINIT;
         // SAFETY: T fits size and alignment of the payload (asserted above).
         unsafe { (&raw mut payload).cast::<T>().write(value) };

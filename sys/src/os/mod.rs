@@ -1,1 +1,44 @@
-//! The one door to the kernel.
+//! The one door to the kernel: every system call that Tidegate makes is one function of this folder.
+//!
+//! Each turns -1 into [`std::io::Error`] and retries EINTR in one place (`syscall`); only waits report
+//! EINTR, because their caller has to look at its clock again. Descriptors are [`std::os::fd::OwnedFd`]
+//! and [`std::os::fd::BorrowedFd`]. Nothing above this crate asks which operating system it runs on:
+//! what a machine lacks is answered with [`std::io::ErrorKind::Unsupported`].
+//!
+//! * `token`, `event`: the words that everybody shares: [`Token`], [`Interest`], [`Ready`], [`Event`],
+//!   [`Events`].
+//! * `selector`: the contract [`Selector`] and its backends: epoll, kqueue, poll.
+//! * `kqueue_sys`: every kqueue call and constant (and the seam for other implementations of it).
+//! * `waker`: [`Waker`], which ends a wait from another thread.
+//! * [`clock`]: the monotonic clock and [`Time`].
+//! * [`timer`]: a deadline as a descriptor, for loops nested in other loops.
+//! * [`thread`]: names, CPU affinity, signal masks.
+//! * [`net`]: sockets, addresses, options.
+//! * [`io`]: reads and writes; [`send_file`] for files.
+//! * [`fd`]: descriptor limits and descriptors that are not sockets.
+//! * `syscall`: -1 and EINTR.
+
+pub mod clock;
+pub mod fd;
+pub mod io;
+pub mod net;
+pub mod thread;
+pub mod timer;
+
+mod event;
+mod selector;
+mod sendfile;
+mod syscall;
+mod token;
+mod waker;
+
+// Unit tests run it everywhere, over a fake where there is no kqueue.
+#[cfg(any(tidegate_kqueue, test))]
+mod kqueue_sys;
+
+pub use clock::Time;
+pub use event::{Event, Events, Interest, Ready};
+pub use selector::{Backend, Selector, UnknownBackend, Waited};
+pub use sendfile::send_file;
+pub use token::Token;
+pub use waker::Waker;

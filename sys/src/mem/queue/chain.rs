@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::chunk::Chunk;
 use super::sync::{AtomicPtr, AtomicUsize};
-use super::{FLAGS, Line, SPAN};
+use super::word::{FLAGS, Line, SPAN};
 
 /// Consumed chunks kept for use.
 const SPARES: usize = 6;

@@ -10,10 +10,11 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::Shared;
 use super::chain::Chain;
 use super::chunk::{Chunk, READ_AHEAD, SLOTS};
 use super::sync::{Arc, spin_loop, yield_now};
-use super::{CLOSED, FLAGS, SLEEPING, SPAN, STEP, Shared};
+use super::word::{CLOSED, FLAGS, SLEEPING, SPAN, STEP};
 use crate::mem::task::Task;
 
 /// The end of a queue that pops. One per queue; it may change its thread but is not shared.

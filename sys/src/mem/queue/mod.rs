@@ -93,6 +93,7 @@ mod producer;
 mod sync;
 #[cfg(all(test, not(loom)))]
 mod tests;
+mod word;
 
 use std::sync::atomic::Ordering::Acquire;
 
@@ -100,20 +101,10 @@ pub use self::consumer::Consumer;
 pub use self::producer::{Producer, Pushed, Refused};
 
 use self::chain::Chain;
-use self::chunk::SLOTS;
 use self::sync::{Arc, AtomicUsize};
+use self::word::{FLAGS, Line, STEP};
 #[cfg(doc)]
 use super::task::Task;
-
-/// Tail bit: the consumer sleeps, and nobody has been told to wake it.
-const SLEEPING: usize = 1 << 0;
-/// Tail bit: pushes are refused, for good.
-const CLOSED: usize = 1 << 1;
-const FLAGS: usize = SLEEPING | CLOSED;
-/// One position. Positions are kept in this unit everywhere, so that they compare without shifts.
-const STEP: usize = 1 << 2;
-/// The positions of one chunk.
-const SPAN: usize = SLOTS * STEP;
 
 /// Creates a queue.
 ///
@@ -132,11 +123,6 @@ pub fn new(capacity: Option<usize>) -> (Producer, Consumer) {
     });
     (Producer::new(Arc::clone(&shared)), Consumer::new(shared))
 }
-
-/// A value alone on its cache lines; two, because neighbours are fetched in pairs on the usual
-/// machines.
-#[repr(align(128))]
-struct Line<T>(T);
 
 /// What both ends share.
 struct Shared {

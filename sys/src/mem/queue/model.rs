@@ -12,7 +12,7 @@ use loom::sync::atomic::{AtomicBool, AtomicUsize};
 use loom::sync::{Arc, Notify};
 use loom::thread;
 
-use super::*;
+use super::{Consumer, Producer, Pushed, Refused, new};
 use crate::mem::Task;
 
 /// Explores all executions of a model with at most three preemptions.

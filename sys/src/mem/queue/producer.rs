@@ -6,8 +6,9 @@
 use std::fmt;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
+use super::Shared;
 use super::sync::Arc;
-use super::{CLOSED, FLAGS, SLEEPING, SPAN, STEP, Shared};
+use super::word::{CLOSED, FLAGS, SLEEPING, SPAN, STEP};
 use crate::mem::task::Task;
 
 /// What a successful push asks of its caller.

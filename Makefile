@@ -1,0 +1,113 @@
+# Every command of the project. `make` alone lists them; `make run` and `make test` are the two to know.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The file that `make run` sends; empty means that the program makes one up.
+FILE ?=
+# What `make bench` runs (a name from benches/, empty for all), and whether under perf.
+BENCH ?=
+PERF ?=
+# Set by .ci/run when `make test` has just passed, so that one run of CI does not test twice.
+TESTED ?=
+
+CARGO ?= cargo
+
+# $(call need,COMMAND,PACKAGE) installs a Debian package, only if the command that it brings is missing.
+define need
+	command -v $(1) >/dev/null || { \
+		echo "==> $(1) is missing: installing Debian's package $(2)"; \
+		[[ $$(id -u) == 0 ]] && as_root= || as_root=sudo; \
+		$$as_root apt-get update -qq; \
+		$$as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+	}
+endef
+
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle clean
+
+help: ## this list
+	@echo 'Tidegate: make <target> [VARIABLE=value]'
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+
+run: ## the first program: a file goes to an echo server and back, compared byte for byte (FILE=path)
+	@$(CARGO) run --release --example first -- $(if $(FILE),"$(FILE)")
+
+test: ## every test of the workspace, and how many there were
+	@mkdir -p target
+	@$(CARGO) test --workspace 2>&1 | tee target/test.log
+	@awk '/^test result:/ { suites++; passed += $$4; failed += $$6; ignored += $$8 } \
+		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
+		target/test.log
+
+ci: ## exactly what CI runs: format, lints, docs, tests, other targets, loom, examples, counted costs
+	@started=$$SECONDS; \
+	for step in fmt-check clippy doc $(if $(TESTED),,test) targets loom examples hops allocs syscalls; do \
+		echo "==> make $$step"; \
+		begun=$$SECONDS; \
+		$(MAKE) $$step; \
+		echo "==> make $$step: ok, $$((SECONDS - begun)) s"; \
+	done; \
+	echo "==> make ci: ok, $$((SECONDS - started)) s"
+
+fmt: ## format the source
+	@$(CARGO) fmt --all
+
+fmt-check: ## fail if the source is not formatted
+	@$(CARGO) fmt --all -- --check
+
+clippy: ## lints, warnings refused
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+doc: ## the reference in target/doc, warnings refused
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+
+targets: ## type-check and lint both crates for FreeBSD and macOS
+	@sys/targets.sh
+
+loom: ## every interleaving of the cross-thread queue (slow by nature)
+	@mkdir -p target
+	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --package tidegate-sys --release --lib mem:: 2>&1 \
+		| tee target/loom.log
+	@! grep -q '^running 0 tests' target/loom.log || { echo 'loom: no tests were found'; exit 1; }
+
+examples: ## run every example once, against each other
+	@$(CARGO) build --release --examples
+	@examples/smoke.sh
+
+hops: ## instructions per hop of a pipeline, counted by callgrind, against their limits
+	@$(call need,valgrind,valgrind)
+	@$(CARGO) build --release --bench hops
+	@benches/hops.sh
+
+allocs: ## allocations per message, against their limits
+	@$(CARGO) test --release --test allocations -- --nocapture
+
+syscalls: ## system calls per ping-pong message, counted by strace, against their limits
+	@$(call need,strace,strace)
+	@$(CARGO) build --release --examples
+	@benches/syscalls.sh
+
+idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
+	@$(CARGO) build --release --examples
+	@benches/idle.sh
+
+bench: ## benchmarks (BENCH=name for one, PERF=1 to record it with perf)
+ifeq ($(PERF),)
+	@$(CARGO) bench $(if $(BENCH),--bench $(BENCH),--benches)
+else
+	@[[ -n '$(BENCH)' ]] || { echo 'PERF=1 needs BENCH=name: one benchmark at a time'; exit 2; }
+	@$(call need,perf,linux-perf)
+	@$(CARGO) bench --bench $(BENCH) \
+		--config 'target."cfg(unix)".runner = ["perf", "record", "--call-graph", "fp", "-o", "$(CURDIR)/target/perf.data", "--"]' \
+		-- --profile-time 10
+	@perf report -i target/perf.data --stdio --no-children --percent-limit 1 --call-graph none
+	@echo '==> perf report -i target/perf.data shows it with callers'
+endif
+
+queue: ## tasks per second through the cross-thread queue
+	@$(CARGO) bench --package tidegate-sys --bench queue
+
+clean: ## remove everything built
+	@$(CARGO) clean

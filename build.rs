@@ -1,0 +1,64 @@
+//! Settles the default selector backend before anything is compiled.
+//!
+//! `TIDEGATE_BACKEND` (epoll, epoll-level, kqueue or poll) forces another default than the target's own; a
+//! name that does not exist, or that the target does not have, stops the build here with a sentence instead
+//! of failing in the first loop that opens a selector. tidegate-sys reads the same variable for the code
+//! itself; tests/backend.rs holds the two to the same answer. `--cfg tidegate_kqueue_shim` makes a Linux build
+//! a kqueue one, as sys/build.rs tells.
+
+use std::env;
+
+/// Every backend there is, in the order in which we list them to people.
+const BACKENDS: [&str; 4] = ["epoll", "epoll-level", "kqueue", "poll"];
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-env-changed=TIDEGATE_BACKEND");
+    let known = BACKENDS.map(|name| format!("\"{name}\"")).join(", ");
+    println!("cargo::rustc-check-cfg=cfg(tidegate_backend, values({known}))");
+
+    let target_os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+    let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
+    let available = if shim {
+        &["kqueue", "poll"]
+    } else {
+        backends_of(&target_os)
+    };
+    match choose(env::var("TIDEGATE_BACKEND").ok().as_deref(), available) {
+        Ok(backend) => {
+            println!("cargo::rustc-cfg=tidegate_backend=\"{backend}\"");
+            println!("cargo::rustc-env=TIDEGATE_DEFAULT_BACKEND={backend}");
+        }
+        Err(complaint) => println!("cargo::error={complaint}"),
+    }
+}
+
+/// The default among the backends that the target has, or the sentence that tells the builder what to change.
+fn choose(wanted: Option<&str>, available: &[&'static str]) -> Result<&'static str, String> {
+    let Some(wanted) = wanted.map(str::trim).filter(|name| !name.is_empty()) else {
+        return Ok(available[0]);
+    };
+    let found = available.iter().find(|name| **name == wanted);
+    found.copied().ok_or_else(|| {
+        let known = BACKENDS.contains(&wanted);
+        let fault = if known {
+            "cannot work on this target"
+        } else {
+            "names no backend"
+        };
+        format!(
+            "TIDEGATE_BACKEND={wanted} {fault}; choose among: {}",
+            available.join(", ")
+        )
+    })
+}
+
+/// The backends that a target can run, its own default first. Any Unix has poll.
+fn backends_of(target_os: &str) -> &'static [&'static str] {
+    match target_os {
+        "linux" | "android" => &["epoll", "epoll-level", "poll"],
+        "macos" | "ios" | "tvos" | "visionos" | "watchos" | "freebsd" | "openbsd" | "netbsd"
+        | "dragonfly" => &["kqueue", "poll"],
+        _ => &["poll"],
+    }
+}

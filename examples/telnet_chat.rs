@@ -1,0 +1,144 @@
+//! A chat room for telnet or nc: what one types, all the others read.
+//!
+//! ```text
+//! cargo run --release --example telnet_chat -- --port 9010
+//! nc 127.0.0.1 9010       # in two other terminals
+//! ```
+//!
+//! The room is a `ChannelGroup`: channels of all loops are in it, and one that closes leaves by itself. Port 0, the
+//! default, lets the system choose; the first line says which it was.
+
+use std::env;
+use std::process::ExitCode;
+
+use tidegate::buffer::{Bytes, BytesMut};
+use tidegate::{
+    ChannelGroup, Context, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    ServerBootstrap,
+};
+
+/// Longer lines end their connection: a peer may not make us keep what it never finishes.
+const LINE_MAX: usize = 4096;
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("telnet_chat: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<(), Failure> {
+    let port = port()?;
+    let boss = EventLoopGroup::new(1)?;
+    let workers = EventLoopGroup::builder().build()?;
+    let room = ChannelGroup::new("room");
+    let server = ServerBootstrap::new(&boss, &workers)
+        .child_handler(move |pipeline| {
+            pipeline.add_last(Lines::default())?;
+            pipeline.add_last(Chat { room: room.clone() })
+        })
+        .bind(("127.0.0.1", port))
+        .sync()?;
+    if let Some(address) = server.local_address() {
+        println!("listening on {address}");
+    }
+    server.close_future().sync()?;
+    Ok(())
+}
+
+/// Bytes in, lines out, without their ends.
+#[derive(Default)]
+struct Lines {
+    /// What came since the last end of a line: at most `LINE_MAX` bytes when a callback returns.
+    partial: BytesMut,
+}
+
+impl Handler for Lines {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let mut searched = self.partial.len();
+        self.partial
+            .extend_from_slice(msg.as_bytes().unwrap_or_default());
+        while let Some(found) = self.partial[searched..]
+            .iter()
+            .position(|byte| *byte == b'\n')
+        {
+            let mut line = self.partial.split_to(searched + found + 1);
+            line.truncate(line.trim_ascii_end().len());
+            check_length(line.len())?;
+            ctx.fire_channel_read(line);
+            searched = 0;
+        }
+        check_length(self.partial.len())
+    }
+}
+
+fn check_length(bytes: usize) -> HandlerResult {
+    if bytes > LINE_MAX {
+        return Err(Failure::msg(format!("a line may have {LINE_MAX} bytes")));
+    }
+    Ok(())
+}
+
+/// One guest of the room.
+struct Chat {
+    room: ChannelGroup,
+}
+
+impl Chat {
+    /// A guest who does not read misses lines, so that they do not pile up here.
+    fn tell_others(&self, ctx: &Context<'_>, line: &str) {
+        let me = ctx.channel();
+        let line = Bytes::from(format!("{line}\r\n"));
+        self.room
+            .select(|channel| *channel != me && channel.is_writable())
+            .write_and_flush(line);
+    }
+}
+
+impl Handler for Chat {
+    fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        let me = ctx.channel();
+        self.room.add(&me);
+        let welcome = format!("you are {}; {} in the room\r\n", me.id(), self.room.len());
+        ctx.write_and_flush(welcome);
+        self.tell_others(ctx, &format!("{} joined", me.id()));
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        // Whatever it is, it is shown as text: control characters would write on other people's screens.
+        let text = String::from_utf8_lossy(msg.as_bytes().unwrap_or_default());
+        let text = text.replace(char::is_control, "?");
+        self.tell_others(ctx, &format!("{}: {text}", ctx.channel().id()));
+        Ok(())
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.tell_others(ctx, &format!("{} left", ctx.channel().id()));
+        Ok(())
+    }
+
+    fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        // Nothing more of this guest is read while the answer is on its way.
+        ctx.set_auto_read(false);
+        ctx.write_future(format!("sorry: {cause}\r\n"))
+            .close_when_done();
+        ctx.flush();
+        Ok(())
+    }
+}
+
+/// What follows `--port`; 0 if nothing was given.
+fn port() -> Result<u16, Failure> {
+    let arguments: Vec<String> = env::args().skip(1).collect();
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(0),
+        ["--port", port] => port
+            .parse()
+            .map_err(|_| Failure::msg(format!("--port {port}: give a number from 0 to 65535"))),
+        _ => Err(Failure::msg("usage: telnet_chat [--port N]")),
+    }
+}

@@ -1,0 +1,190 @@
+//! [`Bootstrap`]: channels that connect.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::loops::Loops;
+use super::opening;
+use super::recipe::Recipe;
+use super::resolver::{self, Resolver, SystemResolver};
+use crate::channel::{Address, AttributeKey, ChannelFuture, ChannelOption, OptionType, Pipeline};
+use crate::error::{Error, ErrorKind, Failure};
+use crate::transport::ClientTransport;
+use crate::transport::tcp::Tcp;
+
+/// Connects channels, all by one recipe.
+///
+/// ```
+/// use tidegate::bootstrap::Bootstrap;
+/// use tidegate::channel::{Context, Handler, HandlerResult, options::CONNECT_TIMEOUT};
+/// use tidegate::event_loop::EventLoopGroup;
+/// use std::time::Duration;
+///
+/// struct Greeter;
+/// impl Handler for Greeter {
+///     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+///         ctx.write_and_flush("hello");
+///         Ok(())
+///     }
+/// }
+///
+/// let group = EventLoopGroup::new(1)?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+/// let channel = Bootstrap::new(&group)
+///     .option(CONNECT_TIMEOUT, Duration::from_secs(3))
+///     .handler(|pipeline| pipeline.add_last(Greeter))
+///     .connect(listener.local_addr().unwrap())
+///     .sync()?;
+/// channel.close().sync()?;
+/// # Ok::<(), tidegate::error::Error>(())
+/// ```
+#[must_use = "a bootstrap does nothing until connect() is called"]
+pub struct Bootstrap<T: ClientTransport = Tcp> {
+    loops: Loops,
+    recipe: Recipe,
+    local: Option<Address>,
+    /// `None`: names go through the pipeline as they are.
+    resolver: Option<Arc<dyn Resolver>>,
+    transport: PhantomData<fn() -> T>,
+}
+
+impl Bootstrap<Tcp> {
+    /// A recipe for TCP channels on these loops.
+    pub fn new(loops: impl Into<Loops>) -> Self {
+        Self {
+            loops: loops.into(),
+            recipe: Recipe::default(),
+            local: None,
+            resolver: Some(Arc::new(SystemResolver)),
+            transport: PhantomData,
+        }
+    }
+}
+
+impl<T: ClientTransport> Bootstrap<T> {
+    /// The same recipe for another transport.
+    pub fn transport<U: ClientTransport>(self) -> Bootstrap<U> {
+        Bootstrap {
+            loops: self.loops,
+            recipe: self.recipe,
+            local: self.local,
+            resolver: self.resolver,
+            transport: PhantomData,
+        }
+    }
+
+    /// The same recipe on other loops.
+    pub fn loops(mut self, loops: impl Into<Loops>) -> Self {
+        self.loops = loops.into();
+        self
+    }
+
+    /// Sets an option of the channels. Options are applied in the order in which they were first set, before there
+    /// are handlers. One that is out of range, or that the transport does not know, fails the connect.
+    pub fn option<O: OptionType>(mut self, option: ChannelOption<O>, value: O) -> Self {
+        self.recipe.option(option, value);
+        self
+    }
+
+    /// Attaches a value to the channels, which share it.
+    pub fn attr<A: Any + Send + Sync>(mut self, key: &AttributeKey<A>, value: A) -> Self {
+        self.recipe.attribute(key, value);
+        self
+    }
+
+    /// Fills the pipeline of each channel, on the channel's loop, before it is registered. An error closes the
+    /// channel and fails the connect.
+    pub fn handler<F, E>(mut self, fill: F) -> Self
+    where
+        F: Fn(&mut Pipeline<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<Failure>,
+    {
+        self.recipe.initializer(fill);
+        self
+    }
+
+    /// The local address to connect from; chosen by the system otherwise.
+    pub fn local_address(mut self, local: impl Into<Address>) -> Self {
+        self.local = Some(local.into());
+        self
+    }
+
+    /// Looks up names with `resolver`; [`SystemResolver`] otherwise.
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Lets names go through the pipeline as they are: for handlers that connect through a proxy.
+    pub fn disable_resolver(mut self) -> Self {
+        self.resolver = None;
+        self
+    }
+
+    /// Opens a channel and connects it. Never blocks and never panics.
+    ///
+    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
+    /// name is not found, or the connect fails; cancelling the future closes the channel as well.
+    pub fn connect(&self, remote: impl Into<Address>) -> ChannelFuture {
+        let remote = remote.into();
+        let event_loop = self.loops.next();
+        if let Err(error) = self.check() {
+            return opening::refused(event_loop, error);
+        }
+        let local = self.local.clone();
+        let resolver = self.resolver.clone();
+        opening::open(
+            event_loop,
+            self.recipe.clone(),
+            || Box::new(T::unconnected()),
+            Recipe::fill,
+            move |channel, promise| {
+                let found = {
+                    let channel = channel.clone();
+                    move |found| match found {
+                        Ok(remote) => channel.connect_with(remote, local, promise),
+                        Err(error) => drop(promise.try_failure(error)),
+                    }
+                };
+                resolver::resolved(resolver.as_ref(), remote, channel.shared().clone(), found);
+            },
+        )
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if let Some(error) = &self.recipe.refused {
+            return Err(error.clone());
+        }
+        if self.recipe.initializer.is_none() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "the bootstrap has no handler; give it one with handler(), even if it adds nothing",
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl<T: ClientTransport> Clone for Bootstrap<T> {
+    fn clone(&self) -> Self {
+        Self {
+            loops: self.loops.clone(),
+            recipe: self.recipe.clone(),
+            local: self.local.clone(),
+            resolver: self.resolver.clone(),
+            transport: PhantomData,
+        }
+    }
+}
+
+impl<T: ClientTransport> fmt::Debug for Bootstrap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bootstrap")
+            .field("loops", &self.loops)
+            .field("recipe", &self.recipe)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}

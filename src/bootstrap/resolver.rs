@@ -1,0 +1,101 @@
+//! Names into addresses, never on a loop (rule G7).
+
+use std::net::ToSocketAddrs;
+use std::sync::Arc;
+
+use crate::channel::Address;
+use crate::error::{Error, ErrorKind};
+use crate::future::{ListenerHost, TaskPromise};
+use crate::transport::blocking::Pool;
+
+/// Looks up the names in [`Address::Unresolved`] for bootstraps.
+///
+/// `resolve` is called on a loop and must not block. It settles `answer` from any thread, now or later; an `answer`
+/// that is dropped fails the operation that asked.
+pub trait Resolver: Send + Sync {
+    /// Looks up `host`. The answer is the address to connect or bind to, with `port` in it.
+    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Address>);
+}
+
+/// The system's own resolver (getaddrinfo, with /etc/hosts and all), on a few threads that are started when names
+/// are looked up and end when there are none. It gives the first of several addresses, as Netty does.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemResolver;
+
+/// A look-up may take many seconds if the name server is silent; the others must not all wait behind it.
+static LOOKING_UP: Pool = Pool::new("tidegate-resolve", 4);
+
+impl Resolver for SystemResolver {
+    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Address>) {
+        let host = host.clone();
+        let handed = LOOKING_UP.run(answer, move |answer| {
+            // Nobody may be waiting any more, and the look-up may be long.
+            if !answer.is_done() {
+                answer.complete(look_up(&host, port));
+            }
+        });
+        if let Err(answer) = handed {
+            answer.try_failure(Error::new(
+                ErrorKind::Exhausted,
+                "no thread could be started to look up a name",
+            ));
+        }
+    }
+}
+
+fn look_up(host: &str, port: u16) -> Result<Address, Error> {
+    let mut found = (host, port).to_socket_addrs().map_err(|error| {
+        Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error)
+    })?;
+    match found.next() {
+        Some(address) => Ok(Address::Inet(address)),
+        None => Err(Error::new(
+            ErrorKind::Unresolved,
+            format!("looking up {host}: it has no address"),
+        )),
+    }
+}
+
+/// Gives `then` the address, looked up first if it is a name and there is a resolver. `then` runs at once, or later
+/// at `host`.
+pub(super) fn resolved(
+    resolver: Option<&Arc<dyn Resolver>>,
+    address: Address,
+    host: Arc<dyn ListenerHost>,
+    then: impl FnOnce(Result<Address, Error>) + Send + 'static,
+) {
+    match (resolver, &address) {
+        (Some(resolver), Address::Unresolved(name, port)) => {
+            let (answer, found) = TaskPromise::pair(host);
+            found.on_result(then);
+            resolver.resolve(name, *port, answer);
+        }
+        _ => then(Ok(address)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::future::OnCaller;
+
+    #[test]
+    fn names_of_this_machine_and_names_of_nobody() {
+        let ask = |name: &str| {
+            let (answer, found) = TaskPromise::pair(OnCaller::host());
+            SystemResolver.resolve(&Arc::from(name), 80, answer);
+            found.sync_timeout(Duration::from_secs(30))
+        };
+        let local = ask("localhost").unwrap();
+        assert!(
+            local
+                .as_inet()
+                .is_some_and(|address| address.ip().is_loopback() && address.port() == 80)
+        );
+        // Reserved by RFC 6761; this one is refused without asking a server, because a label is too long.
+        let nobody = ask(&format!("{}.invalid", "x".repeat(80))).unwrap_err();
+        assert_eq!(nobody.kind(), ErrorKind::Unresolved);
+    }
+}

@@ -1,0 +1,320 @@
+//! [`ServerBootstrap`]: channels that listen, and the children that they accept.
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+use std::sync::Arc;
+
+use super::acceptor::{Acceptor, Children, Nursery};
+use super::loops::Loops;
+use super::opening;
+use super::recipe::Recipe;
+use super::resolver::{self, Resolver, SystemResolver};
+use crate::channel::options::{CLOSE_ON_UNHANDLED_ERROR, SO_REUSEPORT};
+use crate::channel::{
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, OptionType, Pipeline,
+};
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::EventLoop;
+use crate::future::Combiner;
+use crate::transport::ChildTransport;
+use crate::transport::tcp::Tcp;
+
+/// On the channel of a server with several [`shards`](ServerBootstrap::shards): the channels of its other listeners.
+pub static SHARDS: AttributeKey<Vec<Channel>> = AttributeKey::new("tidegate.shards");
+
+/// Listens, and makes a channel of each connection, all by one recipe.
+///
+/// The channel that listens lives on a loop of the first argument of [`new`](Self::new), its children on those of
+/// the second, in turn.
+///
+/// ```
+/// use tidegate::bootstrap::ServerBootstrap;
+/// use tidegate::buffer::Message;
+/// use tidegate::channel::{Context, Handler, HandlerResult, options::SO_BACKLOG};
+/// use tidegate::event_loop::EventLoopGroup;
+///
+/// struct Echo;
+/// impl Handler for Echo {
+///     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+///         ctx.write(msg);
+///         Ok(())
+///     }
+///     fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+///         ctx.flush();
+///         Ok(())
+///     }
+/// }
+///
+/// let boss = EventLoopGroup::new(1)?;
+/// let workers = EventLoopGroup::new(2)?;
+/// let server = ServerBootstrap::new(&boss, &workers)
+///     .option(SO_BACKLOG, 1024)
+///     .child_handler(|pipeline| pipeline.add_last(Echo))
+///     .bind("127.0.0.1:0")
+///     .sync()?;
+/// println!("listening on {}", server.local_address().unwrap());
+/// server.close().sync()?;
+/// # Ok::<(), tidegate::error::Error>(())
+/// ```
+#[must_use = "a bootstrap does nothing until bind() is called"]
+pub struct ServerBootstrap<T: ChildTransport = Tcp> {
+    boss: Loops,
+    nursery: Nursery,
+    server: Recipe,
+    child: Recipe,
+    shards: usize,
+    resolver: Option<Arc<dyn Resolver>>,
+    transport: PhantomData<fn() -> T>,
+}
+
+impl ServerBootstrap<Tcp> {
+    /// A recipe for TCP servers that listen on loops of `boss`, with children on `workers`. They may be the same.
+    pub fn new(boss: impl Into<Loops>, workers: impl Into<Loops>) -> Self {
+        Self {
+            boss: boss.into(),
+            nursery: Nursery::Spread(workers.into()),
+            server: Recipe::default(),
+            child: Recipe::default(),
+            shards: 1,
+            resolver: Some(Arc::new(SystemResolver)),
+            transport: PhantomData,
+        }
+    }
+}
+
+impl<T: ChildTransport> ServerBootstrap<T> {
+    /// The same recipe for another transport.
+    pub fn transport<U: ChildTransport>(self) -> ServerBootstrap<U> {
+        ServerBootstrap {
+            boss: self.boss,
+            nursery: self.nursery,
+            server: self.server,
+            child: self.child,
+            shards: self.shards,
+            resolver: self.resolver,
+            transport: PhantomData,
+        }
+    }
+
+    /// Sets an option of the channel that listens. Options are applied in the order in which they were first set,
+    /// before there are handlers. One that is out of range, or that the transport does not know, fails the bind.
+    ///
+    /// Unlike other channels it only logs errors that no handler took (`CLOSE_ON_UNHANDLED_ERROR` is off unless it
+    /// is set here): a server is not to end because of one client.
+    pub fn option<O: OptionType>(mut self, option: ChannelOption<O>, value: O) -> Self {
+        self.server.option(option, value);
+        self
+    }
+
+    /// Sets an option of each child, as [`option`](Self::option). One that the child's socket refuses closes that
+    /// child, which is counted.
+    pub fn child_option<O: OptionType>(mut self, option: ChannelOption<O>, value: O) -> Self {
+        self.child.option(option, value);
+        self
+    }
+
+    /// Attaches a value to the channel that listens.
+    pub fn attr<A: Any + Send + Sync>(mut self, key: &AttributeKey<A>, value: A) -> Self {
+        self.server.attribute(key, value);
+        self
+    }
+
+    /// Attaches a value to the children, which share it.
+    pub fn child_attr<A: Any + Send + Sync>(mut self, key: &AttributeKey<A>, value: A) -> Self {
+        self.child.attribute(key, value);
+        self
+    }
+
+    /// Fills the pipeline of the channel that listens. Its handlers see each accepted connection (for TCP an
+    /// [`Accepted`](crate::transport::tcp::Accepted)) before a child is made of it, and refuse it by dropping it.
+    pub fn handler<F, E>(mut self, fill: F) -> Self
+    where
+        F: Fn(&mut Pipeline<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<Failure>,
+    {
+        self.server.initializer(fill);
+        self
+    }
+
+    /// Fills the pipeline of each child, on the child's loop, before it is registered. An error closes that child.
+    pub fn child_handler<F, E>(mut self, fill: F) -> Self
+    where
+        F: Fn(&mut Pipeline<'_>) -> Result<(), E> + Send + Sync + 'static,
+        E: Into<Failure>,
+    {
+        self.child.initializer(fill);
+        self
+    }
+
+    /// Listens with so many sockets on one address (`SO_REUSEPORT`), each on a loop of its own, so that accepting is
+    /// spread over several threads. Default 1; at most as many as `boss` has loops.
+    ///
+    /// Linux spreads connections by a hash of their addresses, FreeBSD too; macOS gives all to one socket.
+    /// [`bind`](Self::bind) succeeds when all listen. Its channel stands for all of them: closing it closes the
+    /// others, which are in its attribute [`SHARDS`]. A connection that waits in the queue of a socket when that is
+    /// closed is lost, even though others go on.
+    pub fn shards(mut self, count: usize) -> Self {
+        self.shards = count;
+        self
+    }
+
+    /// Keeps each child on the loop that accepted it, whatever the workers are. With [`shards`](Self::shards) for
+    /// every loop nothing is handed between threads.
+    pub fn children_stay(mut self) -> Self {
+        self.nursery = Nursery::Here;
+        self
+    }
+
+    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise.
+    pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
+        self.resolver = Some(Arc::new(resolver));
+        self
+    }
+
+    /// Opens a channel and lets it listen. Never blocks and never panics.
+    ///
+    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
+    /// address can't be had.
+    pub fn bind(&self, local: impl Into<Address>) -> ChannelFuture {
+        let local = local.into();
+        if let Err(error) = self.check() {
+            return opening::refused(self.boss.next(), error);
+        }
+        if self.shards == 1 {
+            self.listen(self.boss.next(), local, 0)
+        } else {
+            self.listen_sharded(local)
+        }
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if let Some(error) = self.server.refused.as_ref().or(self.child.refused.as_ref()) {
+            return Err(error.clone());
+        }
+        if self.child.initializer.is_none() {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                "the server bootstrap has no child handler; give it one with child_handler()",
+            ));
+        }
+        let loops = self.boss.all().len();
+        if !(1..=loops).contains(&self.shards) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{} shards on {loops} loops: 1..={loops} are possible",
+                    self.shards
+                ),
+            ));
+        }
+        if self.shards > 1 && self.server.options.get(SO_REUSEPORT) == Some(false) {
+            let text = "several shards need SO_REUSEPORT, which was set to false";
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
+        Ok(())
+    }
+
+    /// One listening channel.
+    fn listen(&self, event_loop: &EventLoop, local: Address, shard: usize) -> ChannelFuture {
+        let mut recipe = self.server.clone();
+        if recipe.options.get(CLOSE_ON_UNHANDLED_ERROR).is_none() {
+            recipe.option(CLOSE_ON_UNHANDLED_ERROR, false);
+        }
+        if self.shards > 1 {
+            recipe.option(SO_REUSEPORT, true);
+        }
+        let nursery = match &self.nursery {
+            // Listeners do not share the turn: they would pass its cache line back and forth.
+            Nursery::Spread(loops) => Nursery::Spread(loops.fork(shard)),
+            Nursery::Here => Nursery::Here,
+        };
+        let children = Arc::new(Children::new(self.child.clone()));
+        let resolver = self.resolver.clone();
+        opening::open(
+            event_loop,
+            recipe,
+            || Box::new(T::server()),
+            move |recipe, pipeline| {
+                recipe.fill(pipeline)?;
+                pipeline.add_last(Acceptor::<T>::new(nursery, children))?;
+                Ok(())
+            },
+            move |channel, promise| {
+                let found = {
+                    let channel = channel.clone();
+                    move |found| match found {
+                        Ok(local) => channel.bind_with(local, promise),
+                        Err(error) => drop(promise.try_failure(error)),
+                    }
+                };
+                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+            },
+        )
+    }
+
+    /// The first one finds the address (the port may be the system's choice), then the others join it.
+    fn listen_sharded(&self, local: Address) -> ChannelFuture {
+        let first = self.listen(&self.boss.all()[0], local, 0);
+        let channel = first.channel().clone();
+        let (promise, future) = channel.new_future();
+        future.close_on_failure();
+        let rest = self.clone();
+        first.add_listener(
+            move |channel, bound| match (bound, channel.local_address()) {
+                (Ok(()), Some(local)) => rest.join(channel, local).finish(promise),
+                (Ok(()), None) => drop(promise.try_failure(Error::new(
+                    ErrorKind::Unsupported,
+                    "the server has no address",
+                ))),
+                (Err(error), _) => drop(promise.try_failure(error.clone())),
+            },
+        );
+        future
+    }
+
+    /// The other listeners of `first`, which close with it.
+    fn join(&self, first: &Channel, local: &Address) -> Combiner {
+        let all = Combiner::new();
+        let others: Vec<Channel> = (1..self.shards)
+            .map(|shard| {
+                let bound = self.listen(&self.boss.all()[shard], local.clone(), shard);
+                all.add(bound.completion());
+                bound.channel().clone()
+            })
+            .collect();
+        first.attributes().set(&SHARDS, others.clone());
+        first.close_future().add_listener(move |_, _| {
+            for other in others {
+                other.close();
+            }
+        });
+        all
+    }
+}
+
+impl<T: ChildTransport> Clone for ServerBootstrap<T> {
+    fn clone(&self) -> Self {
+        Self {
+            boss: self.boss.clone(),
+            nursery: self.nursery.clone(),
+            server: self.server.clone(),
+            child: self.child.clone(),
+            shards: self.shards,
+            resolver: self.resolver.clone(),
+            transport: PhantomData,
+        }
+    }
+}
+
+impl<T: ChildTransport> fmt::Debug for ServerBootstrap<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBootstrap")
+            .field("boss", &self.boss)
+            .field("children", &self.nursery)
+            .field("server", &self.server)
+            .field("child", &self.child)
+            .field("shards", &self.shards)
+            .finish_non_exhaustive()
+    }
+}

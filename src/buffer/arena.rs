@@ -1,0 +1,410 @@
+//! [`Arena`]: the memory that one loop receives into.
+//!
+//! The transports of a loop read through it; handlers get what was read as `BytesMut` and never see
+//! the arena. It makes no system call itself and knows no channel, so an idle connection holds
+//! nothing of it.
+
+use std::io;
+
+use bytes::BytesMut;
+
+/// The size of a chunk in bytes.
+///
+/// Four times the largest adaptive read: at most a quarter of a chunk is lost when a read does not
+/// fit behind the last one, and two chunks stay within a small second-level cache. It is also above
+/// the size from which the usual allocators map memory, so that the pages of a chunk which no read
+/// has reached cost nothing.
+pub const CHUNK_SIZE: usize = 256 * 1024;
+
+/// What was read begins on a cache line of its own: the kernel copies faster to an aligned address,
+/// and a message that went to another thread shares no line with the next one.
+const LINE: usize = 64;
+
+/// Only from this many bytes on does a read look whether it could start at the front again: small
+/// messages walk through a part of the chunk that the first-level cache holds, and share the look.
+const REWIND_AFTER: usize = 16 * 1024;
+
+/// How many pinned chunks one call looks at. Bounded, because each look misses the cache.
+const LOOKS_MAX: usize = 8;
+
+/// A receive arena: reads go into the spare room of a chunk and are split off without copying.
+///
+/// Three things happen to a chunk. While messages read from it are alive, reads go on behind them.
+/// When none is, reads soon start at its front again: a loop whose messages are handled one after
+/// the other receives into the same few pages for ever. And when it is full while
+/// messages still pin it, it is set aside until they are dropped, and another one takes its place.
+/// A warm loop therefore receives without allocating.
+///
+/// One message pins its whole chunk. Who keeps a small part for long copies it; the outbound buffer
+/// does so when a flush blocks, and decoders do it with what remains of a read.
+#[derive(Debug, Default)]
+pub struct Arena {
+    /// Where the next read goes.
+    current: Option<Chunk>,
+    /// One chunk without messages, so that two chunks in turn need no allocation.
+    spare: Option<Chunk>,
+    /// Chunks which were full of messages when last looked at, by ascending address.
+    pinned: Vec<Chunk>,
+    /// Where in `pinned` the next look begins.
+    next_look: usize,
+    /// Chunks allocated since the arena was made.
+    allocated: u64,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    /// Empty between calls. Its capacity is what is left behind the last message.
+    room: BytesMut,
+    /// The address of the first byte; only compared, never followed.
+    base: usize,
+    size: usize,
+}
+
+/// The memory of an [`Arena`] in bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ArenaStats {
+    /// All chunks.
+    pub live_bytes: usize,
+    /// Those of them that are full and wait for their last message to be dropped.
+    pub pinned_bytes: usize,
+    /// Chunks allocated so far; in a warm loop the number stands still.
+    pub allocated: u64,
+}
+
+impl Arena {
+    /// An arena without memory; the first read allocates.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            current: None,
+            spare: None,
+            pinned: Vec::new(),
+            next_look: 0,
+            allocated: 0,
+        }
+    }
+
+    /// Reads through `fill`, which appends at most the given number of bytes to the buffer, and
+    /// splits off what it appended.
+    ///
+    /// `None` means that nothing was appended, which for a stream is the end of the input; nothing is
+    /// used up then. `guess` is in bytes and may exceed [`CHUNK_SIZE`].
+    ///
+    /// # Errors
+    /// What `fill` answers; nothing is used up then either.
+    #[inline]
+    pub fn read(
+        &mut self,
+        guess: usize,
+        fill: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<Option<BytesMut>> {
+        let guess = guess.max(1);
+        let ready = self
+            .current
+            .as_mut()
+            .is_some_and(|chunk| chunk.has_room(guess));
+        let chunk = match &mut self.current {
+            Some(chunk) if ready => chunk,
+            _ => self.rotate(guess),
+        };
+        match fill(&mut chunk.room, guess) {
+            Ok(_) if chunk.room.is_empty() => Ok(None),
+            Ok(_) => Ok(Some(chunk.split())),
+            Err(error) => {
+                chunk.room.clear();
+                Err(error)
+            }
+        }
+    }
+
+    /// Looks at a few of the pinned chunks and gives back those whose messages are gone, except one.
+    ///
+    /// The loop calls it once per turn; it costs next to nothing while no chunk is pinned.
+    #[inline]
+    pub fn trim(&mut self) {
+        if !self.pinned.is_empty() {
+            self.look(usize::MAX);
+        }
+    }
+
+    /// Gives back all memory that no message pins. For a loop that has been idle for a while.
+    pub fn release(&mut self) {
+        self.pinned.retain_mut(|chunk| !chunk.is_free());
+        self.pinned.shrink_to_fit();
+        self.spare = None;
+        if self.current.as_mut().is_some_and(Chunk::is_free) {
+            self.current = None;
+        }
+    }
+
+    /// Tells whether the first of these bytes lies in memory of this arena, so that keeping them
+    /// pins a chunk.
+    #[must_use]
+    pub fn owns(&self, bytes: &[u8]) -> bool {
+        let address = bytes.as_ptr().addr();
+        let holds = |chunk: &Chunk| address.wrapping_sub(chunk.base) < chunk.size;
+        if bytes.is_empty() {
+            return false;
+        }
+        if self.current.as_ref().is_some_and(holds) {
+            return true;
+        }
+        let behind = self.pinned.partition_point(|chunk| chunk.base <= address);
+        behind > 0 && holds(&self.pinned[behind - 1])
+    }
+
+    /// The memory it holds now. Pinned chunks are counted as of the last look at each.
+    #[must_use]
+    pub fn stats(&self) -> ArenaStats {
+        let pinned_bytes = self.pinned.iter().map(|chunk| chunk.size).sum();
+        let open = self
+            .current
+            .iter()
+            .chain(&self.spare)
+            .map(|chunk| chunk.size)
+            .sum::<usize>();
+        ArenaStats {
+            live_bytes: open + pinned_bytes,
+            pinned_bytes,
+            allocated: self.allocated,
+        }
+    }
+
+    /// Puts a chunk with room for `guess` bytes in the place of the current one.
+    #[cold]
+    fn rotate(&mut self, guess: usize) -> &mut Chunk {
+        if let Some(mut full) = self.current.take() {
+            if full.is_free() {
+                // Too small for this read, not pinned.
+                self.keep_spare(full);
+            } else {
+                let at = self.pinned.partition_point(|chunk| chunk.base < full.base);
+                self.pinned.insert(at, full);
+            }
+        }
+        if self.spare.as_ref().is_none_or(|spare| spare.size < guess) {
+            self.look(guess);
+        }
+        let chunk = match self.spare.take_if(|spare| spare.size >= guess) {
+            Some(spare) => spare,
+            None => {
+                self.allocated += 1;
+                Chunk::new(guess.max(CHUNK_SIZE))
+            }
+        };
+        self.current.insert(chunk)
+    }
+
+    /// Looks at up to [`LOOKS_MAX`] pinned chunks, one after the other over the calls, and ends when
+    /// the spare one has `enough` bytes.
+    fn look(&mut self, enough: usize) {
+        for _ in 0..LOOKS_MAX.min(self.pinned.len()) {
+            if self.next_look >= self.pinned.len() {
+                self.next_look = 0;
+            }
+            if self.pinned[self.next_look].is_free() {
+                let free = self.pinned.remove(self.next_look);
+                self.keep_spare(free);
+                if self
+                    .spare
+                    .as_ref()
+                    .is_some_and(|spare| spare.size >= enough)
+                {
+                    return;
+                }
+            } else {
+                self.next_look += 1;
+            }
+        }
+    }
+
+    /// Keeps the larger of two free chunks.
+    fn keep_spare(&mut self, free: Chunk) {
+        if self
+            .spare
+            .as_ref()
+            .is_none_or(|spare| spare.size < free.size)
+        {
+            self.spare = Some(free);
+        }
+    }
+}
+
+impl Chunk {
+    fn new(size: usize) -> Self {
+        // Growing an empty buffer, rather than making it with this capacity, keeps the size out of
+        // what `bytes` calls the original capacity: a handler that appends to a message would else
+        // get a new buffer of 64 KiB for it.
+        let mut room = BytesMut::new();
+        room.reserve(size);
+        let (base, size) = (room.as_ptr().addr(), room.capacity());
+        Self { room, base, size }
+    }
+
+    /// Makes room for `guess` bytes, at the front if no message is alive and it is time to look.
+    #[inline]
+    fn has_room(&mut self, guess: usize) -> bool {
+        let left = self.room.capacity();
+        if left >= guess && self.size - left < REWIND_AFTER {
+            return true;
+        }
+        (self.is_free() && self.size >= guess) || left >= guess
+    }
+
+    /// Tells whether all messages were dropped; if so, all of the chunk is room again.
+    #[inline]
+    fn is_free(&mut self) -> bool {
+        self.room.try_reclaim(self.size)
+    }
+
+    #[inline]
+    fn split(&mut self) -> BytesMut {
+        let end = self
+            .room
+            .len()
+            .next_multiple_of(LINE)
+            .min(self.room.capacity());
+        let rest = self.room.split_off(end);
+        std::mem::replace(&mut self.room, rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(arena: &mut Arena, guess: usize, bytes: usize) -> BytesMut {
+        arena
+            .read(guess, |room, max| {
+                assert!(room.is_empty() && room.capacity() >= max);
+                room.resize(bytes, 7);
+                Ok(bytes)
+            })
+            .expect("the closure does not fail")
+            .expect("the closure appends")
+    }
+
+    #[test]
+    fn dropped_messages_keep_a_loop_within_a_few_pages() {
+        let mut arena = Arena::new();
+        let first = read(&mut arena, 2048, 64).as_ptr().addr();
+        for size in [64, 1000, 2048].into_iter().cycle().take(10_000) {
+            let address = read(&mut arena, 2048, size).as_ptr().addr();
+            assert!((first..first + REWIND_AFTER + 2048).contains(&address));
+        }
+        assert_eq!(arena.stats().allocated, 1);
+    }
+
+    #[test]
+    fn messages_that_live_together_do_not_overlap_and_start_on_their_own_lines() {
+        let mut arena = Arena::new();
+        let one = read(&mut arena, 2048, 65);
+        let two = read(&mut arena, 2048, 1);
+        assert_eq!(two.as_ptr().addr() - one.as_ptr().addr(), 128);
+        assert_eq!((one.len(), two.len()), (65, 1));
+    }
+
+    #[test]
+    fn a_loop_that_holds_one_message_alternates_between_two_chunks() {
+        let mut arena = Arena::new();
+        let mut held = read(&mut arena, 2048, 1000);
+        for _ in 0..10_000 {
+            held = read(&mut arena, 2048, 1000);
+        }
+        drop(held);
+        assert_eq!(arena.stats().allocated, 2);
+    }
+
+    #[test]
+    fn nothing_is_used_up_by_an_error_or_the_end_of_the_input() {
+        let mut arena = Arena::new();
+        let held = read(&mut arena, 64, 64);
+        let end = arena.read(64, |_, _| Ok(0)).expect("no error");
+        assert!(end.is_none());
+        let error = arena.read(64, |room, _| {
+            room.extend_from_slice(b"half");
+            Err(io::ErrorKind::WouldBlock.into())
+        });
+        assert_eq!(
+            error.expect_err("the closure fails").kind(),
+            io::ErrorKind::WouldBlock
+        );
+        let next = read(&mut arena, 64, 1);
+        assert_eq!(next.as_ptr().addr() - held.as_ptr().addr(), 64);
+        assert_eq!(next, [7][..]);
+    }
+
+    #[test]
+    fn pinned_chunks_are_counted_and_given_back() {
+        let mut arena = Arena::new();
+        let held: Vec<_> = (0..20)
+            .map(|_| read(&mut arena, CHUNK_SIZE / 2 + 1, CHUNK_SIZE))
+            .collect();
+        assert_eq!(arena.stats().pinned_bytes, 19 * CHUNK_SIZE);
+        assert_eq!(arena.stats().live_bytes, 20 * CHUNK_SIZE);
+        arena.trim();
+        assert_eq!(arena.stats().pinned_bytes, 19 * CHUNK_SIZE);
+        drop(held);
+        for _ in 0..3 {
+            arena.trim();
+        }
+        assert_eq!(arena.stats().pinned_bytes, 0);
+        assert_eq!(arena.stats().live_bytes, 2 * CHUNK_SIZE);
+        arena.release();
+        assert_eq!(arena.stats().live_bytes, 0);
+    }
+
+    #[test]
+    fn releasing_keeps_what_messages_pin() {
+        let mut arena = Arena::new();
+        let held = read(&mut arena, 2048, 10);
+        arena.release();
+        assert_eq!(arena.stats().live_bytes, CHUNK_SIZE);
+        assert!(arena.owns(&held));
+        drop(held);
+        arena.release();
+        assert_eq!(
+            arena.stats(),
+            ArenaStats {
+                allocated: 1,
+                ..ArenaStats::default()
+            }
+        );
+    }
+
+    #[test]
+    fn a_guess_larger_than_a_chunk_gets_one_of_its_size_and_reuses_it() {
+        let mut arena = Arena::new();
+        drop(read(&mut arena, 2048, 10));
+        for _ in 0..100 {
+            assert_eq!(read(&mut arena, 1 << 20, 1 << 20).len(), 1 << 20);
+            drop(read(&mut arena, 2048, 10));
+        }
+        assert_eq!(arena.stats().allocated, 2);
+    }
+
+    #[test]
+    fn the_arena_knows_its_own_bytes() {
+        let mut arena = Arena::new();
+        let held: Vec<_> = (0..5)
+            .map(|_| read(&mut arena, CHUNK_SIZE, CHUNK_SIZE))
+            .collect();
+        let foreign = BytesMut::from(&held[0][..64]);
+        for bytes in &held {
+            assert!(arena.owns(bytes) && arena.owns(&bytes[CHUNK_SIZE - 1..]));
+        }
+        assert!(!arena.owns(&foreign));
+        assert!(!arena.owns(b"static"));
+        assert!(!arena.owns(&held[0][..0]));
+    }
+
+    #[test]
+    fn appending_to_a_message_copies_it_and_no_more() {
+        let mut arena = Arena::new();
+        let mut message = read(&mut arena, 2048, 100);
+        message.extend_from_slice(&[7; 100]);
+        assert!(message.capacity() < 1024, "grew to {}", message.capacity());
+        assert!(!arena.owns(&message));
+    }
+}

@@ -1,0 +1,447 @@
+//! How many bytes the next read should ask for: [`RecvAllocator`] is what a user sets on a channel,
+//! [`RecvPredictor`] is the state that each channel keeps for it.
+//!
+//! The transports ask for a guess before each read and report what came. Nothing here allocates or
+//! touches a buffer; the memory itself comes from the loop's [`Arena`](crate::buffer::Arena).
+
+use crate::error::{Error, ErrorKind};
+
+/// The smallest size the adaptive prediction goes down to, in bytes.
+const ADAPTIVE_MIN: usize = 64;
+/// The size of a channel's first read, in bytes.
+const ADAPTIVE_INITIAL: usize = 2048;
+/// The largest size the adaptive prediction goes up to, in bytes.
+const ADAPTIVE_MAX: usize = 65_536;
+/// The largest size that any variant may ask for: the end of the size table.
+const SIZE_MAX: usize = 1 << 30;
+
+/// How a channel chooses the size of its reads.
+///
+/// The default is `Adaptive` from 64 through 2,048 to 65,536 bytes, as in Netty.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecvAllocator {
+    /// Grows after a read that filled its buffer, shrinks after two batches that needed much less.
+    Adaptive {
+        /// The smallest size in bytes, at least 1.
+        min: usize,
+        /// The size of the first read in bytes, between `min` and `max`.
+        initial: usize,
+        /// The largest size in bytes, at most 2^30.
+        max: usize,
+    },
+    /// Every read asks for this many bytes, between 1 and 2^30.
+    Fixed(usize),
+    /// A budget of bytes for all reads of one readiness, and one for each of them.
+    MaxBytes {
+        /// The most bytes that one readiness may bring, at most 2^30.
+        per_loop: usize,
+        /// The most bytes that one read asks for, between 1 and `per_loop`.
+        per_read: usize,
+    },
+}
+
+impl RecvAllocator {
+    /// Tells whether the sizes are in order and in range.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] when a size is zero, above 2^30, or out of order with another.
+    pub fn validate(&self) -> Result<(), Error> {
+        let in_order = match *self {
+            Self::Adaptive { min, initial, max } => {
+                1 <= min && min <= initial && initial <= max && max <= SIZE_MAX
+            }
+            Self::Fixed(size) => (1..=SIZE_MAX).contains(&size),
+            Self::MaxBytes { per_loop, per_read } => {
+                1 <= per_read && per_read <= per_loop && per_loop <= SIZE_MAX
+            }
+        };
+        if in_order {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!("receive sizes must satisfy 1 <= min <= initial <= max <= 2^30, got {self:?}"),
+        ))
+    }
+}
+
+impl Default for RecvAllocator {
+    fn default() -> Self {
+        Self::Adaptive {
+            min: ADAPTIVE_MIN,
+            initial: ADAPTIVE_INITIAL,
+            max: ADAPTIVE_MAX,
+        }
+    }
+}
+
+/// The prediction of one channel: 16 bytes, kept beside the channel's other state.
+///
+/// A batch is all the reads of one readiness. The transport calls [`reset`](Self::reset) before a
+/// batch, [`guess`](Self::guess) and [`record`](Self::record) around each read of it, and
+/// [`read_complete`](Self::read_complete) with the total after it.
+#[derive(Clone, Debug)]
+pub struct RecvPredictor {
+    state: State,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Adaptive(Adaptive),
+    Fixed(u32),
+    /// 0 <= left <= per_loop
+    MaxBytes {
+        per_loop: u32,
+        per_read: u32,
+        left: u32,
+    },
+}
+
+const _: () = assert!(
+    size_of::<RecvPredictor>() <= 16,
+    "one predictor per idle connection"
+);
+
+impl RecvPredictor {
+    /// Starts a prediction. Sizes that [`RecvAllocator::validate`] would refuse are clamped.
+    #[must_use]
+    pub fn new(allocator: RecvAllocator) -> Self {
+        let size = |bytes: usize| bytes.clamp(1, SIZE_MAX) as u32;
+        let state = match allocator {
+            RecvAllocator::Adaptive { min, initial, max } => {
+                State::Adaptive(Adaptive::new(size(min), size(initial), size(max)))
+            }
+            RecvAllocator::Fixed(bytes) => State::Fixed(size(bytes)),
+            RecvAllocator::MaxBytes { per_loop, per_read } => State::MaxBytes {
+                per_loop: size(per_loop),
+                per_read: size(per_read),
+                left: size(per_loop),
+            },
+        };
+        Self { state }
+    }
+
+    /// Begins a batch: a byte budget is whole again. What was learned stays.
+    pub fn reset(&mut self) {
+        if let State::MaxBytes { per_loop, left, .. } = &mut self.state {
+            *left = *per_loop;
+        }
+    }
+
+    /// Notes that a read which asked for [`guess`](Self::guess) bytes brought `bytes`.
+    ///
+    /// Returns true when the read filled what it asked for, so that more may be waiting (D13, D16).
+    #[inline]
+    pub fn record(&mut self, bytes: usize) -> bool {
+        let filled = bytes >= self.guess();
+        match &mut self.state {
+            State::Adaptive(adaptive) => {
+                if filled {
+                    adaptive.record(bytes);
+                }
+            }
+            State::Fixed(_) => {}
+            State::MaxBytes { left, .. } => {
+                *left = left.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
+            }
+        }
+        filled
+    }
+
+    /// Ends a batch which brought `total` bytes.
+    #[inline]
+    pub fn read_complete(&mut self, total: usize) {
+        if let State::Adaptive(adaptive) = &mut self.state {
+            adaptive.record(total);
+        }
+    }
+
+    /// The size of the next read in bytes, never zero.
+    #[inline]
+    #[must_use]
+    pub fn guess(&self) -> usize {
+        match &self.state {
+            State::Adaptive(adaptive) => adaptive.next as usize,
+            State::Fixed(size) => *size as usize,
+            State::MaxBytes { per_read, left, .. } => (*per_read).min(*left).max(1) as usize,
+        }
+    }
+
+    /// Tells whether the batch may go on after `reads` of at most `reads_max` reads.
+    ///
+    /// A byte budget takes the place of the count of reads (D10). Whether reading is still wanted,
+    /// and whether more may be waiting, is the transport's to know.
+    #[inline]
+    #[must_use]
+    pub fn may_continue(&self, reads: u32, reads_max: u32) -> bool {
+        match &self.state {
+            State::Adaptive(_) | State::Fixed(_) => reads < reads_max,
+            State::MaxBytes { left, .. } => *left > 0,
+        }
+    }
+}
+
+impl Default for RecvPredictor {
+    fn default() -> Self {
+        Self::new(RecvAllocator::default())
+    }
+}
+
+/// How far one read that filled its buffer moves up the table: 2,048 becomes 32,768.
+const INDEX_UP: u8 = 4;
+
+/// Rules D11 and D12. `min` and `max` need not be in the table, `next` honours them anyway.
+#[derive(Clone, Debug)]
+struct Adaptive {
+    /// min <= next <= max
+    next: u32,
+    min: u32,
+    max: u32,
+    /// index <= index_max once it has moved up; index >= index_min once it has moved down.
+    index: u8,
+    index_min: u8,
+    index_max: u8,
+    /// The last batch was small; a second one shrinks.
+    shrink: bool,
+}
+
+impl Adaptive {
+    fn new(min: u32, initial: u32, max: u32) -> Self {
+        let max = max.max(min);
+        let index = index_at_most(initial.clamp(min, max));
+        Self {
+            next: table(index).clamp(min, max),
+            min,
+            max,
+            index,
+            index_min: index_at_least(min),
+            index_max: index_at_most(max),
+            shrink: false,
+        }
+    }
+
+    fn record(&mut self, bytes: usize) {
+        if bytes <= table(self.index.saturating_sub(1)) as usize {
+            if self.shrink {
+                self.set_index(self.index.saturating_sub(1).max(self.index_min));
+            } else {
+                self.shrink = true;
+            }
+        } else if bytes >= self.next as usize {
+            self.set_index((self.index + INDEX_UP).min(self.index_max));
+        }
+        // Between the two `shrink` stays: two small batches need not follow each other (D12).
+    }
+
+    fn set_index(&mut self, index: u8) {
+        self.index = index;
+        self.next = table(index).clamp(self.min, self.max);
+        self.shrink = false;
+    }
+}
+
+/// 16, 32, … 496 in steps of 16, then 512 doubling up to 2^30.
+const LINEAR_STEP: u32 = 16;
+const LINEAR_COUNT: u8 = 31;
+const DOUBLING_FROM: u32 = 512;
+
+fn table(index: u8) -> u32 {
+    if index < LINEAR_COUNT {
+        LINEAR_STEP * (u32::from(index) + 1)
+    } else {
+        DOUBLING_FROM << (index - LINEAR_COUNT)
+    }
+}
+
+/// The index of the smallest entry that is not below `size`.
+fn index_at_least(size: u32) -> u8 {
+    debug_assert!(size as usize <= SIZE_MAX);
+    if size < DOUBLING_FROM {
+        // 497..=511 lie above the linear part and get index 31, which is 512.
+        return (size.max(1).div_ceil(LINEAR_STEP) - 1) as u8;
+    }
+    let doublings = size.next_power_of_two().ilog2() - DOUBLING_FROM.ilog2();
+    LINEAR_COUNT + doublings as u8
+}
+
+/// The index of the largest entry that is not above `size`, or of the first entry.
+fn index_at_most(size: u32) -> u8 {
+    let index = index_at_least(size);
+    if table(index) > size {
+        index.saturating_sub(1)
+    } else {
+        index
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn adaptive(min: usize, initial: usize, max: usize) -> RecvPredictor {
+        RecvPredictor::new(RecvAllocator::Adaptive { min, initial, max })
+    }
+
+    #[test]
+    fn the_size_table_has_netty_s_entries() {
+        let all: Vec<u32> = (0..53).map(table).collect();
+        assert_eq!(all[..4], [16, 32, 48, 64]);
+        assert_eq!(all[29..34], [480, 496, 512, 1024, 2048]);
+        assert_eq!(all[52], 1 << 30);
+    }
+
+    #[test]
+    fn both_roundings_agree_with_a_search_of_the_table() {
+        let all: Vec<u32> = (0..53).map(table).collect();
+        for size in (1..5000).chain([65_535, 65_536, 65_537, (1 << 30) - 1, 1 << 30]) {
+            let at_least = all
+                .iter()
+                .position(|&entry| entry >= size)
+                .expect("in the table");
+            let at_most = all.iter().rposition(|&entry| entry <= size).unwrap_or(0);
+            assert_eq!(
+                usize::from(index_at_least(size)),
+                at_least,
+                "at least {size}"
+            );
+            assert_eq!(usize::from(index_at_most(size)), at_most, "at most {size}");
+        }
+    }
+
+    #[test]
+    fn full_reads_climb_four_steps_at_a_time() {
+        let mut predictor = adaptive(64, 512, 10 << 20);
+        let mut guesses = vec![predictor.guess()];
+        for _ in 0..5 {
+            assert!(predictor.record(predictor.guess()));
+            guesses.push(predictor.guess());
+        }
+        assert_eq!(
+            guesses,
+            [512, 8192, 131_072, 2_097_152, 8_388_608, 8_388_608]
+        );
+    }
+
+    #[test]
+    fn small_batches_shrink_one_step_after_two_of_them() {
+        let mut predictor = adaptive(64, 512, 10 << 20);
+        let mut guesses = Vec::new();
+        for total in [512, 1110, 1200, 1300, 1500, 1700, 1550, 2000, 1900] {
+            guesses.push(predictor.guess());
+            predictor.read_complete(total);
+        }
+        assert_eq!(
+            guesses,
+            [512, 8192, 8192, 4096, 4096, 2048, 2048, 2048, 2048]
+        );
+    }
+
+    #[test]
+    fn a_batch_in_the_middle_does_not_forget_the_small_one_before() {
+        let mut predictor = adaptive(64, 2048, 65_536);
+        predictor.read_complete(100);
+        predictor.read_complete(1500);
+        assert_eq!(predictor.guess(), 2048);
+        predictor.read_complete(100);
+        assert_eq!(predictor.guess(), 1024);
+    }
+
+    #[test]
+    fn a_partial_read_inside_a_batch_is_not_recorded() {
+        let mut predictor = adaptive(64, 2048, 65_536);
+        assert!(!predictor.record(10));
+        assert!(!predictor.record(10));
+        assert_eq!(predictor.guess(), 2048);
+    }
+
+    #[test]
+    fn defaults_end_at_their_bounds() {
+        let mut predictor = RecvPredictor::default();
+        assert_eq!(predictor.guess(), 2048);
+        for _ in 0..3 {
+            predictor.record(predictor.guess());
+        }
+        assert_eq!(predictor.guess(), 65_536);
+        for _ in 0..200 {
+            predictor.read_complete(0);
+        }
+        assert_eq!(predictor.guess(), 64);
+    }
+
+    #[test]
+    fn bounds_outside_the_table_are_honoured() {
+        let mut predictor = adaptive(100, 110, 1000);
+        assert_eq!(predictor.guess(), 100);
+        for _ in 0..40 {
+            predictor.record(predictor.guess());
+        }
+        assert!((100..=1000).contains(&predictor.guess()));
+        for _ in 0..80 {
+            predictor.read_complete(1);
+        }
+        assert!((100..=1000).contains(&predictor.guess()));
+        // No table entry lies between these bounds at all.
+        let mut narrow = adaptive(100, 102, 105);
+        for _ in 0..8 {
+            narrow.record(narrow.guess());
+            assert!((100..=105).contains(&narrow.guess()));
+        }
+    }
+
+    #[test]
+    fn fixed_never_moves() {
+        let mut predictor = RecvPredictor::new(RecvAllocator::Fixed(2048));
+        assert!(predictor.record(2048));
+        predictor.read_complete(1 << 20);
+        assert_eq!(predictor.guess(), 2048);
+        assert!(predictor.may_continue(15, 16));
+        assert!(!predictor.may_continue(16, 16));
+    }
+
+    #[test]
+    fn max_bytes_spends_a_budget_per_batch() {
+        let mut predictor = RecvPredictor::new(RecvAllocator::MaxBytes {
+            per_loop: 1000,
+            per_read: 400,
+        });
+        let mut guesses = Vec::new();
+        let mut reads = 0;
+        predictor.reset();
+        loop {
+            guesses.push(predictor.guess());
+            predictor.record(predictor.guess());
+            reads += 1;
+            if !predictor.may_continue(reads, 1) {
+                break;
+            }
+        }
+        assert_eq!(guesses, [400, 400, 200]);
+        predictor.reset();
+        assert_eq!(predictor.guess(), 400);
+    }
+
+    #[test]
+    fn sizes_out_of_order_or_range_are_refused() {
+        let ok = |allocator: RecvAllocator| allocator.validate().is_ok();
+        assert!(ok(RecvAllocator::default()));
+        assert!(!ok(RecvAllocator::Fixed(0)));
+        assert!(!ok(RecvAllocator::Fixed(SIZE_MAX + 1)));
+        assert!(!ok(RecvAllocator::Adaptive {
+            min: 0,
+            initial: 1,
+            max: 1
+        }));
+        assert!(!ok(RecvAllocator::Adaptive {
+            min: 64,
+            initial: 32,
+            max: 128
+        }));
+        assert!(!ok(RecvAllocator::MaxBytes {
+            per_loop: 10,
+            per_read: 11
+        }));
+        // The predictor itself stays sane even with what was refused.
+        assert_eq!(RecvPredictor::new(RecvAllocator::Fixed(0)).guess(), 1);
+        assert_eq!(adaptive(64, 32, 16).guess(), 64);
+    }
+}

@@ -1,0 +1,176 @@
+//! Connecting: the pending promise, its timeout, and how it ends (rules A14 to A22).
+
+use std::time::Duration;
+
+use tidegate_sys::mem::LocalTask;
+
+use super::address::Address;
+use super::core::{Connecting, Core, Root};
+use super::lifetime::Life;
+use super::transport::Progress;
+use crate::error::{Error, ErrorKind};
+use crate::future::Promise;
+
+impl Core {
+    pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(super::op::Op::Connect(
+                Box::new((remote, local)),
+                promise,
+            )));
+        }
+        if promise.is_cancelled() {
+            return;
+        }
+        let refused = match self.life.get() {
+            Life::Open => None,
+            Life::Connecting => Some((
+                ErrorKind::ConnectionPending,
+                "a connect of this channel is under way",
+            )),
+            Life::Active => Some((
+                ErrorKind::AlreadyConnected,
+                "this channel is connected already",
+            )),
+            Life::Closing | Life::Closed => {
+                Some((ErrorKind::ChannelClosed, "this channel is closed"))
+            }
+        };
+        if let Some((kind, text)) = refused {
+            promise.try_failure(Error::new(
+                kind,
+                format!("can't connect to {remote}: {text}"),
+            ));
+            return;
+        }
+        if let Address::Unresolved(host, port) = &remote {
+            promise.try_failure(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{host}:{port} is not resolved; connect through a Bootstrap, which asks its resolver"),
+            ));
+            return;
+        }
+        let step =
+            self.with_transport(|transport, io| transport.connect(io, &remote, local.as_ref()));
+        match step {
+            Ok(progress) => {
+                self.set_life(Life::Connecting);
+                self.watch_connect(&promise);
+                *self.connecting.borrow_mut() = Some(Box::new(Connecting {
+                    promise,
+                    remote,
+                    timer: None,
+                }));
+                if let Err(error) = self.register_fd() {
+                    return self.connect_failed(error);
+                }
+                // The local address is known from here on (A23).
+                self.capture_local_address();
+                if progress == Progress::Done {
+                    self.connected();
+                } else {
+                    self.arm_connect_timeout();
+                }
+            }
+            Err(error) => {
+                // The socket is not to be used again after a failed connect.
+                promise.try_failure(error.clone());
+                self.close_because(error, Promise::void());
+            }
+        }
+    }
+
+    fn arm_connect_timeout(&self) {
+        let ms = self.connect_timeout_ms.get();
+        if ms == 0 {
+            return;
+        }
+        let me = self.me.clone();
+        let due = self.lp.now() + Duration::from_millis(u64::from(ms));
+        let timer = self.lp.add_timer(
+            due,
+            LocalTask::new(move || {
+                if let Some(core) = me.upgrade() {
+                    core.enter(Core::connect_timed_out);
+                }
+            }),
+        );
+        if let Some(connecting) = &mut *self.connecting.borrow_mut() {
+            connecting.timer = Some(timer);
+        }
+    }
+
+    fn connect_timed_out(&self) {
+        let remote = match &mut *self.connecting.borrow_mut() {
+            Some(connecting) => {
+                connecting.timer = None;
+                connecting.remote.clone()
+            }
+            None => return,
+        };
+        let ms = self.connect_timeout_ms.get();
+        self.connect_failed(Error::new(
+            ErrorKind::ConnectTimeout,
+            format!("connecting to {remote} took more than {ms} ms (CONNECT_TIMEOUT)"),
+        ));
+    }
+
+    /// A connect is the one operation that can be cancelled while it runs: the channel closes then (A20).
+    fn watch_connect(&self, promise: &Promise) {
+        if promise.is_void() {
+            return;
+        }
+        let shared = self.shared.clone();
+        promise.completion().add_listener(move |result| {
+            let cancelled = matches!(result, Err(error) if error.kind() == ErrorKind::Cancelled);
+            if cancelled {
+                let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
+                shared.on_loop(move |core| {
+                    core.enter(|core| core.close_because(error, Promise::void()))
+                });
+            }
+        });
+    }
+
+    /// Any readiness while connecting means: look.
+    pub(crate) fn check_connect(&self) {
+        match self.with_transport(|transport, io| transport.check_connect(io)) {
+            Ok(Progress::Done) => self.connected(),
+            Ok(Progress::Pending) => {}
+            Err(error) => self.connect_failed(error),
+        }
+    }
+
+    /// The transport is connected: the promise first, then channel_active (A14).
+    pub(crate) fn connected(&self) {
+        let Some(connecting) = self.take_connecting() else {
+            return;
+        };
+        self.capture_addresses(Some(&connecting.remote));
+        self.activate();
+        let cancelled = connecting.promise.is_cancelled();
+        connecting.promise.try_success();
+        self.push_root(Root::Active);
+        if cancelled {
+            let error = Error::new(ErrorKind::Cancelled, "the connect was cancelled");
+            self.push_root(Root::Close(error, Promise::void()));
+        }
+        self.update_interest();
+    }
+
+    pub(crate) fn connect_failed(&self, error: Error) {
+        if let Some(connecting) = self.take_connecting() {
+            connecting.promise.try_failure(error.clone());
+        }
+        self.close_because(error, Promise::void());
+    }
+
+    /// The pending connect, with its timer cancelled.
+    pub(crate) fn take_connecting(&self) -> Option<Box<Connecting>> {
+        let connecting = self.connecting.borrow_mut().take()?;
+        if let Some(timer) = connecting.timer {
+            self.lp.cancel_timer(timer);
+        }
+        Some(connecting)
+    }
+}

@@ -1,0 +1,348 @@
+//! What a handler sees of its channel during a callback.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use super::address::Address;
+use super::core::{Context, Core, Handler, attention, flag};
+use super::future::ChannelFuture;
+use super::handle::{HandlerHandle, LocalHandle};
+use super::mask::Mask;
+use super::nodes::{Index, Resume, State};
+use super::pipeline::Pipeline;
+use super::slow::{Event, Inbound};
+use super::{Channel, ChannelOption};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::{EventLoop, TimerKey};
+use crate::future::Promise;
+
+impl<'a> Context<'a> {
+    #[inline(always)]
+    pub(crate) fn new(core: &'a Core, index: Index) -> Self {
+        Self {
+            core,
+            index,
+            learn: true,
+        }
+    }
+
+    /// A default body ran: the walk may skip this node for that event from now on.
+    #[doc(hidden)]
+    #[inline]
+    pub(crate) fn learn_skip(&mut self, bit: Mask) {
+        if self.learn {
+            self.core.learn_skip(self.index, bit);
+        }
+    }
+
+    /// At the end of the channel: this node has been told. A panic further on does not tell it twice.
+    pub(crate) fn heard_of_the_end(&self, bit: Mask) {
+        if self.core.has(flag::ENDING) {
+            self.core.nodes.borrow_mut().get_mut(self.index).mask &= !bit;
+        }
+    }
+
+    /// A context for calling an inner handler from this one's callbacks: what the inner one leaves to the default
+    /// is not learned for the node.
+    pub fn delegate(&mut self) -> Context<'_> {
+        Context {
+            core: self.core,
+            index: self.index,
+            learn: false,
+        }
+    }
+
+    // ---- inbound, to the next handler
+
+    /// Pass `channel_registered` on.
+    pub fn fire_channel_registered(&mut self) {
+        self.core.emit(Inbound::Registered, self.index);
+    }
+
+    /// Pass `channel_unregistered` on.
+    pub fn fire_channel_unregistered(&mut self) {
+        self.core.emit(Inbound::Unregistered, self.index);
+    }
+
+    /// Pass `channel_active` on.
+    pub fn fire_channel_active(&mut self) {
+        self.core.emit(Inbound::Active, self.index);
+    }
+
+    /// Pass `channel_inactive` on.
+    pub fn fire_channel_inactive(&mut self) {
+        self.core.emit(Inbound::Inactive, self.index);
+    }
+
+    /// Hand a message to the next handler.
+    #[inline]
+    pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
+        self.core
+            .emit_message(Inbound::Read, self.index, msg.into());
+    }
+
+    /// Pass the end of a batch of reads on.
+    #[inline]
+    pub fn fire_channel_read_complete(&mut self) {
+        self.core.emit(Inbound::ReadComplete, self.index);
+    }
+
+    /// Hand a user event to the next handler.
+    pub fn fire_user_event_triggered(&mut self, event: Message) {
+        self.core
+            .emit_message(Inbound::UserEvent, self.index, event);
+    }
+
+    /// Pass a change of writability on.
+    pub fn fire_channel_writability_changed(&mut self) {
+        self.core.emit(Inbound::Writability, self.index);
+    }
+
+    /// Hand an error to the next handler.
+    pub fn fire_exception_caught(&mut self, cause: impl Into<Failure>) {
+        self.core
+            .emit_event(Event::Exception(self.index, cause.into()));
+    }
+
+    // ---- outbound, to the previous handler
+
+    /// Write a message; nobody waits for the result. A failure is counted and reported once per channel.
+    #[inline]
+    pub fn write(&mut self, msg: impl Into<Message>) {
+        self.core.op_write(self.index, msg.into(), Promise::void());
+    }
+
+    /// Write a message and settle `promise` with the result.
+    #[inline]
+    pub fn write_with(&mut self, msg: impl Into<Message>, promise: Promise) {
+        if self.core.admit(&promise) {
+            self.core.op_write(self.index, msg.into(), promise);
+        }
+    }
+
+    /// Write a message; the future tells when it was handed to the kernel.
+    pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
+        let (promise, future) = self.core.new_future();
+        self.core.op_write(self.index, msg.into(), promise);
+        future
+    }
+
+    /// Send what was written.
+    #[inline]
+    pub fn flush(&mut self) {
+        self.core.op_flush(self.index);
+    }
+
+    /// Write and flush.
+    #[inline]
+    pub fn write_and_flush(&mut self, msg: impl Into<Message>) {
+        self.write(msg);
+        self.flush();
+    }
+
+    /// Ask for one read, where auto-read is off.
+    #[inline]
+    pub fn read(&mut self) {
+        self.core.op_read(self.index);
+    }
+
+    /// Close the channel.
+    pub fn close(&mut self) {
+        self.core.op_close(self.index, Promise::void());
+    }
+
+    /// Close the channel and settle `promise`.
+    pub fn close_with(&mut self, promise: Promise) {
+        if self.core.admit(&promise) {
+            self.core.op_close(self.index, promise);
+        }
+    }
+
+    /// Disconnect; a close where the transport can't.
+    pub fn disconnect(&mut self, promise: Promise) {
+        if self.core.admit(&promise) {
+            self.core.op_disconnect(self.index, promise);
+        }
+    }
+
+    /// Bind to a local address.
+    pub fn bind(&mut self, local: impl Into<Address>, promise: Promise) {
+        if self.core.admit(&promise) {
+            self.core.op_bind(self.index, local.into(), promise);
+        }
+    }
+
+    /// Connect to a remote address.
+    pub fn connect(
+        &mut self,
+        remote: impl Into<Address>,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
+        if self.core.admit(&promise) {
+            self.core
+                .op_connect(self.index, remote.into(), local, promise);
+        }
+    }
+
+    // ---- coming back
+
+    /// Have `after(key)` called when everything emitted in this callback has been handled.
+    pub fn after(&mut self, key: u64) {
+        self.core.emit_tail(Event::After(self.index, key));
+    }
+
+    /// Have `resume` called when everything emitted was handled and reading is wanted. Asking twice is asking once.
+    pub fn resume(&mut self) {
+        let mut nodes = self.core.nodes.borrow_mut();
+        let node = nodes.get_mut(self.index);
+        // A handler that has left is not called any more.
+        if node.resume == Resume::Idle && node.state != State::Removed {
+            node.resume = Resume::Asked;
+            drop(nodes);
+            self.core.attend(attention::RESUMING);
+            self.core.emit_tail(Event::Resume {
+                node: self.index,
+                unparked: false,
+                emitted: false,
+            });
+        }
+    }
+
+    /// Have `timer(key)` called after `delay`, unless the handler is gone by then. Never early. Allocates nothing.
+    pub fn timer(&mut self, delay: Duration, key: u64) -> TimerKey {
+        self.core.handler_timer(self.index, delay, key)
+    }
+
+    /// Cancel a timer. False if it has run or was cancelled.
+    pub fn cancel_timer(&mut self, timer: TimerKey) -> bool {
+        self.core.lp.cancel_timer(timer)
+    }
+
+    /// Move a timer so that it is due `delay` from now. False if it has run or was cancelled.
+    pub fn move_timer(&mut self, timer: TimerKey, delay: Duration) -> bool {
+        self.core.lp.move_timer(timer, self.core.lp.now() + delay)
+    }
+
+    /// A promise of this channel.
+    pub fn new_promise(&self) -> Promise {
+        self.core.new_promise()
+    }
+
+    /// Have `write_done(key, result)` called when `promise` is done. False for a void promise, which never tells.
+    pub fn notify(&mut self, promise: &Promise, key: u64) -> bool {
+        self.core.notify(self.index, promise, key)
+    }
+
+    /// A handle of this handler that other threads can use.
+    pub fn handle<H: Handler>(&self) -> HandlerHandle<H> {
+        self.core.handler_handle(self.index)
+    }
+
+    /// A handle of this handler for use on this loop.
+    pub fn local_handle<H: Handler>(&self) -> LocalHandle<H> {
+        LocalHandle::new(
+            self.core.me.clone(),
+            self.core.nodes.borrow().id(self.index),
+            PhantomData,
+        )
+    }
+
+    // ---- the channel
+
+    /// The pipeline, for edits and look-ups.
+    pub fn pipeline(&mut self) -> Pipeline<'_> {
+        Pipeline::new(self.core)
+    }
+
+    /// The channel's handle.
+    pub fn channel(&self) -> Channel {
+        self.core.channel()
+    }
+
+    /// The loop on which this handler runs.
+    pub fn event_loop(&self) -> &EventLoop {
+        self.core.lp.handle()
+    }
+
+    /// This handler's name in the pipeline.
+    pub fn name(&self) -> String {
+        self.core.nodes.borrow().name(self.index)
+    }
+
+    /// True once this handler was taken out.
+    pub fn is_removed(&self) -> bool {
+        self.core.is_removed(self.index)
+    }
+
+    /// Whether writing more is welcome: below the high watermark and no user-defined bit cleared.
+    #[inline]
+    pub fn is_writable(&self) -> bool {
+        self.core.is_writable()
+    }
+
+    /// How many more bytes may be written before the channel turns unwritable; 0 if it is.
+    pub fn bytes_before_unwritable(&self) -> usize {
+        self.core.bytes_before_unwritable()
+    }
+
+    /// How many bytes must be sent before the channel turns writable; 0 if it is.
+    pub fn bytes_before_writable(&self) -> usize {
+        self.core.bytes_before_writable()
+    }
+
+    /// Sets or clears one of the user-defined writability bits (1 to 31).
+    pub fn set_user_writability(&mut self, index: u32, writable: bool) -> Result<(), Error> {
+        self.core.set_user_writability(index, writable)
+    }
+
+    /// True while the channel is connected or bound.
+    pub fn is_active(&self) -> bool {
+        self.core.is_active()
+    }
+
+    /// Whether reading goes on by itself.
+    pub fn auto_read(&self) -> bool {
+        self.core.auto_read()
+    }
+
+    /// Switch auto-read. Off: the message in hand is the last until [`read`](Self::read). On: asks for a read.
+    pub fn set_auto_read(&mut self, on: bool) {
+        self.core.set_auto_read(on);
+    }
+
+    /// Set an option on the live channel.
+    pub fn set_option<T: super::options::OptionType>(
+        &mut self,
+        option: ChannelOption<T>,
+        value: T,
+    ) -> Result<(), Error> {
+        self.core.set_option(option.id(), &option.erase(value)?)
+    }
+
+    /// Read an option of the live channel.
+    pub fn option<T: super::options::OptionType>(
+        &self,
+        option: ChannelOption<T>,
+    ) -> Result<T, Error> {
+        option
+            .restore(&self.core.option(option.id())?)
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("option {} has another type", option.name()),
+                )
+            })
+    }
+}
+
+impl fmt::Debug for Context<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("channel", &self.core.shared.id())
+            .field("handler", &self.name())
+            .finish()
+    }
+}

@@ -1,0 +1,409 @@
+//! The loop's side of a channel: its transport, its outbound buffer, its pipeline, and where it stands in life.
+//!
+//! One `Rc` per channel, never locked, never left by its loop's thread. Everything enters through [`Core::enter`],
+//! which is a catch boundary and runs what the entry caused: first the trampoline, then the root queue.
+//!
+//! Handler, context and core need each other, so they are defined together; the files beside hold what they do.
+//!
+//! Borrows: `nodes` and `slow` are borrowed for moments and never across a callback; `transport` and `outbound` are
+//! borrowed for one step of the transport (`in_transport`), during which operations that reach the head wait in the
+//! root queue.
+use std::any::Any;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tidegate_sys::mem::Task;
+use tidegate_sys::os::{Ready, Token};
+
+use super::address::Address;
+use super::handler::{Declared, HandlerResult};
+use super::lifetime::Life;
+use super::mask;
+use super::nodes::{Index, Nodes};
+use super::op::Op;
+use super::outbound::OutboundBuffer;
+use super::shared::Shared;
+use super::signal::News;
+use super::slow::{Inbound, Slow};
+use super::tail::Tail;
+use super::transport::{Metadata, Transport};
+use crate::buffer::{Message, RecvPredictor};
+use crate::error::{Error, Failure};
+use crate::event_loop::{LoopCore, TimerKey};
+use crate::future::Promise;
+
+/// Reasons to leave the fast path after a callback or at the end of a dispatch.
+pub(crate) mod attention {
+    /// The callback emitted more than fits the slot.
+    pub(crate) const LIST: u8 = 1;
+    /// A handler was taken out while on the stack.
+    pub(crate) const REMOVED_BUSY: u8 = 2;
+    /// Operations wait at busy handlers.
+    pub(crate) const WAITING: u8 = 4;
+    /// The root queue has items.
+    pub(crate) const ROOTS: u8 = 8;
+    /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
+    pub(crate) const SUSPENDED: u8 = 16;
+    /// Some node asked for resume in this dispatch.
+    pub(crate) const RESUMING: u8 = 32;
+    /// Tombstones wait to be freed.
+    pub(crate) const DEAD: u8 = 64;
+
+    pub(crate) const AFTER_CALL: u8 = LIST | REMOVED_BUSY | WAITING;
+    pub(crate) const AFTER_OP: u8 = REMOVED_BUSY | WAITING;
+}
+
+/// Yes/no facts about a channel, packed because there are many channels.
+pub(crate) mod flag {
+    /// Reading goes on by itself.
+    pub(crate) const AUTO_READ: u32 = 1 << 0;
+    /// A read() reached the head and was not used up.
+    pub(crate) const READ_PENDING: u32 = 1 << 1;
+    /// Sticky: the source may have something.
+    pub(crate) const READABLE: u32 = 1 << 2;
+    /// The transport takes no more until it says so.
+    pub(crate) const WRITE_BLOCKED: u32 = 1 << 3;
+    /// A flush used up its spin count.
+    pub(crate) const FLUSH_YIELDED: u32 = 1 << 4;
+    /// The input has ended; nothing is read any more.
+    pub(crate) const INPUT_SHUT: u32 = 1 << 5;
+    /// The output was shut down.
+    pub(crate) const OUTPUT_SHUT: u32 = 1 << 6;
+    /// The transport was asked to end its input.
+    pub(crate) const INPUT_SHUT_ASKED: u32 = 1 << 30;
+    pub(crate) const ALLOW_HALF_CLOSURE: u32 = 1 << 7;
+    pub(crate) const AUTO_CLOSE: u32 = 1 << 8;
+    /// PeerClosing was fired.
+    pub(crate) const PEER_CLOSING_TOLD: u32 = 1 << 9;
+    /// The input has ended or the channel closes: parked resumes are no longer held back.
+    pub(crate) const DRAINING: u32 = 1 << 10;
+    /// channel_active was fired or is about to be.
+    pub(crate) const WAS_ACTIVE: u32 = 1 << 11;
+    /// An error that reaches the tail closes the channel.
+    pub(crate) const CLOSE_ON_UNHANDLED: u32 = 1 << 12;
+    pub(crate) const IN_READY_LIST: u32 = 1 << 13;
+    pub(crate) const IN_ROOT_FIFO: u32 = 1 << 14;
+    pub(crate) const WRITABILITY_QUEUED: u32 = 1 << 15;
+    /// A failed write that nobody observed was reported.
+    pub(crate) const VOID_FAILURE_TOLD: u32 = 1 << 16;
+    /// An error readiness was seen: read until the errno comes, whatever auto-read says.
+    pub(crate) const READ_ERROR: u32 = 1 << 17;
+    /// Read interest was dropped after wasted edges; read() restores it.
+    pub(crate) const READ_MASKED: u32 = 1 << 18;
+    /// What the selector was last told of read interest (level-triggered selectors).
+    pub(crate) const READ_ARMED: u32 = 1 << 19;
+    pub(crate) const WRITE_ARMED: u32 = 1 << 20;
+    /// The transport was told that reading is wanted.
+    pub(crate) const READING_TOLD: u32 = 1 << 21;
+    /// The channel was registered.
+    pub(crate) const REGISTERED: u32 = 1 << 22;
+    /// The descriptor was taken from a level-triggered selector because it hangs up and may not be read.
+    pub(crate) const PARKED_FD: u32 = 1 << 23;
+    /// channel_inactive was delivered or never will be.
+    pub(crate) const ENDED: u32 = 1 << 24;
+    /// Messages that reach the tail are logged once a channel in words, then only counted.
+    pub(crate) const UNHANDLED_TOLD: u32 = 1 << 25;
+    /// Out of descriptors: nothing is read until one is closed or the retry is due.
+    pub(crate) const PAUSED: u32 = 1 << 28;
+    /// Handlers of one group may be on different loops of it.
+    pub(crate) const SPREAD_EXECUTORS: u32 = 1 << 29;
+    /// A batch of reads is running.
+    pub(crate) const READ_BATCH: u32 = 1 << 26;
+    /// The last events are under way: channel_inactive, channel_unregistered, the handlers leave.
+    pub(crate) const ENDING: u32 = 1 << 31;
+    /// The selector has to be told of every change of interest: level-triggered, or kqueue's write filter.
+    pub(crate) const LEVEL: u32 = 1 << 27;
+
+    pub(crate) const DEFAULT: u32 = AUTO_READ | AUTO_CLOSE | CLOSE_ON_UNHANDLED;
+}
+
+/// One stage of a pipeline. Inbound callbacks run from head to tail, outbound ones from tail to head.
+///
+/// Handlers live on their channel's loop and need not be `Send`.
+#[allow(unused_variables)]
+pub trait Handler: Any {
+    /// The callbacks this handler overrides, if it wants to declare them. `None` (the default): learned.
+    fn declared(&self) -> Option<Declared> {
+        None
+    }
+
+    // ---- being in a pipeline
+
+    /// The handler was linked into a pipeline. Runs before any other callback of it.
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        Ok(())
+    }
+
+    /// The handler was taken out, or its channel has ended. The last callback; what it emits goes to its old successor.
+    fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        Ok(())
+    }
+
+    // ---- inbound, head to tail
+
+    /// The channel was registered with its loop.
+    fn channel_registered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::REGISTERED);
+        ctx.fire_channel_registered();
+        Ok(())
+    }
+
+    /// The channel left its loop; the last inbound event.
+    fn channel_unregistered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::UNREGISTERED);
+        ctx.fire_channel_unregistered();
+        Ok(())
+    }
+
+    /// The channel is connected or bound. At most once in a channel's life.
+    fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::ACTIVE);
+        ctx.fire_channel_active();
+        Ok(())
+    }
+
+    /// The channel ended. Exactly once if it ever was active; all that was read has been delivered before.
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::INACTIVE);
+        ctx.fire_channel_inactive();
+        Ok(())
+    }
+
+    /// A message arrived.
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        ctx.learn_skip(mask::READ);
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+
+    /// A batch of reads ended: the moment to flush what was written.
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::READ_COMPLETE);
+        ctx.fire_channel_read_complete();
+        Ok(())
+    }
+
+    /// Something happened that is neither data nor life cycle; see [`events`](super::events) for the channel's own.
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        ctx.learn_skip(mask::USER_EVENT);
+        ctx.fire_user_event_triggered(event);
+        Ok(())
+    }
+
+    /// Writability changed at least once since the last call: look at `ctx.is_writable()` now.
+    fn channel_writability_changed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::WRITABILITY);
+        ctx.fire_channel_writability_changed();
+        Ok(())
+    }
+
+    /// A callback of this handler or of one nearer to the head failed, or the transport did.
+    fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        ctx.learn_skip(mask::EXCEPTION);
+        ctx.fire_exception_caught(cause);
+        Ok(())
+    }
+
+    // ---- outbound, tail to head
+
+    /// Bind to a local address.
+    fn bind(&mut self, ctx: &mut Context<'_>, local: Address, promise: Promise) -> HandlerResult {
+        ctx.learn_skip(mask::BIND);
+        ctx.bind(local, promise);
+        Ok(())
+    }
+
+    /// Connect to a remote address.
+    fn connect(
+        &mut self,
+        ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        ctx.learn_skip(mask::CONNECT);
+        ctx.connect(remote, local, promise);
+        Ok(())
+    }
+
+    /// Undo a connect, on transports that can (datagrams). Elsewhere a disconnect arrives as `close`.
+    fn disconnect(&mut self, ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        ctx.learn_skip(mask::DISCONNECT);
+        ctx.disconnect(promise);
+        Ok(())
+    }
+
+    /// Close the channel.
+    fn close(&mut self, ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        ctx.learn_skip(mask::CLOSE);
+        ctx.close_with(promise);
+        Ok(())
+    }
+
+    /// Ask the transport for data.
+    fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::READ_OP);
+        ctx.read();
+        Ok(())
+    }
+
+    /// Put a message into the outbound buffer.
+    fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        ctx.learn_skip(mask::WRITE);
+        ctx.write_with(msg, promise);
+        Ok(())
+    }
+
+    /// Send what was written.
+    fn flush(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.learn_skip(mask::FLUSH);
+        ctx.flush();
+        Ok(())
+    }
+
+    // ---- coming back
+
+    /// Everything that this handler had emitted when it called `ctx.after(key)` has been handled.
+    fn after(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+        Ok(())
+    }
+
+    /// The handler asked by `ctx.resume()` to go on emitting, everything it emitted before was handled, and
+    /// reading is wanted.
+    fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        Ok(())
+    }
+
+    /// A timer set by `ctx.timer(delay, key)` is due.
+    fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+        Ok(())
+    }
+
+    /// A promise that was given `ctx.notify(&promise, key)` is done.
+    fn write_done(
+        &mut self,
+        ctx: &mut Context<'_>,
+        key: u64,
+        result: Result<(), Error>,
+    ) -> HandlerResult {
+        Ok(())
+    }
+}
+
+/// A handler's place in its pipeline, for the length of one callback. It can't be kept; [`Context::handle`] can.
+///
+/// Methods that begin with `fire_` pass an event on toward the tail: they record it and return, and the next
+/// handler runs when the current one has returned. The others are operations toward the head: they have
+/// reached it, through all handlers on the way, when they return.
+pub struct Context<'a> {
+    pub(crate) core: &'a Core,
+    pub(crate) index: Index,
+    /// Whether a default body that runs takes this node out of the event's walk.
+    pub(crate) learn: bool,
+}
+
+/// One thing that waits for a quiet moment.
+pub(crate) enum Root {
+    /// A listener of a promise.
+    Listener(Task),
+    /// An operation that reached the head while the transport was busy with a step.
+    HeadOp(Op),
+    /// An event from the head.
+    Fire(Inbound),
+    /// A user event, or a message fired by another channel's handler, from the head.
+    Message(Inbound, Message),
+    /// An error from the head.
+    Exception(Failure),
+    /// Writability changed.
+    Writability,
+    /// The channel became active.
+    Active,
+    /// Parked resumes are to emit what they hold.
+    Drain,
+    /// Close, for this reason.
+    Close(Error, Promise),
+    /// channel_inactive, channel_unregistered, the end. It waits for what was queued behind it.
+    End { was_active: bool },
+    /// The same after the given number of such rounds.
+    Ending { was_active: bool, rounds: u8 },
+    /// What the transport reported from somebody's stack.
+    News(News),
+    /// Anything else, from a handle on another thread.
+    Call(Gate),
+}
+
+/// A closure that runs on the channel's loop, whatever it needs to carry.
+pub(crate) struct Gate(Box<dyn FnOnce(&Core)>);
+
+impl Gate {
+    pub(crate) fn new(call: impl FnOnce(&Core) + 'static) -> Self {
+        Self(Box::new(call))
+    }
+
+    pub(crate) fn open(self, core: &Core) {
+        (self.0)(core);
+    }
+}
+
+/// A connect under way.
+pub(crate) struct Connecting {
+    pub(crate) promise: Promise,
+    pub(crate) remote: Address,
+    pub(crate) timer: Option<TimerKey>,
+}
+
+/// See the module's page.
+pub(crate) struct Core {
+    /// By which tasks find this core.
+    pub(crate) shared: Arc<Shared>,
+    /// The channel that handlers see: the same, except for handlers on another group's loop.
+    pub(crate) face: Arc<Shared>,
+    pub(crate) lp: Rc<LoopCore>,
+    pub(crate) me: Weak<Core>,
+
+    pub(crate) nodes: RefCell<Nodes<dyn Handler>>,
+    pub(crate) first_msg: Cell<Option<Message>>,
+    pub(crate) first_kind: Cell<Inbound>,
+    pub(crate) attention: Cell<u8>,
+    pub(crate) first_from: Cell<Index>,
+    pub(crate) running: Cell<bool>,
+    pub(crate) in_transport: Cell<bool>,
+    pub(crate) life: Cell<Life>,
+    /// Nodes whose resume is parked.
+    pub(crate) parks: Cell<u16>,
+    /// Resumes run in this dispatch.
+    pub(crate) resumes: Cell<u16>,
+    /// Items of the root queue run in this dispatch.
+    pub(crate) root_items: Cell<u16>,
+    pub(crate) flags: Cell<u32>,
+    pub(crate) slow: RefCell<Option<Box<Slow>>>,
+    pub(crate) roots: RefCell<VecDeque<Root>>,
+    pub(crate) tail: RefCell<Option<Rc<dyn Tail>>>,
+
+    pub(crate) metadata: Metadata,
+    pub(crate) transport: RefCell<Box<dyn Transport>>,
+    pub(crate) outbound: RefCell<OutboundBuffer>,
+    pub(crate) predictor: RefCell<RecvPredictor>,
+    pub(crate) token: Cell<Option<Token>>,
+    pub(crate) seen: Cell<Ready>,
+    /// Edges that came while reading was paused.
+    pub(crate) wasted_edges: Cell<u8>,
+    pub(crate) write_spin: Cell<u16>,
+    pub(crate) reads_max: Cell<u16>,
+    pub(crate) connect_timeout_ms: Cell<u32>,
+    pub(crate) connecting: RefCell<Option<Box<Connecting>>>,
+    pub(crate) closing: RefCell<Option<Box<Closing>>>,
+}
+
+/// What a close leaves behind.
+#[derive(Default)]
+pub(crate) struct Closing {
+    /// Waiting for the end, beside the close future.
+    pub(crate) promises: Vec<Promise>,
+    /// Why, for writes that come later.
+    pub(crate) cause: Option<Error>,
+    /// The outcome of the transport's close, if it failed.
+    pub(crate) failure: Option<Error>,
+}

@@ -1,0 +1,410 @@
+//! Ways into a channel, and the small services around them. See `core` for the rules.
+
+use std::any::Any;
+use std::cell::{Cell, RefCell, RefMut};
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_sys::os::Ready;
+
+use super::core::{Context, Core, Gate, Handler, Root, attention, flag};
+use super::future::ChannelFuture;
+use super::handler::HandlerResult;
+use super::lifetime::Life;
+use super::nodes::{Index, NodeId, Nodes, State};
+use super::outbound::OutboundBuffer;
+use super::shared::{Channel, Shared};
+use super::slow::{Inbound, Slow};
+use super::transport::{Io, Transport};
+use crate::buffer::RecvPredictor;
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::{LoopCore, TimerKey, boundary};
+use crate::future::Promise;
+use crate::reactor::{IoEvent, IoHandle};
+
+impl Core {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        lp: Rc<LoopCore>,
+        transport: Box<dyn Transport>,
+    ) -> Rc<Self> {
+        Self::facing(shared.clone(), shared, lp, transport)
+    }
+
+    /// A core whose handlers see another channel than its own.
+    pub(crate) fn facing(
+        face: Arc<Shared>,
+        shared: Arc<Shared>,
+        lp: Rc<LoopCore>,
+        transport: Box<dyn Transport>,
+    ) -> Rc<Self> {
+        let metadata = transport.metadata();
+        Rc::new_cyclic(|me| Self {
+            shared,
+            face,
+            lp,
+            me: me.clone(),
+            nodes: RefCell::new(Nodes::new()),
+            first_msg: Cell::new(None),
+            first_kind: Cell::new(Inbound::None),
+            attention: Cell::new(0),
+            first_from: Cell::new(0),
+            running: Cell::new(false),
+            in_transport: Cell::new(false),
+            life: Cell::new(Life::Open),
+            parks: Cell::new(0),
+            resumes: Cell::new(0),
+            root_items: Cell::new(0),
+            flags: Cell::new(flag::DEFAULT),
+            slow: RefCell::new(None),
+            roots: RefCell::new(VecDeque::new()),
+            tail: RefCell::new(None),
+            metadata,
+            transport: RefCell::new(transport),
+            outbound: RefCell::new(OutboundBuffer::default()),
+            predictor: RefCell::new(RecvPredictor::default()),
+            token: Cell::new(None),
+            seen: Cell::new(Ready::NONE),
+            wasted_edges: Cell::new(0),
+            write_spin: Cell::new(16),
+            reads_max: Cell::new(metadata.max_messages_per_read),
+            connect_timeout_ms: Cell::new(30_000),
+            connecting: RefCell::new(None),
+            closing: RefCell::new(None),
+        })
+    }
+
+    // ---- entering
+
+    /// Every way into a channel from outside. Nested entries (a handler of this channel is on the stack) just do
+    /// their part; the outermost one is the catch boundary and runs what was caused.
+    #[inline]
+    pub(crate) fn enter(&self, work: impl FnOnce(&Self)) {
+        if self.running.get() {
+            return work(self);
+        }
+        let depth = self.lp.pipeline_depth.get();
+        self.lp.pipeline_depth.set(depth + 1);
+        self.running.set(true);
+        self.resumes.set(0);
+        self.root_items.set(0);
+        let result = boundary::catch(|| {
+            work(self);
+            // On another channel's stack only operations run; what they caused waits for the loop.
+            if depth == 0 {
+                self.settle();
+            }
+        });
+        self.running.set(false);
+        self.lp.pipeline_depth.set(depth);
+        if let Err(panic) = result {
+            self.panicked(panic);
+        }
+        if self.attention.get() != 0 || self.first_kind.get() != Inbound::None {
+            self.end_dispatch();
+        }
+    }
+
+    /// Delivers what was emitted, then the root queue.
+    pub(crate) fn settle(&self) {
+        self.run();
+        if self.attention.get() & attention::ROOTS != 0 {
+            self.run_roots();
+        }
+    }
+
+    #[cold]
+    fn end_dispatch(&self) {
+        let idle = self.first_kind.get() == Inbound::None
+            && self
+                .slow
+                .borrow()
+                .as_ref()
+                .is_none_or(|slow| slow.is_idle());
+        if idle {
+            self.attention
+                .set(self.attention.get() & !(attention::RESUMING | attention::LIST));
+            if self.attention.get() & attention::DEAD != 0 {
+                self.nodes.borrow_mut().free_dead();
+                self.attention.set(self.attention.get() & !attention::DEAD);
+            }
+        }
+        let suspended = self.attention.get() & attention::SUSPENDED != 0;
+        if !suspended && (!idle || self.attention.get() & attention::ROOTS != 0) {
+            self.push_root_fifo();
+        }
+    }
+
+    /// The slow parts of the pipeline, made at their first use.
+    pub(crate) fn slow(&self) -> RefMut<'_, Box<Slow>> {
+        RefMut::map(self.slow.borrow_mut(), |slow| slow.get_or_insert_default())
+    }
+
+    #[inline]
+    pub(crate) fn attend(&self, bits: u8) {
+        self.attention.set(self.attention.get() | bits);
+    }
+
+    #[inline]
+    pub(crate) fn has(&self, flags: u32) -> bool {
+        self.flags.get() & flags != 0
+    }
+
+    #[inline]
+    pub(crate) fn set(&self, flags: u32) {
+        self.flags.set(self.flags.get() | flags);
+    }
+
+    #[inline]
+    pub(crate) fn clear(&self, flags: u32) {
+        self.flags.set(self.flags.get() & !flags);
+    }
+
+    /// One step of the transport. No user code runs inside; operations that reach the head meanwhile wait.
+    pub(crate) fn with_transport<R>(
+        &self,
+        step: impl FnOnce(&mut dyn Transport, &mut Io<'_>) -> R,
+    ) -> R {
+        struct Leave<'a>(&'a Cell<bool>);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.set(false);
+            }
+        }
+        self.in_transport.set(true);
+        let _leave = Leave(&self.in_transport);
+        step(
+            self.transport.borrow_mut().as_mut(),
+            &mut Io { services: self },
+        )
+    }
+
+    // ---- loop lists
+
+    /// To the ready list, once: reading, flushing or resuming goes on after others had their turn.
+    pub(crate) fn push_ready(&self) {
+        if !self.has(flag::IN_READY_LIST)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.set(flag::IN_READY_LIST);
+            self.lp.push_ready(me);
+        }
+    }
+
+    /// To the loop's FIFO of channels with root work, once.
+    pub(crate) fn push_root_fifo(&self) {
+        if !self.has(flag::IN_ROOT_FIFO)
+            && let Some(me) = self.me.upgrade()
+        {
+            self.set(flag::IN_ROOT_FIFO);
+            self.lp.push_root(me);
+        }
+    }
+
+    // ---- small things for contexts and handles
+
+    pub(crate) fn channel(&self) -> Channel {
+        Channel::new(self.face.clone())
+    }
+
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn learn_skip(&self, index: Index, bit: u32) {
+        let mut nodes = self.nodes.borrow_mut();
+        let node = nodes.get_mut(index);
+        node.mask &= !bit;
+        // The handler itself is away on the stack, so its declaration is noted in the mask.
+        if cfg!(debug_assertions) && node.mask & super::mask::DECLARED != 0 {
+            tracing::error!(
+                channel = %self.shared.id(),
+                handler = node.kind.name(),
+                callbacks = ?super::mask::names(bit),
+                "declared callbacks are not overridden; take them out of declared()"
+            );
+        }
+    }
+
+    pub(crate) fn new_promise(&self) -> Promise {
+        Promise::new(self.shared.clone())
+    }
+
+    pub(crate) fn new_future(&self) -> (Promise, ChannelFuture) {
+        let promise = self.new_promise();
+        let future = ChannelFuture::new(self.channel(), promise.completion());
+        (promise, future)
+    }
+
+    /// Whether an operation with this promise is to be done (B23): not if it was cancelled, nor if it is done.
+    #[inline]
+    pub(crate) fn admit(&self, promise: &Promise) -> bool {
+        promise.is_void() || self.admit_slow(promise)
+    }
+
+    fn admit_slow(&self, promise: &Promise) -> bool {
+        if !promise.is_done() {
+            return true;
+        }
+        if !promise.is_cancelled() {
+            tracing::warn!(
+                channel = %self.shared.id(),
+                "an operation was given a promise that is done already and is not performed; make one promise per operation"
+            );
+        }
+        false
+    }
+
+    pub(crate) fn notify(&self, index: Index, promise: &Promise, key: u64) -> bool {
+        let node = self.nodes.borrow().id(index).to_bits();
+        promise.add_keyed(self.shared.clone(), node, key)
+    }
+
+    pub(crate) fn handler_timer(
+        &self,
+        index: Index,
+        delay: std::time::Duration,
+        key: u64,
+    ) -> TimerKey {
+        let node = self.nodes.borrow().id(index);
+        let me = self.me.clone();
+        self.lp.add_timer(
+            self.lp.now() + delay,
+            tidegate_sys::mem::LocalTask::new(move || {
+                if let Some(core) = me.upgrade() {
+                    core.call_node(node, move |handler, ctx| handler.timer(ctx, key));
+                }
+            }),
+        )
+    }
+
+    /// Enters a handler from outside by its lasting name, unless it is gone. While the dispatch is suspended it
+    /// waits, so that what it emits does not mix with what was emitted before.
+    pub(crate) fn call_node(
+        &self,
+        node: NodeId,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult + 'static,
+    ) {
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            let gate = Gate::new(move |core| core.call_node(node, call));
+            return self.push_root(Root::Call(gate));
+        }
+        self.enter(|core| {
+            let index = core.nodes.borrow().resolve(node);
+            if let Some(index) = index {
+                core.call(index, call);
+            }
+        });
+    }
+
+    pub(crate) fn is_removed(&self, index: Index) -> bool {
+        match self.nodes.borrow().get(index).state {
+            State::Removed | State::Vacant => true,
+            State::Busy => self.is_removed_busy(index),
+            State::Here | State::Added | State::Sentinel => false,
+        }
+    }
+
+    // ---- reports
+
+    #[cold]
+    pub(crate) fn report_failed_exception_caught(
+        &self,
+        index: Index,
+        first: &str,
+        second: &Failure,
+    ) {
+        self.lp.metrics().channel.failed_exception_caught.add(1);
+        tracing::warn!(
+            channel = %self.shared.id(),
+            handler = self.nodes.borrow().name(index),
+            while_handling = first,
+            error = %second,
+            "exception_caught failed itself"
+        );
+    }
+
+    #[cold]
+    pub(crate) fn count_void_failure(&self, handler: &str, error: &Error) {
+        self.lp.metrics().channel.unobserved_write_failures.add(1);
+        if !self.has(flag::VOID_FAILURE_TOLD) {
+            self.set(flag::VOID_FAILURE_TOLD);
+            tracing::warn!(
+                channel = %self.shared.id(),
+                at = handler,
+                %error,
+                "a write failed and nobody observes it; said once per channel, counted in the loop's metrics"
+            );
+        }
+    }
+
+    /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
+    #[cold]
+    fn panicked(&self, text: String) {
+        let (names, dropped) = self.bury_busy();
+        self.lp.metrics().channel.handler_panics.add(1);
+        tracing::error!(
+            channel = %self.shared.id(),
+            handlers = names.join(" <- "),
+            panic = text.as_str(),
+            "a handler panicked; it is dropped and the channel closes"
+        );
+        for handler in dropped {
+            if boundary::catch(move || drop(handler)).is_err() {
+                tracing::error!(channel = %self.shared.id(), "a handler panicked once more while it was dropped");
+            }
+        }
+        let error = Error::new(
+            ErrorKind::HandlerPanicked,
+            format!(
+                "handler {} panicked: {text}",
+                names.first().map_or("(none)", String::as_str)
+            ),
+        );
+        self.forget_emissions(&error);
+        if self.has(flag::ENDING) && self.shared.is_registered() {
+            // It was one of the last events: the handlers that have not heard of the end still do.
+            self.push_root(Root::Ending {
+                was_active: self.has(flag::WAS_ACTIVE),
+                rounds: 0,
+            });
+        }
+        self.enter(|core| core.close_because(error, Promise::void()));
+    }
+
+    /// Drops everything recorded or waiting in the dispatch.
+    fn forget_emissions(&self, error: &Error) {
+        self.first_kind.set(Inbound::None);
+        let first = self.first_msg.take();
+        let slow = self.slow.borrow_mut().take();
+        self.attention
+            .set(self.attention.get() & (attention::ROOTS | attention::DEAD));
+        let waiting = boundary::catch(move || {
+            drop(first);
+            let Some(mut slow) = slow else {
+                return VecDeque::new();
+            };
+            std::mem::take(&mut slow.waiting)
+        });
+        for (_, op) in waiting.unwrap_or_default() {
+            op.fail(error.clone());
+        }
+    }
+}
+
+impl IoHandle for Core {
+    fn on_event(self: Rc<Self>, event: IoEvent) {
+        match event {
+            IoEvent::Ready(ready) => self.on_ready(ready),
+            IoEvent::Continue => self.on_continue(),
+            IoEvent::Roots => {
+                self.clear(flag::IN_ROOT_FIFO);
+                self.enter(|_| {});
+            }
+            IoEvent::Shutdown => self.enter(|core| core.head_close(Promise::void())),
+        }
+    }
+
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+}

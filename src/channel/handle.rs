@@ -1,0 +1,163 @@
+//! Coming back to a handler from outside of its callbacks.
+
+use std::any::Any;
+use std::marker::PhantomData;
+use std::rc::Weak;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::core::{Context, Core, Handler};
+use super::handler::HandlerResult;
+use super::nodes::{Index, NodeId};
+use super::shared::Shared;
+use crate::error::{Error, ErrorKind};
+
+fn call<H: Handler>(
+    handler: &mut dyn Handler,
+    ctx: &mut Context<'_>,
+    run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult,
+) -> HandlerResult {
+    let any: &mut dyn Any = handler;
+    match any.downcast_mut::<H>() {
+        Some(handler) => run(handler, ctx),
+        None => Err(Error::new(
+            ErrorKind::NoSuchHandler,
+            format!(
+                "the handle was made for a {}, but its handler is another",
+                std::any::type_name::<H>()
+            ),
+        )
+        .into()),
+    }
+}
+
+/// A handler of a channel, from any thread.
+pub struct HandlerHandle<H> {
+    shared: Arc<Shared>,
+    node: NodeId,
+    /// False once the handler has left its pipeline; written by the channel's loop.
+    is_there: Arc<AtomicBool>,
+    handler: PhantomData<fn(&mut H)>,
+}
+
+impl<H> Clone for HandlerHandle<H> {
+    fn clone(&self) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            node: self.node,
+            is_there: self.is_there.clone(),
+            handler: PhantomData,
+        }
+    }
+}
+
+impl<H: Handler> HandlerHandle<H> {
+    /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if the handler has left its pipeline, [`ErrorKind::Terminated`] if its loop has
+    /// ended.
+    pub fn run(
+        &self,
+        run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + Send + 'static,
+    ) -> Result<(), Error> {
+        if !self.is_alive() {
+            return Err(gone());
+        }
+        let node = self.node;
+        let submitted = self.shared.submit(
+            move |core| {
+                core.call_node(node, move |handler, ctx| call(handler, ctx, run));
+            },
+            true,
+        );
+        if submitted {
+            Ok(())
+        } else {
+            Err(Error::new(
+                ErrorKind::Terminated,
+                "the handler's event loop has ended",
+            ))
+        }
+    }
+
+    /// True while the handler is in its pipeline, as far as this thread can know.
+    pub fn is_alive(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+}
+
+impl Core {
+    pub(crate) fn handler_handle<H: Handler>(&self, index: Index) -> HandlerHandle<H> {
+        let mut nodes = self.nodes.borrow_mut();
+        HandlerHandle {
+            shared: self.shared.clone(),
+            node: nodes.id(index),
+            is_there: nodes.presence(index),
+            handler: PhantomData,
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(
+        ErrorKind::NoSuchHandler,
+        "the handler has left its pipeline",
+    )
+}
+
+/// A handler of a channel, on its own loop: no atomics, no box.
+pub struct LocalHandle<H> {
+    core: Weak<Core>,
+    node: NodeId,
+    handler: PhantomData<fn(&mut H)>,
+}
+
+impl<H> Clone for LocalHandle<H> {
+    fn clone(&self) -> Self {
+        Self {
+            core: self.core.clone(),
+            node: self.node,
+            handler: PhantomData,
+        }
+    }
+}
+
+impl<H: Handler> LocalHandle<H> {
+    pub(crate) fn new(core: Weak<Core>, node: NodeId, handler: PhantomData<fn(&mut H)>) -> Self {
+        Self {
+            core,
+            node,
+            handler,
+        }
+    }
+
+    /// Queues `run` onto the loop; it runs on nobody's stack. A closure of up to four words is not boxed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if the handler is gone already.
+    pub fn run(
+        &self,
+        run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + 'static,
+    ) -> Result<(), Error> {
+        let core = self.core.upgrade().ok_or_else(gone)?;
+        if core.nodes.borrow().resolve(self.node).is_none() {
+            return Err(gone());
+        }
+        let (weak, node) = (self.core.clone(), self.node);
+        core.lp
+            .push_local(tidegate_sys::mem::LocalTask::new(move || {
+                if let Some(core) = weak.upgrade() {
+                    core.call_node(node, move |handler, ctx| call(handler, ctx, run));
+                }
+            }));
+        Ok(())
+    }
+
+    /// True while the handler is in its pipeline.
+    pub fn is_alive(&self) -> bool {
+        self.core
+            .upgrade()
+            .is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
+    }
+}

@@ -1,0 +1,556 @@
+//! The life of a channel: registration, becoming active, closing, the end (rules A1 to A46).
+//!
+//! Order of a close (A25, A26): the transport closes; the close future completes, then the close promises; flushed
+//! writes fail, then unflushed ones, in order; then, from the root queue, parked data is emitted, channel_inactive
+//! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use tidegate_sys::os::{Backend, Ready};
+
+use super::address::Address;
+use super::core::{Closing, Core, Gate, Root, attention, flag};
+use super::events::ChannelOutputShutdown;
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
+use super::op::Op;
+use super::reading::interest;
+use super::relay::{self, Line};
+use super::signal::News;
+use super::slow::Inbound;
+use super::transport::{Direction, Progress};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::boundary;
+use crate::future::Promise;
+
+impl Core {
+    pub(crate) fn set_life(&self, life: Life) {
+        debug_assert!(
+            life >= self.life.get(),
+            "a channel's life only goes forward"
+        );
+        self.life.set(life);
+        self.shared.publish_life(life);
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.face.is_active()
+    }
+
+    // ---- the beginning
+
+    /// Registers the channel with its loop: `init` fills the pipeline, then channel_registered and, for a transport
+    /// that is connected already, channel_active. The caller has attached the core to the loop.
+    pub(crate) fn register(
+        self: &Rc<Self>,
+        init: impl FnOnce(&Core) -> Result<(), Failure>,
+        promise: &Promise,
+    ) {
+        self.enter(|core| {
+            let begun = init(core)
+                .map_err(Failure::into_error)
+                .and_then(|()| core.with_transport(|transport, io| transport.register(io)));
+            if core.life.get() >= Life::Closing {
+                // The initializer closed the channel; the close goes its way.
+                promise.try_failure(Error::new(
+                    ErrorKind::ChannelClosed,
+                    "the channel was closed while its pipeline was made",
+                ));
+                return;
+            }
+            if let Err(error) = begun {
+                promise.try_failure(error.clone());
+                return core.close_because(error, Promise::void());
+            }
+            core.set(flag::REGISTERED);
+            promise.try_success();
+            core.capture_addresses(None);
+            core.push_root(Root::Fire(Inbound::Registered));
+            if core.transport.borrow().is_active() {
+                if let Err(error) = core.register_fd() {
+                    return core.close_because(error, Promise::void());
+                }
+                core.activate();
+                core.push_root(Root::Active);
+            }
+        });
+    }
+
+    /// The transport is connected or bound; the caller queues channel_active.
+    pub(crate) fn activate(&self) {
+        self.set_life(Life::Active);
+        self.set(flag::WAS_ACTIVE);
+        // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
+        // on nearly every connection. Other transports are asked.
+        if self.token.get().is_none() {
+            self.set(flag::READABLE);
+        }
+    }
+
+    /// channel_active, and when all of it was handled the read() of auto-read (B18).
+    pub(crate) fn fire_active(&self) {
+        self.emit(Inbound::Active, HEAD);
+        self.run();
+        if self.life.get() != Life::Active {
+            return;
+        }
+        if self.auto_read() {
+            self.op_read(TAIL);
+        }
+        // Also a read() from before: what came meanwhile shows no further edge (D3).
+        if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
+            self.push_ready();
+        }
+    }
+
+    pub(crate) fn register_fd(&self) -> Result<(), Error> {
+        if self.token.get().is_some() {
+            return Ok(());
+        }
+        let transport = self.transport.borrow();
+        let (Some(fd), Some(reactor), Some(me)) =
+            (transport.as_fd(), self.lp.reactor(), self.me.upgrade())
+        else {
+            return Ok(());
+        };
+        // Edge-triggered epoll watches everything from the start and never hears of interest again; the others are told
+        // what is wanted now, since what they report and nobody takes they report for ever.
+        let edge = reactor.backend() == Backend::Epoll;
+        let (read, write) = (edge || self.reads_now(), edge || self.writes_now());
+        let token = reactor
+            .register(fd, interest(read, write), me)
+            .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
+        self.token.set(Some(token));
+        self.set(if edge { 0 } else { flag::LEVEL });
+        self.note_armed(read, write);
+        Ok(())
+    }
+
+    pub(crate) fn deregister_fd(&self) {
+        let Some(token) = self.token.take() else {
+            return;
+        };
+        let transport = self.transport.borrow();
+        if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
+            // A descriptor that the selector does not know any more is what was wanted.
+            let _ = reactor.deregister(fd, token);
+        }
+    }
+
+    /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
+    pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
+        self.capture_local_address();
+        let transport = self.transport.borrow();
+        if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
+            self.shared.set_remote_address(remote);
+        }
+    }
+
+    pub(crate) fn capture_local_address(&self) {
+        if let Some(local) = self.transport.borrow().local_address() {
+            self.shared.set_local_address(local);
+        }
+    }
+
+    pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Bind(Box::new(local), promise)));
+        }
+        if self.life.get() >= Life::Closing {
+            promise.try_failure(self.closed_error());
+            return;
+        }
+        if !promise.set_uncancellable() {
+            return;
+        }
+        let was_active = self.life.get() == Life::Active;
+        if let Err(error) = self.with_transport(|transport, io| transport.bind(io, &local)) {
+            promise.try_failure(error);
+            return;
+        }
+        self.capture_addresses(None);
+        if !was_active && self.transport.borrow().is_active() {
+            if let Err(error) = self.register_fd() {
+                promise.try_failure(error.clone());
+                return self.close_because(error, Promise::void());
+            }
+            self.activate();
+            promise.try_success();
+            // Later, so that the promise's listeners come first (A7).
+            self.push_root(Root::Active);
+        } else {
+            promise.try_success();
+        }
+    }
+
+    pub(crate) fn head_disconnect(&self, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Disconnect(promise)));
+        }
+        if self.life.get() >= Life::Closing {
+            promise.try_failure(self.closed_error());
+            return;
+        }
+        if !promise.set_uncancellable() {
+            return;
+        }
+        let result = self.with_transport(|transport, io| transport.disconnect(io));
+        promise.complete(&result);
+    }
+
+    // ---- closing
+
+    pub(crate) fn head_close(&self, promise: Promise) {
+        self.close_because(
+            Error::new(
+                ErrorKind::ChannelClosed,
+                "the channel was closed by this side",
+            ),
+            promise,
+        );
+    }
+
+    /// What an operation on a closed channel is told; the source is why it closed.
+    pub(crate) fn closed_error(&self) -> Error {
+        let cause = self
+            .closing
+            .borrow()
+            .as_ref()
+            .and_then(|closing| closing.cause.clone());
+        match cause {
+            Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
+            Some(cause) => {
+                Error::with_source(ErrorKind::ChannelClosed, "the channel is closed", cause)
+            }
+            None => Error::new(ErrorKind::ChannelClosed, "the channel is closed"),
+        }
+    }
+
+    /// Begins to close. `cause` is what flushed writes fail with if it is an error of I/O, and the source of what
+    /// later writes fail with.
+    pub(crate) fn close_because(&self, cause: Error, promise: Promise) {
+        if promise.is_cancelled() {
+            return;
+        }
+        if self.in_transport.get() {
+            return self.push_root(Root::Close(cause, promise));
+        }
+        promise.set_uncancellable();
+        match self.life.get() {
+            Life::Closed => {
+                promise.try_success();
+                return;
+            }
+            Life::Closing => {
+                if !promise.is_void()
+                    && let Some(closing) = &mut *self.closing.borrow_mut()
+                {
+                    closing.promises.push(promise);
+                }
+                return;
+            }
+            Life::Open | Life::Connecting | Life::Active => {}
+        }
+        self.set_life(Life::Closing);
+        let mut closing = Box::new(Closing {
+            cause: Some(cause),
+            ..Closing::default()
+        });
+        if !promise.is_void() {
+            closing.promises.push(promise);
+        }
+        *self.closing.borrow_mut() = Some(closing);
+        self.set(flag::INPUT_SHUT);
+        self.deregister_fd();
+        if let Some(connecting) = self.take_connecting() {
+            connecting.promise.try_failure(self.closed_error());
+        }
+        self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
+        match self.with_transport(|transport, io| transport.close(io)) {
+            Ok(Progress::Pending) => {}
+            Ok(Progress::Done) => self.finish_close(),
+            Err(error) => {
+                if let Some(closing) = &mut *self.closing.borrow_mut() {
+                    closing.failure = Some(error);
+                }
+                self.finish_close();
+            }
+        }
+    }
+
+    /// The transport has closed.
+    pub(crate) fn finish_close(&self) {
+        if self.life.get() != Life::Closing {
+            return;
+        }
+        self.set_life(Life::Closed);
+        self.lp.fd_closed();
+        let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
+            Some(closing) => (
+                std::mem::take(&mut closing.promises),
+                closing.failure.take(),
+                closing.cause.clone(),
+            ),
+            None => (Vec::new(), None, None),
+        };
+        self.shared.complete_close();
+        for promise in promises {
+            match &failure {
+                Some(error) => promise.try_failure(error.clone()),
+                None => promise.try_success(),
+            };
+        }
+        let later = self.closed_error();
+        let flushed = match cause {
+            Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
+            _ => later.clone(),
+        };
+        self.fail_writes(flushed, &later);
+        self.push_root(Root::Drain);
+        self.push_root(Root::End {
+            was_active: self.has(flag::WAS_ACTIVE),
+        });
+    }
+
+    /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
+    /// heard of it (`Root::Ending`).
+    pub(crate) fn end(&self, was_active: bool) {
+        if was_active {
+            self.emit(Inbound::Inactive, HEAD);
+            self.run();
+        }
+        self.set(flag::ENDED);
+        if self.has(flag::REGISTERED) {
+            self.emit(Inbound::Unregistered, HEAD);
+            self.run();
+        }
+        let elsewhere = relay::lines(&self.nodes.borrow());
+        self.depart(elsewhere);
+    }
+
+    /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
+    /// through each of them, one after the other.
+    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
+        while let Some(line) = elsewhere.pop_front() {
+            let (shared, rest) = (self.shared.clone(), elsewhere.clone());
+            if line.pass(move || {
+                shared.submit(move |core| core.enter(|core| core.depart(rest)), true);
+            }) {
+                return;
+            }
+        }
+        self.dissolve();
+    }
+
+    /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
+    /// nowhere: the channel has ended.
+    pub(crate) fn dissolve(&self) {
+        self.set(flag::ENDED);
+        loop {
+            let last = self.nodes.borrow().get(TAIL).prev;
+            if last == HEAD {
+                break;
+            }
+            self.remove_node(last);
+            self.run();
+        }
+        // The last reference to user code of this channel goes here, guarded like any other callback.
+        let tail = self.tail.borrow_mut().take();
+        if boundary::catch(move || drop(tail)).is_err() {
+            tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
+        }
+        self.attention
+            .set(self.attention.get() & !attention::SUSPENDED);
+        self.shared.detach(&self.lp);
+    }
+
+    // ---- half closure
+
+    /// Ends the output side: pending writes fail, the peer sees the end after what was sent (A41).
+    pub(crate) fn shutdown_output(&self, cause: Option<Error>, promise: &Promise) {
+        if self.in_transport.get() {
+            let promise = promise.second();
+            let gate = Gate::new(move |core| core.shutdown_output(cause, &promise));
+            return self.push_root(Root::Call(gate));
+        }
+        if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
+            promise.try_failure(self.closed_error());
+            return;
+        }
+        if self.life.get() != Life::Active {
+            promise.try_failure(Error::new(
+                ErrorKind::NotYetConnected,
+                "the output can't be shut down before the channel is connected",
+            ));
+            return;
+        }
+        if !promise.set_uncancellable() {
+            return;
+        }
+        self.set(flag::OUTPUT_SHUT);
+        self.shared.publish_output_shut();
+        let result = self.with_transport(|transport, io| transport.shutdown(io, Direction::Output));
+        let text = "the output side was shut down";
+        let error = match cause {
+            Some(cause) => Error::with_source(ErrorKind::OutputShutdown, text, cause),
+            None => Error::new(ErrorKind::OutputShutdown, text),
+        };
+        promise.complete(&result);
+        self.fail_writes(error.clone(), &error);
+        // Nothing waits any more: a level-triggered selector must not go on reporting that it could be sent.
+        self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
+        self.update_interest();
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelOutputShutdown),
+        ));
+        if let Err(error) = result {
+            self.push_root(Root::Close(error, Promise::void()));
+        }
+    }
+
+    /// Ends the input side on the user's wish (A42).
+    pub(crate) fn shutdown_input(&self, promise: &Promise) {
+        if self.in_transport.get() {
+            let promise = promise.second();
+            let gate = Gate::new(move |core| core.shutdown_input(&promise));
+            return self.push_root(Root::Call(gate));
+        }
+        match self.life.get() {
+            Life::Closing | Life::Closed => {
+                promise.try_failure(self.closed_error());
+            }
+            Life::Open | Life::Connecting => {
+                promise.try_failure(Error::new(
+                    ErrorKind::NotYetConnected,
+                    "the input can't be shut down before the channel is connected",
+                ));
+            }
+            Life::Active => {
+                let result = self.shut_transport_input();
+                promise.complete(&result);
+                // The end is read like any other, when reading is wanted.
+                self.set(flag::READABLE);
+                self.push_ready();
+            }
+        }
+    }
+
+    /// Asks the transport to end its input, once.
+    pub(crate) fn shut_transport_input(&self) -> Result<(), Error> {
+        if self.has(flag::INPUT_SHUT_ASKED) {
+            return Ok(());
+        }
+        self.set(flag::INPUT_SHUT_ASKED);
+        self.with_transport(|transport, io| transport.shutdown(io, Direction::Input))
+    }
+
+    // ---- news
+
+    /// What a transport reports later.
+    pub(crate) fn on_news(&self, news: News) {
+        match news {
+            News::Readable => {
+                self.set(flag::READABLE);
+                if self.has(flag::READ_PENDING) {
+                    self.push_ready();
+                }
+            }
+            News::Writable => {
+                if self.has(flag::WRITE_BLOCKED) {
+                    self.clear(flag::WRITE_BLOCKED);
+                    self.set(flag::FLUSH_YIELDED);
+                    self.push_ready();
+                }
+            }
+            News::PeerClosing => {
+                self.set(flag::READABLE);
+                self.seen.set(self.seen.get() | Ready::READ_CLOSED);
+                if self.has(flag::READ_PENDING) {
+                    self.push_ready();
+                } else if self.life.get() == Life::Active && !self.has(flag::INPUT_SHUT) {
+                    self.tell_peer_closing();
+                }
+            }
+            news if self.running.get()
+                || self.in_transport.get()
+                || self.lp.pipeline_depth.get() > 0 =>
+            {
+                self.push_root(Root::News(news));
+            }
+            news => self.enter(|core| core.act_on_news(news)),
+        }
+    }
+
+    /// News that calls handlers, with nothing of this channel on the stack.
+    pub(crate) fn act_on_news(&self, news: News) {
+        match news {
+            // A connect that has ended otherwise is over.
+            News::Connected(_) if self.life.get() != Life::Connecting => {}
+            News::Connected(Ok(())) => self.check_connect(),
+            News::Connected(Err(error)) => self.connect_failed(error),
+            News::Written(count) => self.written(count),
+            News::Closed => self.finish_close(),
+            News::Failed(error) => {
+                if self.life.get() < Life::Closing {
+                    self.push_root(Root::Exception(error.clone().into()));
+                    self.push_root(Root::Close(error, Promise::void()));
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
+        }
+    }
+
+    /// An operation that had reached the head before.
+    pub(crate) fn head_op(&self, op: Op) {
+        match op {
+            Op::Write(msg, promise) => self.head_write(msg, promise),
+            Op::Flush => self.head_flush(),
+            Op::Read => self.head_read(),
+            Op::Close(promise) => self.head_close(promise),
+            Op::Disconnect(promise) => self.head_disconnect(promise),
+            Op::Bind(local, promise) => self.head_bind(*local, promise),
+            Op::Connect(addresses, promise) => self.head_connect(addresses.0, addresses.1, promise),
+        }
+    }
+}
+
+impl Core {
+    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
+    pub(crate) fn abandon(&self) {
+        if self.life.get() == Life::Closed {
+            return;
+        }
+        self.life.set(Life::Closed);
+        self.shared.publish_life(Life::Closed);
+        self.shared.complete_close();
+        let text = "the event loop ended before the channel had closed";
+        let error = Error::new(ErrorKind::ChannelClosed, text);
+        if let Some(connecting) = self.take_connecting() {
+            connecting.promise.try_failure(error.clone());
+        }
+        for promise in self
+            .closing
+            .take()
+            .map(|closing| closing.promises)
+            .unwrap_or_default()
+        {
+            promise.try_success();
+        }
+        self.fail_writes(error.clone(), &error);
+        for root in self.roots.take() {
+            if let Err(panic) = boundary::catch(|| root.abandon(&error)) {
+                tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Core {
+    fn drop(&mut self) {
+        self.abandon();
+    }
+}

@@ -1,0 +1,72 @@
+//! The tail: what happens to events that no handler kept, unless a special [`Tail`](super::super::tail::Tail) takes them.
+
+use super::super::core::{Core, flag};
+use super::super::slow::Inbound;
+use crate::buffer::Message;
+use crate::error::{Error, Failure};
+use crate::future::Promise;
+
+impl Core {
+    #[cold]
+    pub(crate) fn tail_message(&self, msg: Message) {
+        let tail = self.tail.borrow().clone();
+        if let Some(tail) = tail {
+            return tail.message(msg);
+        }
+        self.lp.metrics().channel.unhandled_messages.add(1);
+        let told = self.has(flag::UNHANDLED_TOLD);
+        self.set(flag::UNHANDLED_TOLD);
+        if !told {
+            tracing::warn!(
+                channel = %self.shared.id(),
+                message = msg.type_name(),
+                pipeline = self.nodes.borrow().describe(),
+                "a message reached the tail and is dropped: no handler took its type; said once per channel, counted in the loop's metrics"
+            );
+        }
+    }
+
+    #[cold]
+    pub(crate) fn tail_user_event(&self, event: Message) {
+        let tail = self.tail.borrow().clone();
+        if let Some(tail) = tail {
+            tail.user_event(event);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn tail_exception(&self, cause: Failure) {
+        let tail = self.tail.borrow().clone();
+        if let Some(tail) = tail {
+            return tail.exception(cause);
+        }
+        self.lp.metrics().channel.unhandled_errors.add(1);
+        let closes = self.has(flag::CLOSE_ON_UNHANDLED);
+        tracing::warn!(
+            channel = %self.shared.id(),
+            error = %cause,
+            pipeline = self.nodes.borrow().describe(),
+            closes,
+            "an error reached the tail: no handler took it in exception_caught"
+        );
+        if closes {
+            let error: Error = cause.into_error();
+            self.close_because(error, Promise::void());
+        }
+    }
+
+    #[inline]
+    pub(crate) fn tail_plain(&self, kind: Inbound) {
+        // Nobody minds that an event has been seen by all.
+        if self.tail_is_special() {
+            let tail = self.tail.borrow().clone();
+            if let Some(tail) = tail {
+                tail.plain(kind);
+            }
+        }
+    }
+
+    fn tail_is_special(&self) -> bool {
+        self.tail.borrow().is_some()
+    }
+}

@@ -1,0 +1,391 @@
+//! A channel's pipeline: handlers between a head (the transport) and a tail, and the rules by which events travel.
+//!
+//! 1. Inbound events are trampolined: `ctx.fire_*` records the event and returns; the next handler runs when the current
+//!    one has returned. One inbound handler is on the stack at any time.
+//! 2. Depth first: what a callback emitted is delivered in order, each with all that follows from it, before anything
+//!    that was waiting. `ctx.after(key)` comes back when it was.
+//! 3. Outbound operations are nested calls toward the head and have reached it when they return.
+//! 4. Writability is an event from the root queue: every crossing to unwritable is followed by one once the channel is
+//!    writable again.
+//! 5. Operations of the channel's handle start at the tail at once. Where the next hop is on the stack, they wait there.
+//! 6. The root queue takes what may not run in the middle of something.
+//! 7. `ctx.resume()` emits one message at a time, while reading is wanted.
+//! 8. Edits count for the next hop.
+//! 9. Masks are learned: the default body of a callback takes its node out of that event's walk.
+//! 10. Errors go to the failing handler's own `exception_caught`, after what the call had emitted.
+//!
+//! Files: `dispatch` (inbound), `ops` (outbound), `edit` (changes under way), `end` (the tail). What they work on stands
+//! a floor up: `nodes` (slab and links), `slow` (events that wait), `core`.
+
+pub(crate) mod dispatch;
+mod edit;
+mod end;
+mod ops;
+
+use std::any::Any;
+use std::fmt;
+use std::marker::PhantomData;
+
+use super::Channel;
+use super::core::{Core, Handler, Root};
+use super::handle::{HandlerHandle, LocalHandle};
+use super::nodes::{self, HEAD, Index, Kind, TAIL};
+use super::slow::{Event, Inbound};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind, Failure};
+
+/// The pipeline of a channel, on its loop: for edits, look-ups and events from the head.
+pub struct Pipeline<'a> {
+    core: &'a Core,
+}
+
+impl<'a> Pipeline<'a> {
+    pub(crate) fn new(core: &'a Core) -> Self {
+        Self { core }
+    }
+
+    // ---- adding
+
+    /// Adds a handler at the end, named by its type.
+    ///
+    /// # Errors
+    /// [`ErrorKind::ChannelClosed`] once the channel has ended.
+    pub fn add_last<H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+        self.insert_before(TAIL, None, handler)
+    }
+
+    /// Adds a handler at the end under a name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::DuplicateName`] if the name is taken, and as [`add_last`](Self::add_last).
+    pub fn add_last_named<H: Handler>(&mut self, name: &str, handler: H) -> Result<(), Error> {
+        self.insert_before(TAIL, Some(name), handler)
+    }
+
+    /// Adds a handler at the beginning, named by its type.
+    ///
+    /// # Errors
+    /// As [`add_last`](Self::add_last).
+    pub fn add_first<H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+        self.insert_after(HEAD, None, handler)
+    }
+
+    /// Adds a handler at the beginning under a name.
+    ///
+    /// # Errors
+    /// As [`add_last_named`](Self::add_last_named).
+    pub fn add_first_named<H: Handler>(&mut self, name: &str, handler: H) -> Result<(), Error> {
+        self.insert_after(HEAD, Some(name), handler)
+    }
+
+    /// Adds a handler before the one of that name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none, and as [`add_last_named`](Self::add_last_named).
+    pub fn add_before<H: Handler>(
+        &mut self,
+        base: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let base = self.index_of(base)?;
+        self.insert_before(base, name, handler)
+    }
+
+    /// Adds a handler after the one of that name.
+    ///
+    /// # Errors
+    /// As [`add_before`](Self::add_before).
+    pub fn add_after<H: Handler>(
+        &mut self,
+        base: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let base = self.index_of(base)?;
+        self.insert_after(base, name, handler)
+    }
+
+    /// Adds a handler before the first one of type `B`.
+    ///
+    /// # Errors
+    /// As [`add_before`](Self::add_before).
+    pub fn add_before_type<B: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+        let base = self.index_of_type::<B>()?;
+        self.insert_before(base, None, handler)
+    }
+
+    /// Adds a handler after the first one of type `B`.
+    ///
+    /// # Errors
+    /// As [`add_before`](Self::add_before).
+    pub fn add_after_type<B: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+        let base = self.index_of_type::<B>()?;
+        self.insert_after(base, None, handler)
+    }
+
+    fn insert_before<H: Handler>(
+        &mut self,
+        base: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let prev = self.core.nodes.borrow().get(base).prev;
+        self.insert_after(prev, name, handler)
+    }
+
+    fn insert_after<H: Handler>(
+        &mut self,
+        prev: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let mut added = Ok(());
+        self.core.enter(|core| {
+            added = core
+                .insert(prev, Box::new(handler), name, Kind::of::<H>())
+                .map(drop);
+        });
+        added
+    }
+
+    // ---- removing and replacing
+
+    /// Removes the handler of that name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none.
+    pub fn remove(&mut self, name: &str) -> Result<(), Error> {
+        let index = self.index_of(name)?;
+        self.core.enter(|core| drop(core.remove_node(index)));
+        Ok(())
+    }
+
+    /// Removes the first handler of type `H`, and gives it back unless it is on the stack (then it is dropped when it
+    /// has returned).
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none.
+    pub fn remove_type<H: Handler>(&mut self) -> Result<Option<H>, Error> {
+        let index = self.index_of_type::<H>()?;
+        let mut removed = None;
+        self.core.enter(|core| removed = core.remove_node(index));
+        Ok(removed.and_then(|handler| {
+            let any: Box<dyn Any> = handler;
+            any.downcast::<H>().ok().map(|handler| *handler)
+        }))
+    }
+
+    /// Removes the first handler.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
+    pub fn remove_first(&mut self) -> Result<(), Error> {
+        let first = self.core.nodes.borrow().get(HEAD).next;
+        self.remove_at(first)
+    }
+
+    /// Removes the last handler.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
+    pub fn remove_last(&mut self) -> Result<(), Error> {
+        let last = self.core.nodes.borrow().get(TAIL).prev;
+        self.remove_at(last)
+    }
+
+    fn remove_at(&mut self, index: Index) -> Result<(), Error> {
+        if index == HEAD || index == TAIL {
+            return Err(Error::new(
+                ErrorKind::NoSuchHandler,
+                "the pipeline has no handlers",
+            ));
+        }
+        self.core.enter(|core| drop(core.remove_node(index)));
+        Ok(())
+    }
+
+    /// Puts a handler in the place of the one of that name; it may take over the name.
+    ///
+    /// # Errors
+    /// As [`add_before`](Self::add_before).
+    pub fn replace<H: Handler>(
+        &mut self,
+        old: &str,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let old = self.index_of(old)?;
+        self.replace_at(old, name, handler)
+    }
+
+    /// Puts a handler in the place of the first one of type `O`.
+    ///
+    /// # Errors
+    /// As [`add_before`](Self::add_before).
+    pub fn replace_type<O: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+        let old = self.index_of_type::<O>()?;
+        self.replace_at(old, None, handler)
+    }
+
+    fn replace_at<H: Handler>(
+        &mut self,
+        old: Index,
+        name: Option<&str>,
+        handler: H,
+    ) -> Result<(), Error> {
+        let mut replaced = Ok(());
+        self.core.enter(|core| {
+            replaced = core
+                .replace_node(old, Box::new(handler), name, Kind::of::<H>())
+                .map(drop);
+        });
+        replaced
+    }
+
+    // ---- looking
+
+    /// The handlers' names, head to tail.
+    pub fn names(&self) -> Vec<String> {
+        self.core.nodes.borrow().names()
+    }
+
+    /// True if no handler is in the pipeline.
+    pub fn is_empty(&self) -> bool {
+        self.core.nodes.borrow().is_empty()
+    }
+
+    /// True if a handler of that name is in the pipeline.
+    pub fn contains(&self, name: &str) -> bool {
+        self.core.nodes.borrow().find(name).is_some()
+    }
+
+    /// True if a handler of that type is in the pipeline.
+    pub fn contains_type<H: Handler>(&self) -> bool {
+        self.core.nodes.borrow().find_type::<H>().is_some()
+    }
+
+    /// Looks into the first handler of type `H`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none, [`ErrorKind::Busy`] if it is on the stack;
+    /// [`ErrorKind::HandlerPanicked`] if `look` panicked outside of all callbacks, which ends the handler and the
+    /// channel as if the handler had.
+    pub fn with<H: Handler, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
+        let index = self.index_of_type::<H>()?;
+        let mut seen = None;
+        self.core
+            .enter(|core| seen = Some(core.look_into(index, look)));
+        seen.unwrap_or_else(|| {
+            Err(Error::new(
+                ErrorKind::HandlerPanicked,
+                "the look into a handler panicked",
+            ))
+        })
+    }
+
+    /// A handle of the first handler of type `H`, for other threads.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none.
+    pub fn handle<H: Handler>(&self) -> Result<HandlerHandle<H>, Error> {
+        let index = self.index_of_type::<H>()?;
+        Ok(self.core.handler_handle(index))
+    }
+
+    /// A handle of the first handler of type `H`, for this loop.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSuchHandler`] if there is none.
+    pub fn local_handle<H: Handler>(&self) -> Result<LocalHandle<H>, Error> {
+        let index = self.index_of_type::<H>()?;
+        Ok(LocalHandle::new(
+            self.core.me.clone(),
+            self.core.nodes.borrow().id(index),
+            PhantomData,
+        ))
+    }
+
+    /// Whether all handlers of this channel on one group share a loop of it.
+    pub(crate) fn single_executor(&self) -> bool {
+        !self.core.has(super::core::flag::SPREAD_EXECUTORS)
+    }
+
+    /// The channel.
+    pub fn channel(&self) -> Channel {
+        self.core.channel()
+    }
+
+    fn index_of(&self, name: &str) -> Result<Index, Error> {
+        let nodes = self.core.nodes.borrow();
+        nodes.find(name).ok_or_else(|| {
+            Error::new(
+                ErrorKind::NoSuchHandler,
+                format!(
+                    "no handler named {name:?} in the pipeline: {}",
+                    nodes.describe()
+                ),
+            )
+        })
+    }
+
+    fn index_of_type<H: Handler>(&self) -> Result<Index, Error> {
+        let nodes = self.core.nodes.borrow();
+        nodes.find_type::<H>().ok_or_else(|| {
+            Error::new(
+                ErrorKind::NoSuchHandler,
+                format!(
+                    "no {} in the pipeline: {}",
+                    nodes::short_type_name::<H>(),
+                    nodes.describe()
+                ),
+            )
+        })
+    }
+
+    // ---- events from the head
+
+    /// Sends a message through the pipeline, from the head.
+    pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
+        let msg = msg.into();
+        self.fire(|core| core.emit_message(Inbound::Read, HEAD, msg));
+    }
+
+    /// Sends channel_read_complete through the pipeline, from the head.
+    pub fn fire_channel_read_complete(&mut self) {
+        self.fire(|core| core.emit(Inbound::ReadComplete, HEAD));
+    }
+
+    /// Sends a user event through the pipeline, from the head.
+    pub fn fire_user_event_triggered(&mut self, event: Message) {
+        self.fire(|core| core.emit_message(Inbound::UserEvent, HEAD, event));
+    }
+
+    /// Sends an error through the pipeline, from the head.
+    pub fn fire_exception_caught(&mut self, cause: impl Into<Failure>) {
+        let cause = cause.into();
+        self.fire(|core| core.emit_event(Event::Exception(HEAD, cause)));
+    }
+
+    fn fire(&mut self, emit: impl FnOnce(&Core)) {
+        self.core.enter(emit);
+    }
+}
+
+impl Core {
+    /// An event from the head, fired by someone who is not in this pipeline: at once if nothing is on the stack of any
+    /// pipeline of this thread, else from the root queue (rule 6).
+    pub(crate) fn fire_from_outside(&self, root: Root) {
+        self.push_root(root);
+        if !self.running.get() && self.lp.pipeline_depth.get() == 0 {
+            self.enter(|_| {});
+        }
+    }
+}
+
+/// The pipeline in one line.
+impl fmt::Debug for Pipeline<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.core.nodes.borrow().describe())
+    }
+}

@@ -1,0 +1,174 @@
+//! From what every thread sees of a channel to the loop's side of it: directly in the loop's turn, as a task from
+//! elsewhere. Promises and signals come in this way too.
+
+use std::rc::Rc;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, PoisonError, Weak};
+
+use tidegate_sys::mem::Task;
+
+use super::core::{Core, Root};
+use super::lifetime::Life;
+use super::nodes::NodeId;
+use super::shared::{CloseFuture, DETACHED, Shared};
+use super::signal::{News, NewsDesk};
+use crate::error::Error;
+use crate::event_loop::{EventLoop, LoopCore, is_current};
+use crate::future::{Completion, KeyTarget, ListenerHost, Promise};
+
+/// The host of the close future: it must not keep the channel's shared part alive, which owns the future.
+struct WeakHost {
+    shared: Weak<Shared>,
+    event_loop: EventLoop,
+}
+
+impl ListenerHost for WeakHost {
+    fn run_listener(&self, job: Task) {
+        match self.shared.upgrade() {
+            Some(shared) => shared.run_listener(job),
+            None => self.event_loop.host().run_listener(job),
+        }
+    }
+
+    fn would_deadlock(&self) -> bool {
+        self.event_loop.host().would_deadlock()
+    }
+}
+
+impl Shared {
+    // ---- finding the loop's side
+
+    /// Makes `core` the loop's side of this channel.
+    pub(crate) fn attach(&self, core: &Rc<Core>) {
+        let slot = core.lp.attach(core.clone());
+        self.is_server
+            .store(core.metadata.is_server, Ordering::Relaxed);
+        self.slot.store(slot, Ordering::Relaxed);
+    }
+
+    /// The channel has ended.
+    pub(crate) fn detach(&self, lp: &Rc<LoopCore>) {
+        let slot = self.slot.swap(DETACHED, Ordering::Relaxed);
+        if slot != DETACHED {
+            lp.detach(slot);
+        }
+    }
+
+    /// The loop's side, if this is its loop's turn and the channel has not ended.
+    #[inline]
+    pub(crate) fn core(&self) -> Option<Rc<Core>> {
+        let slot = self.slot.load(Ordering::Relaxed);
+        if slot == DETACHED {
+            return None;
+        }
+        LoopCore::with_if_current(self.event_loop.id(), |lp| lp.attached(slot))??
+            .into_any()
+            .downcast::<Core>()
+            .ok()
+    }
+
+    pub(crate) fn in_event_loop(&self) -> bool {
+        is_current(self.event_loop.id())
+    }
+
+    /// Runs `call` on the loop with the channel's core: at once if this is its turn, else as a task. False if the
+    /// channel or its loop has ended; then `call` is dropped.
+    pub(crate) fn on_loop(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static) -> bool {
+        if self.in_event_loop() {
+            return match self.core() {
+                Some(core) => {
+                    call(&core);
+                    true
+                }
+                None => false,
+            };
+        }
+        self.submit(call, true)
+    }
+
+    /// Runs `call` as a task of the loop. Not waking: it runs when the loop is awake for another reason.
+    pub(crate) fn submit(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Core) + Send + 'static,
+        wake: bool,
+    ) -> bool {
+        let shared = self.clone();
+        let task = move || {
+            if let Some(core) = shared.core() {
+                call(&core);
+            }
+        };
+        let submitted = if wake {
+            self.event_loop.execute(task)
+        } else {
+            self.event_loop.execute_lazy(task)
+        };
+        submitted.is_ok()
+    }
+
+    /// Has the loop tell the pipeline, and see whether the bit is still right. Never refused.
+    pub(crate) fn recheck_writability(self: &Arc<Self>) {
+        let shared = self.clone();
+        self.event_loop.host().run_listener(Task::new(move || {
+            fence(Ordering::SeqCst);
+            if let Some(core) = shared.core() {
+                core.enter(Core::recheck_writability);
+            }
+        }));
+    }
+
+    pub(crate) fn close_future(self: &Arc<Self>) -> Completion {
+        let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
+        // Under the lock: complete_close comes either before, and life says so, or finds the future.
+        if self.life.load(Ordering::Acquire) == Life::Closed as u8 {
+            return Completion::succeeded(self.clone());
+        }
+        close
+            .get_or_insert_with(|| {
+                let host = WeakHost {
+                    shared: Arc::downgrade(self),
+                    event_loop: self.event_loop.clone(),
+                };
+                let promise = Promise::new(Arc::new(host));
+                // The user's side can't cancel a close.
+                promise.set_uncancellable();
+                let completion = promise.completion();
+                Box::new(CloseFuture {
+                    promise,
+                    completion,
+                })
+            })
+            .completion
+            .clone()
+    }
+}
+
+impl ListenerHost for Shared {
+    fn run_listener(&self, job: Task) {
+        if let Some(core) = self.core() {
+            return core.push_root(Root::Listener(job));
+        }
+        // Not registered, ended, or another thread: the loop's own order has to do.
+        self.event_loop.host().run_listener(job);
+    }
+
+    fn would_deadlock(&self) -> bool {
+        self.event_loop.host().would_deadlock()
+    }
+}
+
+impl KeyTarget for Shared {
+    fn key_done(self: Arc<Self>, node: u64, key: u64, result: Result<(), Error>) {
+        self.on_loop(move |core| {
+            core.call_node(NodeId::from_bits(node), move |handler, ctx| {
+                handler.write_done(ctx, key, result)
+            });
+        });
+    }
+}
+
+impl NewsDesk for Shared {
+    fn take_news(self: Arc<Self>, news: News) {
+        self.on_loop(move |core| core.on_news(news));
+    }
+}

@@ -1,0 +1,547 @@
+//! The read side: when reading is wanted, the batch of reads, and how an input ends (rules D1 to D26, A35 to A40).
+//!
+//! `READABLE` is sticky: set by readiness, cleared when a read found nothing or drained the source. Reading goes on
+//! from the ready list without a new edge whenever it is set and a read() is pending.
+
+use std::io;
+
+use bytes::BytesMut;
+use tidegate_sys::os::{Interest, Ready};
+
+use super::core::{Core, Root, attention, flag};
+use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
+use super::lifetime::Life;
+use super::nodes::{HEAD, TAIL};
+use super::signal::Signal;
+use super::slow::Inbound;
+use super::transport::{Read, ReadBytes, Services};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind};
+use crate::event_loop::{EventLoop, Metrics};
+use crate::future::Promise;
+
+/// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
+/// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
+const WASTED_EDGES_MAX: u8 = 16;
+
+/// What can mean that a read brings something: data, an end, an errno.
+const READABLE: Ready = Ready::READABLE
+    .union(Ready::READ_CLOSED)
+    .union(Ready::HANGUP)
+    .union(Ready::ERROR)
+    .union(Ready::PRIORITY);
+
+/// How a batch of reads ended.
+enum BatchEnd {
+    /// Nothing more now, or the limit.
+    Quiet,
+    Eof,
+    Failed(Error),
+}
+
+/// Marks that a batch runs. If the transport panics in it, the channel is not left mute: it closes.
+struct Batch<'a>(&'a Core);
+
+impl<'a> Batch<'a> {
+    fn begin(core: &'a Core) -> Self {
+        core.set(flag::READ_BATCH);
+        Self(core)
+    }
+}
+
+impl Drop for Batch<'_> {
+    fn drop(&mut self) {
+        self.0.clear(flag::READ_BATCH);
+        if std::thread::panicking() {
+            let error = Error::new(
+                ErrorKind::HandlerPanicked,
+                "the transport panicked while it was read",
+            );
+            self.0.push_root(Root::Close(error, Promise::void()));
+        }
+    }
+}
+
+impl Core {
+    // ---- wanting to read
+
+    #[inline]
+    pub(crate) fn auto_read(&self) -> bool {
+        self.has(flag::AUTO_READ)
+    }
+
+    /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended.
+    pub(crate) fn reading_wanted(&self) -> bool {
+        self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
+    }
+
+    /// Switches auto-read (D2). On asks for a read through the pipeline.
+    pub(crate) fn set_auto_read(&self, on: bool) {
+        if on == self.auto_read() {
+            return;
+        }
+        self.shared.publish_auto_read(on);
+        if on {
+            self.set(flag::AUTO_READ);
+            if self.life.get() == Life::Active {
+                self.op_read(TAIL);
+            }
+        } else {
+            self.clear(flag::AUTO_READ | flag::READ_PENDING);
+            self.update_interest();
+        }
+    }
+
+    #[inline]
+    pub(crate) fn head_read(&self) {
+        let before = self.flags.get();
+        if before & flag::READ_PENDING != 0 && before & flag::READING_TOLD != 0 {
+            return;
+        }
+        self.set(flag::READ_PENDING);
+        self.head_read_news(before);
+    }
+
+    fn head_read_news(&self, before: u32) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(super::op::Op::Read));
+        }
+        if before & flag::READING_TOLD == 0 {
+            self.set(flag::READING_TOLD);
+            self.with_transport(|transport, io| transport.reading(io, true));
+        }
+        self.wasted_edges.set(0);
+        self.update_interest();
+        if self.has(flag::READABLE) && !self.batching() {
+            self.push_ready();
+        }
+    }
+
+    /// True inside a batch of reads, which looks at the flags itself when it ends.
+    fn batching(&self) -> bool {
+        self.has(flag::READ_BATCH)
+    }
+
+    // ---- readiness
+
+    /// The selector or the ready list says that something can be done.
+    pub(crate) fn on_ready(&self, ready: Ready) {
+        self.seen.set(self.seen.get() | ready);
+        match self.life.get() {
+            Life::Connecting => {
+                if ready.intersects(READABLE) {
+                    // The peer may have sent already, and this edge does not come again.
+                    self.set(flag::READABLE);
+                }
+                self.enter(Self::check_connect);
+            }
+            Life::Active => self.active_ready(ready),
+            Life::Open | Life::Closing | Life::Closed => {}
+        }
+    }
+
+    #[inline]
+    fn active_ready(&self, ready: Ready) {
+        // Data that can go out first, then data that came in, so that a peer's closing is seen last (D14).
+        if self.has(flag::WRITE_BLOCKED)
+            && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP)
+        {
+            self.clear(flag::WRITE_BLOCKED);
+            self.enter(Self::flush_more);
+        }
+        if !ready.intersects(READABLE) || self.has(flag::INPUT_SHUT) {
+            return;
+        }
+        self.set(flag::READABLE);
+        if ready.intersects(Ready::ERROR) {
+            // The errno is read out even while reading is paused: the connection is gone.
+            self.set(flag::READ_ERROR);
+        }
+        if self.has(flag::PAUSED) {
+            return;
+        }
+        if self.has(flag::READ_PENDING | flag::READ_ERROR) {
+            self.read_on();
+        } else {
+            self.paused_ready(ready);
+        }
+    }
+
+    /// A batch of reads, if one is wanted still when what waited in the root queue has run: it came first.
+    fn read_on(&self) {
+        if self.attention.get() & (attention::ROOTS | attention::SUSPENDED) == attention::ROOTS {
+            self.enter(|_| {});
+        }
+        let flags = self.flags.get();
+        if flags & flag::READABLE != 0
+            && flags & (flag::READ_PENDING | flag::READ_ERROR) != 0
+            && flags & (flag::INPUT_SHUT | flag::PAUSED) == 0
+            && self.life.get() == Life::Active
+            // The ready list comes round for a dispatch that was suspended, and then here.
+            && self.attention.get() & attention::SUSPENDED == 0
+        {
+            self.read_batch();
+        }
+    }
+
+    /// The event for a peer that ends its side while reading is paused, once.
+    pub(crate) fn tell_peer_closing(&self) {
+        if !self.has(flag::PEER_CLOSING_TOLD) {
+            self.set(flag::PEER_CLOSING_TOLD);
+            self.push_root(Root::Message(Inbound::UserEvent, Message::new(PeerClosing)));
+        }
+    }
+
+    /// Readiness while reading is paused: data and end of input stay in the kernel.
+    #[cold]
+    fn paused_ready(&self, ready: Ready) {
+        if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) {
+            self.enter(Self::tell_peer_closing);
+            // The pipeline may have answered with a read() or a close.
+            if self.life.get() != Life::Active || self.has(flag::READ_PENDING) {
+                return;
+            }
+        }
+        if !self.has(flag::LEVEL) {
+            let wasted = self.wasted_edges.get() + 1;
+            self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
+            if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
+                self.set(flag::READ_MASKED);
+                self.remask(Interest::WRITE);
+            }
+        } else if ready.intersects(Ready::HANGUP | Ready::ERROR) {
+            // Level-triggered selectors report these whatever the interest is: out, until it may read.
+            self.set(flag::PARKED_FD);
+            self.deregister_fd();
+        } else {
+            self.update_interest();
+        }
+    }
+
+    /// The ready list came round.
+    pub(crate) fn on_continue(&self) {
+        // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
+        if self.has(flag::PAUSED) && !self.has(flag::IN_READY_LIST) {
+            self.clear(flag::PAUSED);
+            self.update_interest();
+        }
+        self.clear(flag::IN_READY_LIST);
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            self.unsuspend();
+            self.enter(|_| {});
+            if self.attention.get() & attention::SUSPENDED != 0 {
+                return;
+            }
+        }
+        if self.has(flag::FLUSH_YIELDED) {
+            self.clear(flag::FLUSH_YIELDED);
+            self.enter(Self::flush_more);
+        }
+        self.read_on();
+    }
+
+    // ---- a batch of reads
+
+    /// Reads until the source is empty, the limit is reached or reading is no longer wanted; then
+    /// channel_read_complete, then what the end of the batch brought.
+    fn read_batch(&self) {
+        let batch = Batch::begin(self);
+        self.predictor.borrow_mut().reset();
+        let mut reads = 0u32;
+        let mut total = 0usize;
+        let end = loop {
+            match self.with_transport(|transport, io| transport.read(io)) {
+                Ok(Read::Message(msg)) => {
+                    reads += 1;
+                    total += self.deliver_from_transport(msg);
+                }
+                Ok(Read::Last(msg)) => {
+                    self.clear(flag::READABLE);
+                    total += self.deliver_from_transport(msg);
+                    break BatchEnd::Quiet;
+                }
+                Ok(Read::WouldBlock) => {
+                    self.clear(flag::READABLE | flag::READ_ERROR);
+                    break BatchEnd::Quiet;
+                }
+                Ok(Read::Eof) => break BatchEnd::Eof,
+                Ok(Read::Paused(retry)) => {
+                    self.pause_reading(retry);
+                    break BatchEnd::Quiet;
+                }
+                Err(error) => break BatchEnd::Failed(error),
+            }
+            if !self.may_read_on(reads) {
+                break BatchEnd::Quiet;
+            }
+        };
+        drop(batch);
+        self.predictor.borrow_mut().read_complete(total);
+        if self.life.get() >= Life::Closing {
+            return;
+        }
+        self.enter(|core| core.end_batch(end));
+        if self.life.get() != Life::Active || self.has(flag::INPUT_SHUT) {
+            return;
+        }
+        if self.has(flag::PAUSED) {
+            // A level-triggered selector would report the waiting clients all the time.
+            self.update_interest();
+        } else if self.has(flag::READABLE) && self.has(flag::READ_PENDING | flag::READ_ERROR) {
+            self.push_ready();
+        } else {
+            self.update_interest();
+        }
+    }
+
+    #[inline]
+    fn deliver_from_transport(&self, msg: Message) -> usize {
+        let bytes = msg.readable_bytes().unwrap_or(0);
+        // Before the handlers run, so that a read() of theirs counts for the next message (D5).
+        self.clear(flag::READ_PENDING);
+        self.enter(|core| core.emit_message(Inbound::Read, HEAD, msg));
+        bytes
+    }
+
+    /// After the handlers had their say (D7): auto-read, not closed, not shut, within the limits.
+    #[inline]
+    fn may_read_on(&self, reads: u32) -> bool {
+        let flags = self.flags.get();
+        (flags & flag::AUTO_READ != 0 || flags & flag::READ_ERROR != 0)
+            && flags & flag::INPUT_SHUT == 0
+            && self.life.get() == Life::Active
+            && self.attention.get() & attention::SUSPENDED == 0
+            && self
+                .predictor
+                .borrow()
+                .may_continue(reads, u32::from(self.reads_max.get()))
+    }
+
+    fn end_batch(&self, end: BatchEnd) {
+        self.emit(Inbound::ReadComplete, HEAD);
+        self.run();
+        match end {
+            BatchEnd::Quiet => {
+                if self.life.get() >= Life::Closing {
+                    return;
+                }
+                if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
+                    // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
+                    self.op_read(TAIL);
+                    self.run();
+                } else if self.auto_read() {
+                    self.set(flag::READ_PENDING);
+                }
+            }
+            BatchEnd::Eof => self.end_of_input(),
+            BatchEnd::Failed(error) => self.read_failed(error),
+        }
+    }
+
+    fn read_failed(&self, error: Error) {
+        self.clear(flag::READABLE | flag::READ_PENDING);
+        self.push_root(Root::Exception(error.clone().into()));
+        // An acceptor outlives the errors of its clients; everything else has lost its connection (A40, D22).
+        if self.metadata.is_server {
+            if self.auto_read() {
+                self.set(flag::READ_PENDING | flag::READABLE);
+                self.push_ready();
+            }
+            return;
+        }
+        self.push_root(Root::Drain);
+        self.push_root(Root::Close(error, Promise::void()));
+    }
+
+    fn end_of_input(&self) {
+        self.clear(flag::READABLE | flag::READ_PENDING);
+        self.set(flag::INPUT_SHUT);
+        self.push_root(Root::Drain);
+        if !self.has(flag::ALLOW_HALF_CLOSURE) {
+            let cause = Error::new(ErrorKind::ChannelClosed, "the peer closed the connection")
+                .with_fault(crate::error::Fault::Peer);
+            self.push_root(Root::Close(cause, Promise::void()));
+            return;
+        }
+        let result = self.shut_transport_input();
+        self.push_root(Root::Message(
+            Inbound::UserEvent,
+            Message::new(ChannelInputShutdown),
+        ));
+        match result {
+            Ok(()) => {
+                let event = Message::new(ChannelInputShutdownReadComplete);
+                self.push_root(Root::Message(Inbound::UserEvent, event));
+                self.update_interest();
+            }
+            Err(error) => self.push_root(Root::Close(error, Promise::void())),
+        }
+    }
+
+    /// The transport has run out of something that is not its own: it tries again when a descriptor is closed, at the
+    /// latest after `retry`, from the ready list.
+    #[cold]
+    fn pause_reading(&self, retry: std::time::Duration) {
+        self.set(flag::PAUSED);
+        if let Some(me) = self.me.upgrade() {
+            self.lp.wait_for_fd(me);
+        }
+        let me = self.me.clone();
+        self.lp.add_timer(
+            self.lp.now() + retry,
+            tidegate_sys::mem::LocalTask::new(move || {
+                if let Some(core) = me.upgrade()
+                    && core.has(flag::PAUSED)
+                {
+                    core.clear(flag::PAUSED);
+                    core.push_ready();
+                }
+            }),
+        );
+    }
+
+    // ---- interest
+
+    /// Tells the selector what is wanted, if it has to know: an edge-triggered one only when read interest was
+    /// dropped, the others whenever it changed.
+    #[inline]
+    pub(crate) fn update_interest(&self) {
+        const PLAIN: u32 = flag::READ_MASKED | flag::PARKED_FD | flag::LEVEL;
+        if self.flags.get() & PLAIN != 0 {
+            self.update_interest_slow();
+        }
+    }
+
+    /// Whether the selector is to report what can be read.
+    pub(crate) fn reads_now(&self) -> bool {
+        self.has(flag::READ_PENDING | flag::READ_ERROR)
+            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
+    }
+
+    /// Whether the selector is to report that something can be written.
+    pub(crate) fn writes_now(&self) -> bool {
+        self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting
+    }
+
+    pub(crate) fn note_armed(&self, read: bool, write: bool) {
+        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
+        self.set(if read { flag::READ_ARMED } else { 0 });
+        self.set(if write { flag::WRITE_ARMED } else { 0 });
+    }
+
+    #[cold]
+    fn update_interest_slow(&self) {
+        if self.life.get() != Life::Active && self.life.get() != Life::Connecting {
+            return;
+        }
+        let (read, write) = (self.reads_now(), self.writes_now());
+        if self.has(flag::PARKED_FD) {
+            if read || write {
+                self.unpark_fd(read);
+            }
+            return;
+        }
+        if self.has(flag::READ_MASKED) {
+            if read {
+                self.clear(flag::READ_MASKED);
+                self.remask(Interest::BOTH);
+            }
+            return;
+        }
+        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
+        if !self.has(flag::LEVEL) || armed == (read, write) {
+            return;
+        }
+        self.note_armed(read, write);
+        let told = {
+            let transport = self.transport.borrow();
+            match (self.lp.reactor(), self.token.get(), transport.as_fd()) {
+                (Some(reactor), Some(token), Some(fd)) => {
+                    reactor.set_interest(fd, token, interest(read, write))
+                }
+                _ => Ok(()),
+            }
+        };
+        if let Err(error) = told {
+            let error = Error::io("changing interest at the selector", error);
+            self.push_root(Root::Close(error, Promise::void()));
+        }
+    }
+
+    /// Back to the selector, which the descriptor had left because it hangs up and might not be read.
+    fn unpark_fd(&self, read: bool) {
+        self.clear(flag::PARKED_FD);
+        // What was reported while it was out is still true.
+        self.set(flag::READABLE);
+        if let Err(error) = self.register_fd() {
+            self.push_root(Root::Close(error, Promise::void()));
+        } else if read {
+            self.push_ready();
+        }
+    }
+
+    /// Tells an edge-triggered selector what to watch.
+    fn remask(&self, interest: Interest) {
+        let transport = self.transport.borrow();
+        if let (Some(reactor), Some(token), Some(fd)) =
+            (self.lp.reactor(), self.token.get(), transport.as_fd())
+        {
+            // If this fails, edges keep coming that nobody wants, or the next read finds out.
+            let _ = reactor.remask(fd, token, interest);
+        }
+    }
+}
+
+/// The two wishes as the selector has them.
+pub(crate) fn interest(read: bool, write: bool) -> Interest {
+    match (read, write) {
+        (true, true) => Interest::BOTH,
+        (true, false) => Interest::READ,
+        (false, true) => Interest::WRITE,
+        (false, false) => Interest::NONE,
+    }
+}
+
+impl Services for Core {
+    fn read_into_arena(
+        &self,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes> {
+        let mut predictor = self.predictor.borrow_mut();
+        let guess = predictor.guess();
+        match self.lp.arena().borrow_mut().read(guess, read)? {
+            Some(bytes) => {
+                let filled = predictor.record(bytes.len());
+                Ok(ReadBytes { bytes, filled })
+            }
+            None => Ok(ReadBytes {
+                bytes: BytesMut::new(),
+                filled: false,
+            }),
+        }
+    }
+
+    fn seen(&self) -> Ready {
+        self.seen.get()
+    }
+
+    fn write_spin_count(&self) -> u32 {
+        u32::from(self.write_spin.get())
+    }
+
+    fn event_loop(&self) -> &EventLoop {
+        self.lp.handle()
+    }
+
+    fn signal(&self) -> Signal {
+        Signal::new(self.shared.clone())
+    }
+
+    fn descriptor_closed(&self) {
+        self.lp.fd_closed();
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.lp.metrics()
+    }
+}

@@ -1,0 +1,484 @@
+//! A handler on another group's loop: `pipeline.add_last_on(&group, || handler)`.
+//!
+//! ```text
+//! channel's loop:  head … -> [Relay] -> … tail
+//!                              |  ^   tasks, in order
+//! handler's loop:  [Outlet] <- handler -> [Inlet]
+//! ```
+//!
+//! The handler lives in a small pipeline of its own on a loop of the group, so its `Context` is the ordinary one. The
+//! relay in the channel's pipeline sends it every event and every operation; what the handler fires arrives at the
+//! inlet and goes on from the relay toward the tail, what it asks for arrives at the outlet and goes on from
+//! the relay toward the head. Each direction keeps its order.
+//!
+//! At most 64 messages are on their way to the handler: from then on the relay keeps read() back until
+//! half of them were handled.
+
+use std::any::Any;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::Channel;
+use super::address::Address;
+use super::attributes::{AttributeKey, Attributes};
+use super::core::{Context, Core, Handler};
+use super::handle::HandlerHandle;
+use super::handler::HandlerResult;
+use super::nodes::{HEAD, Nodes, TAIL};
+use super::op::Op;
+use super::outbound::OutboundBuffer;
+use super::pipeline::Pipeline;
+use super::shared::Shared;
+use super::signal::Signal;
+use super::slow::{Event, Inbound};
+use super::transport::{Flush, Io, Metadata, Progress, Read, Transport};
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore, LoopId};
+use crate::future::Promise;
+
+/// Messages on their way to the other loop before reading pauses: four batches of reads.
+const UNDELIVERED_MAX: usize = 64;
+
+/// Which loop of a group a channel's handlers are on, so that all of one group share one (B12).
+static EXECUTORS: AttributeKey<Vec<(LoopId, EventLoop)>> = AttributeKey::new("tidegate.executors");
+
+impl Pipeline<'_> {
+    /// Adds a handler at the end that lives on a loop of `group`. `make` builds it there.
+    ///
+    /// All its callbacks run on that loop, in order. In its `Context`, operations and `fire_*` travel back as tasks;
+    /// `is_writable` is a snapshot; `pipeline()` is the handler's own part, the channel's is reached by
+    /// `channel().edit(..)`. Handlers of one channel on the same group share a loop, unless `SINGLE_EXECUTOR_PER_GROUP`
+    /// is off.
+    ///
+    /// # Errors
+    /// As [`add_last`](Pipeline::add_last), and [`ErrorKind::Terminated`] if the group has ended.
+    pub fn add_last_on<H: Handler>(
+        &mut self,
+        group: &EventLoopGroup,
+        make: impl FnOnce() -> H + Send + 'static,
+    ) -> Result<(), Error> {
+        let relay = self.relay(group, make)?;
+        self.add_last(relay)
+    }
+
+    /// As [`add_last_on`](Self::add_last_on), under a name.
+    ///
+    /// # Errors
+    /// As [`add_last_on`](Self::add_last_on) and [`add_last_named`](Pipeline::add_last_named).
+    pub fn add_last_on_named<H: Handler>(
+        &mut self,
+        group: &EventLoopGroup,
+        name: &str,
+        make: impl FnOnce() -> H + Send + 'static,
+    ) -> Result<(), Error> {
+        let relay = self.relay(group, make)?;
+        self.add_last_named(name, relay)
+    }
+
+    fn relay<H: Handler>(
+        &mut self,
+        group: &EventLoopGroup,
+        make: impl FnOnce() -> H + Send + 'static,
+    ) -> Result<Relay, Error> {
+        let channel = self.channel();
+        let event_loop = executor(&channel, group, self.single_executor());
+        let remote = Shared::new(event_loop, None, Attributes::default());
+        Ok(Relay {
+            line: Arc::new(Line {
+                channel,
+                remote,
+                undelivered: AtomicUsize::new(0),
+            }),
+            make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| {
+                pipeline.add_last(make())
+            })),
+            reading_held: false,
+        })
+    }
+}
+
+/// The loop of `group` for this channel's handlers.
+fn executor(channel: &Channel, group: &EventLoopGroup, single: bool) -> EventLoop {
+    if !single {
+        return group.next();
+    }
+    // A group is known by the first of its loops.
+    let Some(first) = group.iter().next().map(EventLoop::id) else {
+        return group.next();
+    };
+    let chosen = channel.attributes().update(&EXECUTORS, |before| {
+        let mut list = before.cloned().unwrap_or_default();
+        if !list.iter().any(|(id, _)| *id == first) {
+            list.push((first, group.next()));
+        }
+        Some(list)
+    });
+    let chosen = chosen.and_then(|list| {
+        list.iter()
+            .find(|(id, _)| *id == first)
+            .map(|(_, event_loop)| event_loop.clone())
+    });
+    chosen.unwrap_or_else(|| group.next())
+}
+
+/// The way from the channel's loop to the handler's.
+pub(crate) struct Line {
+    channel: Channel,
+    /// The handler's side.
+    remote: Arc<Shared>,
+    /// Messages sent to the handler's loop that its callback has not returned from.
+    undelivered: AtomicUsize,
+}
+
+impl Line {
+    /// Runs `call` with the handler's own pipeline, on its loop, unless that has ended.
+    fn send(&self, call: impl FnOnce(&Core) + Send + 'static) {
+        self.remote.submit(move |core| core.enter(call), true);
+    }
+
+    /// Runs `call` behind everything that was sent. False if the handler's loop has ended.
+    pub(crate) fn pass(&self, call: impl FnOnce() + Send + 'static) -> bool {
+        self.remote.submit(move |_| call(), true)
+    }
+}
+
+type Make = Box<dyn FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send>;
+
+/// Stands in the channel's pipeline for a handler elsewhere.
+struct Relay {
+    line: Arc<Line>,
+    make: Option<Make>,
+    /// A read() came back while too much was undelivered.
+    reading_held: bool,
+}
+
+impl Relay {
+    fn send_op(&self, op: Op) -> HandlerResult {
+        self.line.send(move |core| core.op(TAIL, op));
+        Ok(())
+    }
+
+    fn send_plain(&self, kind: Inbound) -> HandlerResult {
+        self.line.send(move |core| core.emit(kind, HEAD));
+        Ok(())
+    }
+
+    /// A read() that the handler let pass.
+    fn pass_read(&mut self, ctx: &mut Context<'_>) {
+        if self.line.undelivered.load(Ordering::Relaxed) >= UNDELIVERED_MAX {
+            self.reading_held = true;
+        } else {
+            ctx.read();
+        }
+    }
+
+    /// Half of what was undelivered has been handled.
+    fn release_reading(&mut self, ctx: &mut Context<'_>) {
+        if std::mem::take(&mut self.reading_held) {
+            ctx.read();
+        }
+    }
+}
+
+/// The lines to handlers of this pipeline that live elsewhere, head to tail.
+pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
+    let line = |index| {
+        let any: &dyn Any = nodes.get(index).handler.as_deref()?;
+        any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
+    };
+    nodes.linked().filter_map(line).collect()
+}
+
+/// Builds the handler's own pipeline; on its loop.
+fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Error> {
+    let Some(lp) = LoopCore::current() else {
+        return Ok(());
+    };
+    let transport = Box::new(Nowhere {
+        channel: line.channel.clone(),
+    });
+    let core = Core::facing(
+        line.channel.shared().clone(),
+        line.remote.clone(),
+        lp,
+        transport,
+    );
+    line.remote.attach(&core);
+    let mut made = Ok(());
+    core.enter(|core| {
+        let mut pipeline = Pipeline::new(core);
+        made = pipeline
+            .add_last(Outlet {
+                relay: relay.clone(),
+            })
+            .and_then(|()| make(&mut pipeline))
+            .and_then(|()| pipeline.add_last(Inlet { relay }));
+    });
+    made
+}
+
+impl Handler for Relay {
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        let Some(make) = self.make.take() else {
+            return Ok(());
+        };
+        let line = self.line.clone();
+        let relay = ctx.handle::<Relay>();
+        self.line.remote.event_loop().execute(move || {
+            if let Err(error) = settle(&line, relay.clone(), make) {
+                let _ = relay.run(move |_, ctx| {
+                    ctx.fire_exception_caught(error);
+                    Ok(())
+                });
+            }
+        })?;
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.line.send(Core::dissolve);
+        Ok(())
+    }
+
+    fn channel_registered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::Registered)
+    }
+
+    fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::Unregistered)
+    }
+
+    fn channel_active(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::Active)
+    }
+
+    fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::Inactive)
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.line.undelivered.fetch_add(1, Ordering::Relaxed);
+        self.line
+            .send(move |core| core.emit_message(Inbound::Read, HEAD, msg));
+        // Behind the message in the queue: when this runs, the handler has returned from it.
+        let (line, relay) = (self.line.clone(), ctx.handle::<Relay>());
+        self.line.remote.submit(
+            move |_| {
+                if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
+                    let _ = relay.run(|relay, ctx| {
+                        relay.release_reading(ctx);
+                        Ok(())
+                    });
+                }
+            },
+            false,
+        );
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::ReadComplete)
+    }
+
+    fn user_event_triggered(&mut self, _ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        self.line
+            .send(move |core| core.emit_message(Inbound::UserEvent, HEAD, event));
+        Ok(())
+    }
+
+    fn channel_writability_changed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_plain(Inbound::Writability)
+    }
+
+    fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        self.line
+            .send(move |core| core.emit_event(Event::Exception(HEAD, cause)));
+        Ok(())
+    }
+
+    fn bind(&mut self, _ctx: &mut Context<'_>, local: Address, promise: Promise) -> HandlerResult {
+        self.send_op(Op::Bind(Box::new(local), promise))
+    }
+
+    fn connect(
+        &mut self,
+        _ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        self.send_op(Op::Connect(Box::new((remote, local)), promise))
+    }
+
+    fn disconnect(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        self.send_op(Op::Disconnect(promise))
+    }
+
+    fn close(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        self.send_op(Op::Close(promise))
+    }
+
+    fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_op(Op::Read)
+    }
+
+    fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        self.line
+            .send(move |core| core.op_write(TAIL, msg, promise));
+        Ok(())
+    }
+
+    fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send_op(Op::Flush)
+    }
+}
+
+/// Nearest to the head of the handler's own pipeline: sends what goes out back to the channel, from the relay on.
+struct Outlet {
+    relay: HandlerHandle<Relay>,
+}
+
+impl Outlet {
+    fn send(
+        &self,
+        act: impl FnOnce(&mut Relay, &mut Context<'_>) + Send + 'static,
+    ) -> HandlerResult {
+        // Where the channel has ended the operation's promise is dropped, and says so.
+        let _ = self.relay.run(move |relay, ctx| {
+            act(relay, ctx);
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+impl Handler for Outlet {
+    fn bind(&mut self, _ctx: &mut Context<'_>, local: Address, promise: Promise) -> HandlerResult {
+        self.send(move |_, ctx| ctx.bind(local, promise))
+    }
+
+    fn connect(
+        &mut self,
+        _ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        self.send(move |_, ctx| ctx.connect(remote, local, promise))
+    }
+
+    fn disconnect(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        self.send(move |_, ctx| ctx.disconnect(promise))
+    }
+
+    fn close(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        self.send(move |_, ctx| ctx.close_with(promise))
+    }
+
+    fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|relay, ctx| relay.pass_read(ctx))
+    }
+
+    fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        self.send(move |_, ctx| ctx.write_with(msg, promise))
+    }
+
+    fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|_, ctx| ctx.flush())
+    }
+}
+
+/// Nearest to the tail of the handler's own pipeline: sends what the handler fires on through the channel's.
+struct Inlet {
+    relay: HandlerHandle<Relay>,
+}
+
+impl Inlet {
+    fn send(&self, act: impl FnOnce(&mut Context<'_>) + Send + 'static) -> HandlerResult {
+        let _ = self.relay.run(move |_, ctx| {
+            act(ctx);
+            Ok(())
+        });
+        Ok(())
+    }
+}
+
+impl Handler for Inlet {
+    fn channel_registered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_registered())
+    }
+
+    fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_unregistered())
+    }
+
+    fn channel_active(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_active())
+    }
+
+    fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_inactive())
+    }
+
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.send(move |ctx| ctx.fire_channel_read(msg))
+    }
+
+    fn channel_read_complete(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_read_complete())
+    }
+
+    fn user_event_triggered(&mut self, _ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        self.send(move |ctx| ctx.fire_user_event_triggered(event))
+    }
+
+    fn channel_writability_changed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.send(|ctx| ctx.fire_channel_writability_changed())
+    }
+
+    fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        self.send(move |ctx| ctx.fire_exception_caught(cause))
+    }
+}
+
+/// Under the handler's own pipeline there is no transport: its outlet keeps every operation. What closes it is the end of
+/// its loop or a panic of the handler, and then the channel has to go too.
+struct Nowhere {
+    channel: Channel,
+}
+
+impl Transport for Nowhere {
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            name: "relay",
+            has_disconnect: true,
+            max_messages_per_read: 1,
+            is_server: false,
+        }
+    }
+
+    fn is_active(&self) -> bool {
+        false
+    }
+
+    fn accepts(&self, _msg: &Message) -> bool {
+        false
+    }
+
+    fn read(&mut self, _io: &mut Io<'_>) -> Result<Read, Error> {
+        Ok(Read::WouldBlock)
+    }
+
+    fn flush(&mut self, _io: &mut Io<'_>, _out: &mut OutboundBuffer) -> Result<Flush, Error> {
+        Ok(Flush::Drained)
+    }
+
+    fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
+        // Not a close() from the tail: that would come through the relay, to the handler that is gone.
+        let text = "a handler on another group's loop has ended: it panicked, or its loop was shut down first";
+        Signal::new(self.channel.shared().clone()).failed(Error::new(ErrorKind::Terminated, text));
+        Ok(Progress::Done)
+    }
+}

@@ -1,0 +1,146 @@
+//! The root queue (rule 6): what may not run in the middle of something.
+//!
+//! It runs when no handler of the pipeline is on the stack and no transport is borrowed: after each event that the
+//! transport fires, and otherwise when the loop's FIFO of channels with root work comes round.
+
+use tidegate_sys::mem::Task;
+
+use super::core::{Core, Root, attention, flag};
+use super::nodes::HEAD;
+use super::slow::{Event, Inbound};
+use crate::error::Error;
+use crate::event_loop::boundary;
+
+/// Items of one pipeline in one go; others have their turn before the rest.
+const ITEMS_PER_TURN: u16 = 64;
+
+/// How often the end lets pass what was queued behind it: listeners of the last writes, the events they fire, and
+/// what follows from those. Whoever always queues more does not keep the channel from ending.
+const END_ROUNDS: u8 = 8;
+
+/// What the root queue has to say before a resume.
+pub(crate) enum Quiet {
+    Nothing,
+    Item(Root),
+    /// There is more, but others come first.
+    Enough,
+}
+
+impl Core {
+    /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
+    pub(crate) fn push_root(&self, root: Root) {
+        self.roots.borrow_mut().push_back(root);
+        self.attend(attention::ROOTS);
+        if !self.running.get() {
+            self.push_root_fifo();
+        }
+    }
+
+    /// Runs queued items, each with all that follows from it.
+    #[cold]
+    pub(crate) fn run_roots(&self) {
+        while self.root_items.get() < ITEMS_PER_TURN {
+            if self.in_transport.get() || self.attention.get() & attention::SUSPENDED != 0 {
+                return;
+            }
+            let Some(root) = self.next_root() else { return };
+            self.root_items.set(self.root_items.get() + 1);
+            self.run_root(root);
+            self.run();
+        }
+        if self.roots.borrow().is_empty() {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+        }
+    }
+
+    fn next_root(&self) -> Option<Root> {
+        let mut roots = self.roots.borrow_mut();
+        let mut root = roots.pop_front();
+        let (was_active, rounds) = match root {
+            Some(Root::End { was_active }) => (was_active, 0),
+            Some(Root::Ending { was_active, rounds }) => (was_active, rounds),
+            _ => (false, END_ROUNDS),
+        };
+        if rounds < END_ROUNDS && !roots.is_empty() {
+            roots.push_back(Root::Ending {
+                was_active,
+                rounds: rounds + 1,
+            });
+            root = roots.pop_front();
+        }
+        if root.is_none() {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+            // A queue that was long once is not kept: there are many channels.
+            if roots.capacity() > usize::from(ITEMS_PER_TURN) {
+                roots.shrink_to_fit();
+            }
+        }
+        root
+    }
+
+    /// The next item that may run before a resume: all but the end, which waits for what the resume still has.
+    #[cold]
+    pub(crate) fn root_before_resume(&self) -> Quiet {
+        match self.roots.borrow().front() {
+            None | Some(Root::End { .. } | Root::Ending { .. }) => return Quiet::Nothing,
+            Some(_) if self.root_items.get() >= ITEMS_PER_TURN => return Quiet::Enough,
+            Some(_) => {}
+        }
+        self.root_items.set(self.root_items.get() + 1);
+        self.next_root().map_or(Quiet::Nothing, Quiet::Item)
+    }
+
+    pub(crate) fn run_root(&self, root: Root) {
+        match root {
+            Root::Listener(job) => self.run_listener(job),
+            Root::HeadOp(op) => self.head_op(op),
+            Root::Fire(kind) => self.emit(kind, HEAD),
+            Root::Message(kind, msg) => self.emit_message(kind, HEAD, msg),
+            Root::Exception(cause) => self.emit_event(Event::Exception(HEAD, cause)),
+            Root::Writability => {
+                self.clear(flag::WRITABILITY_QUEUED);
+                if !self.has(flag::ENDED) {
+                    self.emit(Inbound::Writability, HEAD);
+                }
+            }
+            Root::Active => self.fire_active(),
+            Root::Drain => {
+                self.set(flag::DRAINING);
+                self.unpark_all();
+            }
+            Root::Close(cause, promise) => self.close_because(cause, promise),
+            Root::End { was_active } | Root::Ending { was_active, .. } => {
+                self.set(flag::ENDING);
+                self.end(was_active);
+            }
+            Root::News(news) => self.act_on_news(news),
+            Root::Call(gate) => gate.open(self),
+        }
+    }
+
+    /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
+    fn run_listener(&self, job: Task) {
+        let Err(panic) = boundary::catch(|| job.run()) else {
+            return;
+        };
+        if self.nodes.borrow().any_busy() {
+            std::panic::resume_unwind(Box::new(panic));
+        }
+        self.lp.metrics().panics.add(1);
+        tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+    }
+}
+
+impl Root {
+    /// The channel is gone: promises fail, listeners still run.
+    pub(crate) fn abandon(self, error: &Error) {
+        match self {
+            Self::Listener(job) => job.run(),
+            Self::HeadOp(op) => op.fail(error.clone()),
+            Self::Close(_, promise) => {
+                promise.try_success();
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! What every thread may see of a channel. The handle ([`Channel`](super::Channel)) points here; the loop's side finds
+//! its way back by a slot among the loop's attached channels.
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use super::Attributes;
+use super::address::Address;
+use super::lifetime::Life;
+use crate::event_loop::EventLoop;
+use crate::future::{Completion, Promise};
+
+/// No slot yet, or no longer.
+pub(crate) const DETACHED: u32 = u32::MAX;
+
+/// A connection, a listening socket, a stream: the handle, cheap to clone and usable from any thread.
+///
+/// On the channel's own loop its operations run at once, from the pipeline's tail. From elsewhere they travel to the loop
+/// as tasks, in the order in which one thread gave them, and wake it at most once per sleep.
+#[derive(Clone)]
+pub struct Channel {
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The bit of the watermark among the reasons to be unwritable; 1 to 31 are the user's.
+pub(crate) const WATERMARK: u32 = 1;
+
+/// A number that no other channel of the process has.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ChannelId(u64);
+
+impl ChannelId {
+    fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+impl fmt::Display for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "#{}", self.0)
+    }
+}
+
+impl fmt::Debug for ChannelId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// See the module's page.
+pub(crate) struct Shared {
+    id: ChannelId,
+    pub(crate) event_loop: EventLoop,
+    parent: Option<Channel>,
+    pub(crate) slot: AtomicU32,
+    /// 0: writable. Bit 0: above the high watermark until below the low one. Bits 1 to 31: the user's.
+    pub(crate) unwritable: AtomicU32,
+    pub(crate) life: AtomicU8,
+    auto_read: AtomicBool,
+    /// Nothing can be written any more. The watermark's bit is set then, and stays.
+    output_shut: AtomicBool,
+    pub(crate) is_server: AtomicBool,
+    /// Bytes in the outbound buffer, written by the loop alone.
+    pub(crate) queued: AtomicUsize,
+    /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
+    pub(crate) submitted: AtomicUsize,
+    /// low << 32 | high, in bytes.
+    marks: AtomicU64,
+    local: OnceLock<Address>,
+    remote: OnceLock<Address>,
+    attributes: Attributes,
+    /// The close future, made when somebody asks for it.
+    pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
+}
+
+/// The close future, once somebody has asked for it.
+pub(crate) struct CloseFuture {
+    pub(crate) promise: Promise,
+    pub(crate) completion: Completion,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        event_loop: EventLoop,
+        parent: Option<Channel>,
+        attributes: Attributes,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            id: ChannelId::next(),
+            event_loop,
+            parent,
+            slot: AtomicU32::new(DETACHED),
+            unwritable: AtomicU32::new(0),
+            life: AtomicU8::new(Life::Open as u8),
+            auto_read: AtomicBool::new(true),
+            output_shut: AtomicBool::new(false),
+            is_server: AtomicBool::new(false),
+            queued: AtomicUsize::new(0),
+            submitted: AtomicUsize::new(0),
+            marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
+            local: OnceLock::new(),
+            remote: OnceLock::new(),
+            attributes,
+            close: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn id(&self) -> ChannelId {
+        self.id
+    }
+
+    pub(crate) fn event_loop(&self) -> &EventLoop {
+        &self.event_loop
+    }
+
+    pub(crate) fn parent(&self) -> Option<&Channel> {
+        self.parent.as_ref()
+    }
+
+    pub(crate) fn attributes(&self) -> &Attributes {
+        &self.attributes
+    }
+
+    // ---- what the loop publishes
+
+    pub(crate) fn publish_life(&self, life: Life) {
+        self.life.store(life as u8, Ordering::Release);
+    }
+
+    /// The output ended: never writable again, and nobody is told (A41).
+    pub(crate) fn publish_output_shut(&self) {
+        self.output_shut.store(true, Ordering::Relaxed);
+        self.unwritable.fetch_or(WATERMARK, Ordering::AcqRel);
+    }
+
+    pub(crate) fn publish_auto_read(&self, on: bool) {
+        self.auto_read.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_local_address(&self, address: Address) {
+        let _ = self.local.set(address);
+    }
+
+    pub(crate) fn set_remote_address(&self, address: Address) {
+        let _ = self.remote.set(address);
+    }
+
+    pub(crate) fn set_marks(&self, low: usize, high: usize) {
+        let clamp = |bytes: usize| u64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.marks
+            .store((clamp(low) << 32) | clamp(high), Ordering::Relaxed);
+    }
+
+    /// Completes the close future, if anybody asked for it; later ones are complete from the start.
+    pub(crate) fn complete_close(&self) {
+        let close = self
+            .close
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(close) = close {
+            close.promise.try_success();
+        }
+    }
+
+    // ---- what everybody reads
+
+    #[inline]
+    pub(crate) fn high_mark(&self) -> usize {
+        (self.marks.load(Ordering::Relaxed) & u64::from(u32::MAX)) as usize
+    }
+
+    #[inline]
+    pub(crate) fn low_mark(&self) -> usize {
+        (self.marks.load(Ordering::Relaxed) >> 32) as usize
+    }
+
+    /// Fewer waiting bytes than this end an unwritable time. With a low mark of zero it ends when nothing waits.
+    pub(crate) fn writable_below(&self) -> usize {
+        self.low_mark().max(1)
+    }
+
+    /// Bytes that wait to be sent, submitted ones included.
+    pub(crate) fn pending(&self) -> usize {
+        self.queued.load(Ordering::Relaxed) + self.submitted.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.unwritable.load(Ordering::Relaxed) == 0 && self.is_open()
+    }
+
+    /// C6 and C23.
+    pub(crate) fn bytes_before_unwritable(&self) -> usize {
+        if !self.is_writable() {
+            return 0;
+        }
+        (self.high_mark() + 1).saturating_sub(self.pending())
+    }
+
+    /// C6 and C23.
+    pub(crate) fn bytes_before_writable(&self) -> usize {
+        if !self.is_open() || self.output_shut.load(Ordering::Relaxed) {
+            return usize::MAX;
+        }
+        if self.is_writable() {
+            return 0;
+        }
+        (self.pending() + 1).saturating_sub(self.writable_below())
+    }
+
+    // ---- writes of other threads (B24)
+    //
+    // The watermark's bit is cleared by the loop alone. Every thread that sets it, or that takes back bytes on which
+    // somebody else may have set it, has the loop look once more: so it never stays set over an empty buffer.
+
+    /// Sets the watermark's bit; true if the pipeline has to be told.
+    pub(crate) fn mark_unwritable(&self) -> bool {
+        self.unwritable.fetch_or(WATERMARK, Ordering::AcqRel) == 0
+    }
+
+    /// Whether the watermark's bit is set, after bytes were taken back.
+    pub(crate) fn is_above_mark(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.unwritable.load(Ordering::Relaxed) & WATERMARK != 0
+    }
+
+    pub(crate) fn is_server(&self) -> bool {
+        self.is_server.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        match self.life.load(Ordering::Acquire) {
+            0 => Life::Open,
+            1 => Life::Connecting,
+            2 => Life::Active,
+            3 => Life::Closing,
+            _ => Life::Closed,
+        }
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.life() < Life::Closing
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.life() == Life::Active
+    }
+
+    pub(crate) fn auto_read(&self) -> bool {
+        self.auto_read.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_registered(&self) -> bool {
+        self.slot.load(Ordering::Relaxed) != DETACHED
+    }
+
+    pub(crate) fn local_address(&self) -> Option<&Address> {
+        self.local.get()
+    }
+
+    pub(crate) fn remote_address(&self) -> Option<&Address> {
+        self.remote.get()
+    }
+}
+
+/// The channel never came to its loop, or its loop ended with it: whoever waits for the end is told.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.complete_close();
+    }
+}

@@ -1,0 +1,288 @@
+//! What carries a channel's bytes or messages: the contract between the pipeline's head and a transport.
+//!
+//! A transport is a set of steps that never block and never call back: each is asked for one thing and answers with
+//! what happened. The channel owns the loops around them (read batches, flushes, the order of events), so a transport
+//! needs no descriptor: a stream of a multiplexer is one as well as a TCP socket.
+//!
+//! | step | asked when | may finish later |
+//! |---|---|---|
+//! | `register` | the channel is on its loop | |
+//! | `bind`, `connect` | the operation reached the head | connect: [`Progress::Pending`] |
+//! | `check_connect` | readiness while connecting, or [`Signal::connected`] | yes |
+//! | `read` | reading is wanted and the transport was readable | answers [`Read::WouldBlock`] |
+//! | `flush` | something flushed waits | answers [`Flush::Blocked`] |
+//! | `shutdown`, `close` | once each | close: [`Progress::Pending`], then [`Signal::closed`] |
+//!
+//! Later news comes by [`Signal`], from any thread, or, for transports with a descriptor, by readiness.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tidegate_sys::os::Ready;
+
+use super::address::Address;
+use super::options::{OptionId, OptionValue};
+use super::outbound::OutboundBuffer;
+use super::signal::Signal;
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind};
+use crate::event_loop::{EventLoop, Metrics};
+
+/// Facts about a transport that never change.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata {
+    /// For logs: "tcp", "tcp server".
+    pub name: &'static str,
+    /// It can undo a connect; otherwise a disconnect is a close.
+    pub has_disconnect: bool,
+    /// Default of `MAX_MESSAGES_PER_READ`: 16 for sockets, 1 where a read drains everything (Netty's ChannelMetadata).
+    pub max_messages_per_read: u16,
+    /// It accepts channels instead of carrying data: it is never written to.
+    pub is_server: bool,
+}
+
+/// Whether a step is done, or will be reported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Done.
+    Done,
+    /// Not yet; a [`Signal`] or readiness will tell.
+    Pending,
+}
+
+/// What one read brought.
+#[derive(Debug)]
+pub enum Read {
+    /// A message; another read may bring more at once.
+    Message(Message),
+    /// A message, and the source is known to be empty now (a short read).
+    Last(Message),
+    /// Nothing now.
+    WouldBlock,
+    /// The peer ended its side.
+    Eof,
+    /// Nothing, for want of something that belongs to the process (descriptors): the channel tries again when a
+    /// descriptor is closed, at the latest after this time.
+    Paused(Duration),
+}
+
+/// How a flush ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flush {
+    /// All that was flushed has been taken.
+    Drained,
+    /// The transport takes no more until it is writable again.
+    Blocked,
+    /// The spin count is used up; the channel goes on after others had their turn.
+    Yielded,
+}
+
+/// Which direction a shutdown ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// Nothing is read any more.
+    Input,
+    /// Nothing is written any more; the peer sees the end.
+    Output,
+}
+
+/// See the module's page.
+pub trait Transport: 'static {
+    /// Facts that never change.
+    fn metadata(&self) -> Metadata;
+
+    /// True while connected (clients, children, streams) or bound (servers, datagrams).
+    fn is_active(&self) -> bool;
+
+    /// The descriptor whose readiness drives the channel, if there is one.
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The channel is on its loop now.
+    fn register(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
+        let _ = io;
+        Ok(())
+    }
+
+    /// Bind; afterwards `is_active` may be true.
+    fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
+        let _ = io;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't bind to {local}", self.metadata().name),
+        ))
+    }
+
+    /// Start to connect.
+    fn connect(
+        &mut self,
+        io: &mut Io<'_>,
+        remote: &Address,
+        local: Option<&Address>,
+    ) -> Result<Progress, Error> {
+        let _ = (io, local);
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't connect to {remote}", self.metadata().name),
+        ))
+    }
+
+    /// Look whether the connect has finished.
+    fn check_connect(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
+        let _ = io;
+        Ok(Progress::Done)
+    }
+
+    /// Undo a connect. Only asked where the metadata says so.
+    fn disconnect(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
+        let _ = io;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} can't disconnect", self.metadata().name),
+        ))
+    }
+
+    /// Whether this message can be written at all; asked once per write, before it is buffered.
+    fn accepts(&self, msg: &Message) -> bool;
+
+    /// The bytes that a message counts for in the outbound buffer: none for a file region, 8 for what is no buffer, as in
+    /// Netty.
+    fn size_of(&self, msg: &Message) -> usize {
+        msg.estimated_size()
+    }
+
+    /// One read.
+    fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error>;
+
+    /// Reading is wanted from now on, or no longer. For transports that grant credit to their peer.
+    fn reading(&mut self, io: &mut Io<'_>, wanted: bool) {
+        let _ = (io, wanted);
+    }
+
+    /// Take as much of the flushed part of `out` as possible, with at most `io.write_spin_count()` system calls.
+    fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error>;
+
+    /// End one direction.
+    fn shutdown(&mut self, io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
+        let _ = io;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} can't shut down its {direction:?} alone",
+                self.metadata().name
+            ),
+        ))
+    }
+
+    /// End. The descriptor has been deregistered before.
+    fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error>;
+
+    /// Set an option of the transport.
+    fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
+        let _ = value;
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{} has no option {id}; leave it out or use a transport that has it",
+                self.metadata().name
+            ),
+        ))
+    }
+
+    /// Read an option of the transport.
+    fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!("{} has no option {id}", self.metadata().name),
+        ))
+    }
+
+    /// The local address, once there is one.
+    fn local_address(&self) -> Option<Address> {
+        None
+    }
+
+    /// The peer's address, once there is one.
+    fn remote_address(&self) -> Option<Address> {
+        None
+    }
+}
+
+/// What one [`Io::read_bytes`] brought.
+#[derive(Debug)]
+pub struct ReadBytes {
+    /// The bytes; empty at end of input.
+    pub bytes: BytesMut,
+    /// The read filled all the room it was given, so more is likely there.
+    pub filled: bool,
+}
+
+/// What the channel does for a step of its transport; [`Io`] is its face.
+pub(crate) trait Services {
+    fn read_into_arena(
+        &self,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes>;
+    fn seen(&self) -> Ready;
+    fn write_spin_count(&self) -> u32;
+    fn event_loop(&self) -> &EventLoop;
+    fn signal(&self) -> Signal;
+    fn descriptor_closed(&self);
+    fn metrics(&self) -> &Metrics;
+}
+
+/// The channel's services for a step of its transport.
+pub struct Io<'a> {
+    pub(crate) services: &'a dyn Services,
+}
+
+impl Io<'_> {
+    /// One read into the loop's receive arena, with the room that the channel's receive allocator predicts.
+    /// `read` appends at most the given number of bytes and answers how many; its error is passed on.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn read_bytes(
+        &mut self,
+        mut read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<ReadBytes> {
+        self.services.read_into_arena(&mut read)
+    }
+
+    /// False once the peer's closing, an error or urgent data was reported: then a short read no longer means that
+    /// the source is empty.
+    pub fn short_read_drains(&self) -> bool {
+        !self
+            .services
+            .seen()
+            .intersects(Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR | Ready::PRIORITY)
+    }
+
+    /// `WRITE_SPIN_COUNT`: write calls per flush.
+    pub fn write_spin_count(&self) -> u32 {
+        self.services.write_spin_count()
+    }
+
+    /// The channel's loop.
+    pub fn event_loop(&self) -> &EventLoop {
+        self.services.event_loop()
+    }
+
+    /// By which the transport reports later what it could not answer at once.
+    pub fn signal(&self) -> Signal {
+        self.services.signal()
+    }
+
+    /// What the loop counts, for our own transports.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        self.services.metrics()
+    }
+
+    /// A descriptor of this process was closed: acceptors that ran out of them try again.
+    pub fn descriptor_closed(&self) {
+        self.services.descriptor_closed();
+    }
+}

@@ -1,0 +1,275 @@
+//! The write side: the head's write and flush, writability, and how pending writes fail (rules C1 to C24).
+
+use std::sync::atomic::Ordering;
+
+use super::core::{Core, Root, flag};
+use super::lifetime::Life;
+use super::op::Op;
+use super::shared::WATERMARK;
+use super::transport::Flush;
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind};
+use crate::event_loop::boundary;
+use crate::future::Promise;
+
+impl Core {
+    // ---- write and flush at the head
+
+    #[inline]
+    pub(crate) fn head_write(&self, msg: Message, promise: Promise) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Write(msg, promise)));
+        }
+        if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
+            return self.refuse_write(&promise, self.closed_error());
+        }
+        let transport = self.transport.borrow();
+        if !transport.accepts(&msg) {
+            drop(transport);
+            let name = self.metadata.name;
+            let error = Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                    msg.type_name()
+                ),
+            );
+            return self.refuse_write(&promise, error);
+        }
+        let size = transport.size_of(&msg);
+        drop(transport);
+        let total = {
+            let mut outbound = self.outbound.borrow_mut();
+            outbound.add(msg, size, promise);
+            outbound.total_pending()
+        };
+        self.shared.queued.store(total, Ordering::Relaxed);
+        if total > self.shared.high_mark() || self.shared.submitted.load(Ordering::Relaxed) != 0 {
+            self.check_high(total);
+        }
+    }
+
+    #[cold]
+    fn refuse_write(&self, promise: &Promise, error: Error) {
+        if promise.is_void() {
+            self.count_void_failure("head", &error);
+        } else {
+            promise.try_failure(error);
+        }
+    }
+
+    #[inline]
+    pub(crate) fn head_flush(&self) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Flush));
+        }
+        // What waits for the end of a close is not promised to anybody any more.
+        if self.life.get() >= Life::Closing {
+            return;
+        }
+        let released = self.outbound.borrow_mut().add_flush();
+        if released.entries != 0 {
+            self.settle_writes();
+        }
+        self.flush_more();
+    }
+
+    /// Lets the transport take what was flushed, unless it is known to take nothing now (C9).
+    pub(crate) fn flush_more(&self) {
+        if self.in_transport.get() {
+            return self.push_root(Root::HeadOp(Op::Flush));
+        }
+        match self.life.get() {
+            Life::Active => {}
+            // Before a connect has finished there is nowhere to send (C22).
+            Life::Open | Life::Connecting => return self.fail_unconnected(),
+            Life::Closing | Life::Closed => return,
+        }
+        if self.has(flag::WRITE_BLOCKED) {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            self.outbound
+                .borrow_mut()
+                .compact(&self.lp.arena().borrow());
+            return;
+        }
+        if self.has(flag::OUTPUT_SHUT) {
+            return;
+        }
+        let mut outbound = self.outbound.borrow_mut();
+        if outbound.flushed_len() == 0 {
+            return;
+        }
+        let flushed = self.with_transport(|transport, io| transport.flush(io, &mut outbound));
+        if matches!(flushed, Ok(Flush::Blocked)) {
+            // What waits for a slow peer must not pin the memory that others receive into.
+            outbound.compact(&self.lp.arena().borrow());
+        }
+        let total = outbound.total_pending();
+        let settled = outbound.has_settled();
+        drop(outbound);
+        if settled {
+            self.finish_settled();
+        }
+        self.account(total);
+        match flushed {
+            Ok(Flush::Drained) => self.update_interest(),
+            Ok(Flush::Blocked) => {
+                self.set(flag::WRITE_BLOCKED);
+                self.update_interest();
+            }
+            Ok(Flush::Yielded) => {
+                self.set(flag::FLUSH_YIELDED);
+                self.push_ready();
+            }
+            Err(error) => self.write_failed(error),
+        }
+    }
+
+    /// An error of the transport while writing (A44).
+    #[cold]
+    fn write_failed(&self, error: Error) {
+        if self.has(flag::AUTO_CLOSE) {
+            self.close_because(error, Promise::void());
+        } else {
+            self.shutdown_output(Some(error), &Promise::void());
+        }
+    }
+
+    #[cold]
+    fn fail_unconnected(&self) {
+        let error = Error::new(
+            ErrorKind::NotYetConnected,
+            "flushed before the channel was connected; write after channel_active",
+        );
+        let _ = self.outbound.borrow_mut().fail_flushed(&error);
+        self.settle_writes();
+    }
+
+    /// Entries that the transport had taken are done.
+    pub(crate) fn written(&self, count: usize) {
+        let _ = self.outbound.borrow_mut().complete_taken(count);
+        self.settle_writes();
+    }
+
+    // ---- failing what waits
+
+    /// At a close or a shutdown of the output: flushed writes fail with `flushed`, the others with `unflushed`; nobody is
+    /// told of writability. A message whose drop panics keeps nothing of this from happening.
+    pub(crate) fn fail_writes(&self, flushed: Error, unflushed: &Error) {
+        {
+            let mut outbound = self.outbound.borrow_mut();
+            let _ = outbound.fail_flushed(&flushed);
+            let _ = outbound.fail_all(unflushed);
+        }
+        while let Err(panic) = boundary::catch(|| self.finish_settled()) {
+            self.lp.metrics().panics.add(1);
+            tracing::error!(channel = %self.shared.id(), panic, "dropping a message panicked");
+        }
+        self.outbound.borrow_mut().release_storage();
+        self.shared.queued.store(0, Ordering::Relaxed);
+    }
+
+    fn settle_writes(&self) {
+        self.finish_settled();
+        let total = self.outbound.borrow().total_pending();
+        self.account(total);
+    }
+
+    /// Completes the promises of writes that are over. Their listeners go to the root queue.
+    fn finish_settled(&self) {
+        loop {
+            // The borrow ends before finish(): dropping a message may run foreign code that writes again.
+            let settled = self.outbound.borrow_mut().take_settled();
+            let Some(settled) = settled else { return };
+            if let Some(error) = settled.finish() {
+                self.count_void_failure("outbound buffer", &error);
+            }
+        }
+    }
+
+    // ---- writability (rule 4)
+
+    #[inline]
+    pub(crate) fn is_writable(&self) -> bool {
+        self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
+    }
+
+    /// Notes the bytes that wait after some were released.
+    #[inline]
+    fn account(&self, total: usize) {
+        self.shared.queued.store(total, Ordering::Relaxed);
+        if self.shared.unwritable.load(Ordering::Relaxed) & WATERMARK != 0 {
+            self.check_low(total);
+        }
+    }
+
+    #[cold]
+    pub(crate) fn check_high(&self, total: usize) {
+        let pending = total + self.shared.submitted.load(Ordering::Relaxed);
+        if pending > self.shared.high_mark() && self.shared.mark_unwritable() {
+            self.queue_writability();
+        }
+    }
+
+    #[cold]
+    pub(crate) fn check_low(&self, total: usize) {
+        let pending = total + self.shared.submitted.load(Ordering::Relaxed);
+        if pending < self.shared.writable_below()
+            && !self.has(flag::OUTPUT_SHUT)
+            && self
+                .shared
+                .unwritable
+                .fetch_and(!WATERMARK, Ordering::AcqRel)
+                == WATERMARK
+        {
+            self.queue_writability();
+        }
+    }
+
+    /// Another thread has set the watermark's bit, or taken back bytes that counted (B24).
+    pub(crate) fn recheck_writability(&self) {
+        self.queue_writability();
+        let total = self.outbound.borrow().total_pending();
+        self.check_low(total);
+    }
+
+    /// Merged: one event however many crossings, after which `is_writable` tells what counts.
+    pub(crate) fn queue_writability(&self) {
+        if !self.has(flag::WRITABILITY_QUEUED) && self.life.get() < Life::Closing {
+            self.set(flag::WRITABILITY_QUEUED);
+            self.push_root(Root::Writability);
+        }
+    }
+
+    pub(crate) fn set_user_writability(&self, index: u32, writable: bool) -> Result<(), Error> {
+        if !(1..=31).contains(&index) {
+            return Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("user-defined writability bit {index}: use 1 to 31 (0 is the watermark's)"),
+            ));
+        }
+        let bit = 1 << index;
+        let before = if writable {
+            self.shared.unwritable.fetch_and(!bit, Ordering::AcqRel)
+        } else {
+            self.shared.unwritable.fetch_or(bit, Ordering::AcqRel)
+        };
+        let after = if writable {
+            before & !bit
+        } else {
+            before | bit
+        };
+        if (before == 0) != (after == 0) {
+            self.queue_writability();
+        }
+        Ok(())
+    }
+
+    pub(crate) fn bytes_before_unwritable(&self) -> usize {
+        self.shared.bytes_before_unwritable()
+    }
+
+    pub(crate) fn bytes_before_writable(&self) -> usize {
+        self.shared.bytes_before_writable()
+    }
+}

@@ -1,0 +1,58 @@
+//! The catch boundary: every task and callback that a loop enters runs inside one, so that a panic ends
+//! what panicked and nothing else. (With `panic = "abort"` the process ends instead; nothing here can
+//! change that.)
+
+use std::any::Any;
+use std::panic::{self, AssertUnwindSafe};
+
+/// Runs `f`; a panic comes back as its text.
+#[inline]
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, String> {
+    // Unwind safety is each owner's: state of the loop is never left half changed while foreign code
+    // runs, and a task that panicked is gone.
+    panic::catch_unwind(AssertUnwindSafe(f)).map_err(describe)
+}
+
+#[cold]
+fn describe(payload: Box<dyn Any + Send>) -> String {
+    let text = match payload.downcast_ref::<&'static str>() {
+        Some(text) => (*text).to_owned(),
+        None => match payload.downcast_ref::<String>() {
+            Some(text) => text.clone(),
+            None => "a value that is no text".to_owned(),
+        },
+    };
+    // The payload's own destructor may panic; whatever comes of that is forgotten.
+    if let Err(second) = panic::catch_unwind(AssertUnwindSafe(|| drop(payload))) {
+        std::mem::forget(second);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_comes_back_as_text() {
+        assert_eq!(catch(|| 7), Ok(7));
+        assert_eq!(catch(|| panic!("plain")), Err::<(), _>("plain".to_owned()));
+        assert_eq!(
+            catch(|| panic!("number {}", 7)),
+            Err::<(), _>("number 7".to_owned())
+        );
+        let odd = catch(|| panic::panic_any(7_u8));
+        assert_eq!(odd, Err::<(), _>("a value that is no text".to_owned()));
+    }
+
+    #[test]
+    fn a_payload_whose_destructor_panics_is_no_way_out() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("again");
+            }
+        }
+        assert!(catch(|| panic::panic_any(Bomb)).is_err());
+    }
+}

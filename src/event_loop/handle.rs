@@ -1,0 +1,342 @@
+//! Giving work to a loop: `execute` and its kin. From the loop itself a task goes to the local queue,
+//! from elsewhere through the cross-thread queue.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use tidegate_sys::mem::queue::Refused;
+use tidegate_sys::mem::{LocalTask, Task};
+use tidegate_sys::os::clock;
+use tracing::error;
+
+use super::boundary;
+use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
+use super::config::Rejection;
+use super::core::LoopCore;
+use super::current;
+use super::shared::{Closing, EventLoop, Phase, Shared};
+use crate::error::{Error, ErrorKind};
+use crate::future::{Completion, ListenerHost, TaskFuture, TaskPromise};
+
+impl EventLoop {
+    /// Runs `f` on the loop. Tasks of one thread run in the order in which it gave them.
+    ///
+    /// On the loop itself `f` runs after the current task, handler or callback, never inside this call.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Terminated`] when the loop has ended, [`ErrorKind::Rejected`] when its queue has a
+    /// bound and is full; an I/O error if the thread of the loop cannot be started. `f` is dropped then.
+    pub fn execute<F>(&self, f: F) -> Result<(), Error>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        self.execute_task(self.task(f))
+    }
+
+    /// As [`execute`](Self::execute), but a sleeping loop is not woken for it: it runs with the next
+    /// thing that happens there.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    pub fn execute_lazy<F>(&self, f: F) -> Result<(), Error>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let task = self.task(f);
+        if self.in_event_loop() {
+            return self.execute_task(task);
+        }
+        self.ensure_started()?;
+        self.shared()
+            .tasks()
+            .push_lazy(task)
+            .map_err(|refused| self.refuse(refused).1)
+    }
+
+    /// Runs `f` on the loop and gives what it returns. A panic of `f` fails the future with
+    /// [`ErrorKind::TaskPanicked`], a loop that ends before `f` has run with [`ErrorKind::Terminated`].
+    /// Cancelling the future before `f` has begun keeps it from running.
+    pub fn submit<F, T>(&self, f: F) -> TaskFuture<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let (promise, future) = TaskPromise::pair(self.host());
+        let job = Job::new(promise, self);
+        let task = self.task(move || job.run(f));
+        match self.try_execute(task) {
+            Ok(()) => future,
+            Err((_, error)) => TaskFuture::ready(self.host(), Err(error)),
+        }
+    }
+
+    /// Whether the caller runs inside a turn of this loop.
+    #[inline]
+    pub fn in_event_loop(&self) -> bool {
+        current::is_current(self.id())
+    }
+
+    /// Asks the loop to end: its channels are closed, then it goes on with tasks until none ran for
+    /// `quiet`, but not for longer than `timeout`. The first request counts; later ones only give the
+    /// future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
+    ///
+    /// Does not block, and may be called on the loop itself. A `timeout` shorter than `quiet` counts as
+    /// `quiet`.
+    pub fn shutdown_gracefully(&self, quiet: Duration, timeout: Duration) -> Completion {
+        let timeout = timeout.max(quiet);
+        self.request_closing(
+            Closing {
+                quiet,
+                timeout,
+                spares_channels: false,
+            },
+            false,
+        );
+        self.termination_future()
+    }
+
+    /// [`shutdown_gracefully`](Self::shutdown_gracefully) with a quiet period of 2 s and a timeout of
+    /// 15 s.
+    pub fn shutdown(&self) -> Completion {
+        self.shutdown_gracefully(DEFAULT_QUIET, DEFAULT_TIMEOUT)
+    }
+
+    /// Asks the loop to end now: what waits at this moment runs, channels are closed, and nothing more
+    /// is waited for. Shortens a shutdown under way.
+    pub fn stop(&self) -> Completion {
+        let (quiet, timeout) = (Duration::ZERO, Duration::ZERO);
+        self.request_closing(
+            Closing {
+                quiet,
+                timeout,
+                spares_channels: false,
+            },
+            true,
+        );
+        self.termination_future()
+    }
+
+    /// As [`execute`](Self::execute), for a task made before.
+    ///
+    /// # Errors
+    /// As [`execute`](Self::execute).
+    #[inline]
+    pub(crate) fn execute_task(&self, task: Task) -> Result<(), Error> {
+        self.try_execute(task).map_err(|(_, error)| error)
+    }
+
+    /// As [`execute_task`](Self::execute_task), but a refused task comes back.
+    #[inline]
+    pub(crate) fn try_execute(&self, task: Task) -> Result<(), (Task, Error)> {
+        if self.in_event_loop() {
+            return self.execute_here(task);
+        }
+        if let Err(error) = self.ensure_started() {
+            return Err((task, error));
+        }
+        match self.shared().tasks().push(task) {
+            Ok(pushed) => {
+                self.shared().pushed(pushed);
+                Ok(())
+            }
+            Err(Refused::Full(task)) => self.back_off(task),
+            Err(refused) => Err(self.refuse(refused)),
+        }
+    }
+
+    /// The loop as the host of promises.
+    pub(crate) fn host(&self) -> Arc<dyn ListenerHost> {
+        Arc::clone(self.shared()) as Arc<dyn ListenerHost>
+    }
+
+    /// Makes the loop's next turn return, if the caller is not the loop itself.
+    pub(super) fn interrupt(&self) {
+        if !self.in_event_loop() {
+            // Refused only when the loop has ended, and then nobody waits for a turn.
+            let _gone = self.shared().push_insistent(Task::new(|| {}));
+        }
+    }
+
+    fn execute_here(&self, task: Task) -> Result<(), (Task, Error)> {
+        let mut task = Some(task);
+        let refused = LoopCore::with_current(|core| {
+            if core.has_ended() {
+                return Some(terminated(self.name()));
+            }
+            let waiting = core.local_len();
+            if self
+                .shared()
+                .max_pending_tasks
+                .is_some_and(|max| waiting >= max)
+            {
+                return Some(full(self.name()));
+            }
+            if let Some(task) = task.take() {
+                core.push_local(LocalTask::from(task));
+            }
+            None
+        });
+        match (refused.flatten(), task) {
+            (Some(error), Some(task)) => {
+                self.shared().note_rejected();
+                Err((task, error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    #[cold]
+    fn back_off(&self, mut task: Task) -> Result<(), (Task, Error)> {
+        if let Rejection::Backoff { retries, pause } = self.shared().rejection {
+            for _ in 0..retries {
+                // It may be asleep over lazy tasks.
+                if self.shared().tasks().claim_wake() {
+                    self.shared().wake();
+                }
+                thread::park_timeout(pause);
+                match self.shared().tasks().push(task) {
+                    Ok(pushed) => {
+                        self.shared().pushed(pushed);
+                        return Ok(());
+                    }
+                    Err(Refused::Full(back)) => task = back,
+                    Err(refused) => return Err(self.refuse(refused)),
+                }
+            }
+        }
+        Err(self.refuse(Refused::Full(task)))
+    }
+
+    #[cold]
+    fn refuse(&self, refused: Refused) -> (Task, Error) {
+        self.shared().note_rejected();
+        match refused {
+            Refused::Full(task) => (task, full(self.name())),
+            Refused::Closed(task) => (task, terminated(self.name())),
+        }
+    }
+
+    /// `f` as a task, timed if that was asked for.
+    #[inline]
+    fn task<F>(&self, f: F) -> Task
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        if self.shared().measures_queue_wait {
+            let queued = clock::now();
+            return Task::new(move || {
+                LoopCore::with_current(|core| {
+                    let waited = clock::now().saturating_since(queued);
+                    core.metrics().queue_wait.record(waited);
+                });
+                f();
+            });
+        }
+        Task::new(f)
+    }
+}
+
+impl ListenerHost for Shared {
+    fn run_listener(&self, job: Task) {
+        let mut job = Some(job);
+        let is_queued = LoopCore::with_if_current(self.id(), |core| {
+            if core.has_ended() {
+                return false;
+            }
+            if let Some(job) = job.take() {
+                core.push_listener(LocalTask::from(job));
+            }
+            true
+        });
+        let Some(job) = job else { return };
+        let must_run_here = is_queued.is_some() || self.phase() == Phase::Idle;
+        let job = match if must_run_here {
+            Err(job)
+        } else {
+            self.push_insistent(job)
+        } {
+            Ok(()) => return,
+            Err(job) => job,
+        };
+        // The loop is gone or was never started: a listener must not be lost.
+        if let Err(panic) = boundary::catch(|| job.run()) {
+            error!(loop_name = self.name(), panic, "a listener panicked");
+        }
+    }
+
+    fn would_deadlock(&self) -> bool {
+        self.owner().is_this_thread()
+    }
+}
+
+/// A promise and the work that fulfils it. Dropped unrun, it says that the loop has ended.
+pub(super) struct Job<T: Send + 'static> {
+    promise: Option<TaskPromise<T>>,
+    handle: EventLoop,
+}
+
+impl<T: Send + 'static> Job<T> {
+    pub(super) fn new(promise: TaskPromise<T>, handle: &EventLoop) -> Self {
+        Self {
+            promise: Some(promise),
+            handle: handle.clone(),
+        }
+    }
+
+    pub(super) fn promise(&self) -> Option<&TaskPromise<T>> {
+        self.promise.as_ref()
+    }
+
+    /// Does the work unless it was cancelled, and completes the promise with what comes of it.
+    pub(super) fn run(mut self, f: impl FnOnce() -> T) {
+        let Some(promise) = self.promise.take() else {
+            return;
+        };
+        if !promise.set_uncancellable() {
+            return;
+        }
+        match boundary::catch(f) {
+            Ok(value) => drop(promise.try_success(value)),
+            Err(panic) => fail_panicked(&promise, &panic),
+        }
+    }
+
+    /// Completes the promise.
+    pub(super) fn finish(mut self, outcome: Result<T, String>) {
+        let Some(promise) = self.promise.take() else {
+            return;
+        };
+        match outcome {
+            Ok(value) => drop(promise.try_success(value)),
+            Err(panic) => fail_panicked(&promise, &panic),
+        }
+    }
+}
+
+impl<T: Send + 'static> Drop for Job<T> {
+    fn drop(&mut self) {
+        if let Some(promise) = self.promise.take() {
+            promise.try_failure(terminated(self.handle.name()));
+        }
+    }
+}
+
+#[cold]
+fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, panic: &str) {
+    LoopCore::with_current(|core| core.note_panic("a task", panic));
+    let text = format!("the task panicked: {panic}");
+    promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
+}
+
+fn terminated(name: &str) -> Error {
+    Error::new(
+        ErrorKind::Terminated,
+        format!("the event loop {name} has ended"),
+    )
+}
+
+fn full(name: &str) -> Error {
+    let text = format!("the task queue of the event loop {name} is full");
+    Error::new(ErrorKind::Rejected, text)
+}

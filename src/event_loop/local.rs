@@ -1,0 +1,253 @@
+//! [`LocalEventLoop`]: a loop in the host's own thread, turn by turn.
+
+use std::cell::{Cell, OnceCell};
+use std::fmt;
+use std::future::Future;
+use std::os::fd::BorrowedFd;
+use std::pin::pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use tidegate_sys::os::Time;
+
+use super::boundary;
+use super::budget::IoRatio;
+use super::config::{LoopConfig, loop_choices};
+use super::core::{Clock, LoopCore};
+use super::nest::Nest;
+use super::shared::{EventLoop, invalid_io_ratio};
+use crate::error::{Error, ErrorKind};
+use crate::reactor::Parts;
+
+/// An event loop without a thread of its own: the thread that made it makes its turns.
+///
+/// Between turns it counts as asleep. It nests in another loop: watch [`as_fd`](Self::as_fd) there and
+/// call `turn(Some(Duration::ZERO))` whenever it is readable.
+///
+/// Dropping it closes its channels, drops its tasks and ends it.
+pub struct LocalEventLoop {
+    core: Rc<LoopCore>,
+    nest: OnceCell<Nest>,
+    /// Whether the queue was told that the loop sleeps.
+    is_asleep: Cell<bool>,
+}
+
+/// The choices of a [`LocalEventLoop`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing until build() is called"]
+pub struct LocalEventLoopBuilder {
+    io_ratio: u8,
+    config: LoopConfig,
+}
+
+impl LocalEventLoop {
+    /// A loop with the default choices.
+    ///
+    /// # Errors
+    /// An I/O error if the selector cannot be opened, mostly for want of descriptors.
+    pub fn new() -> Result<Self, Error> {
+        Self::builder().build()
+    }
+
+    /// A loop with other choices.
+    pub fn builder() -> LocalEventLoopBuilder {
+        LocalEventLoopBuilder {
+            io_ratio: IoRatio::DEFAULT.percent(),
+            config: LoopConfig::named("local"),
+        }
+    }
+
+    /// The handle that other threads use.
+    pub fn handle(&self) -> &EventLoop {
+        self.core.handle()
+    }
+
+    /// Makes one turn: waits for at most `timeout` (`None`: until something happens), then serves I/O,
+    /// timers and tasks. With a timeout of zero it does what can be done now.
+    ///
+    /// False once the loop has ended: further turns do nothing. Not to be called inside a turn of this
+    /// loop; such a call does nothing.
+    pub fn turn(&self, timeout: Option<Duration>) -> bool {
+        if self.core.has_ended() || self.handle().in_event_loop() {
+            return !self.core.has_ended();
+        }
+        self.core.end_nap(self.is_asleep.replace(false));
+        self.core.turn(timeout);
+        if self.core.has_ended() {
+            self.finish();
+            return false;
+        }
+        self.fall_asleep();
+        true
+    }
+
+    /// Makes turns until the loop has ended, which someone has to ask for through
+    /// [`handle`](Self::handle).
+    pub fn run(&self) {
+        while self.turn(None) {}
+    }
+
+    /// Makes turns until `future` is done. The future need not be `Send`; it is polled on this thread,
+    /// in between.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Terminated`] if the loop ends before; [`ErrorKind::Blocking`] inside a turn of this
+    /// loop.
+    pub fn block_on<F: Future>(&self, future: F) -> Result<F::Output, Error> {
+        if self.handle().in_event_loop() {
+            let text = "block_on inside a turn of the loop that it would have to drive";
+            return Err(Error::new(ErrorKind::Blocking, text));
+        }
+        let mut future = pin!(future);
+        let signal = Arc::new(Signal {
+            handle: self.handle().clone(),
+            is_set: AtomicBool::new(true),
+        });
+        let waker = Waker::from(Arc::clone(&signal));
+        loop {
+            if signal.is_set.swap(false, Ordering::AcqRel) {
+                let entered = self.core.enter();
+                let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
+                drop(entered);
+                if let Poll::Ready(value) = poll {
+                    // It may have left work to the loop.
+                    self.fall_asleep();
+                    return Ok(value);
+                }
+            }
+            // Woken while it was polled: look at I/O, but do not wait.
+            let is_set = signal.is_set.load(Ordering::Acquire);
+            if !self.turn(is_set.then_some(Duration::ZERO)) {
+                let text = "the event loop ended before the future that it was driven for";
+                return Err(Error::new(ErrorKind::Terminated, text));
+            }
+        }
+    }
+
+    /// When the loop wants its next turn though nothing may happen: now if work is left, else when the
+    /// next timer is due. `None`: not before something happens.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        let wanted = self.wants_turn_at()?;
+        Some(Instant::now() + wanted.saturating_since(self.core.now()))
+    }
+
+    /// A descriptor that is readable whenever a turn would do something: I/O, a timer that is due, a
+    /// task from another thread, work left over. Nothing has to be read from it. It stays the same while
+    /// the loop lives.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unsupported`] with a selector that is not epoll; an I/O error when descriptors
+    /// are short.
+    pub fn as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        if self.nest.get().is_none() {
+            let nest = Nest::new(&self.core)?;
+            // Somebody may look at it before the next turn.
+            nest.arm(&self.core, self.wants_turn_at());
+            let _first = self.nest.set(nest);
+        }
+        match self.nest.get() {
+            Some(nest) => Ok(nest.as_fd()),
+            None => Err(Error::new(
+                ErrorKind::Unsupported,
+                "this loop has no descriptor",
+            )),
+        }
+    }
+
+    fn wants_turn_at(&self) -> Option<Time> {
+        if self.core.has_ended() {
+            return None;
+        }
+        if self.core.has_work() || self.core.remote_len() > 0 || self.core.must_not_sleep() {
+            return Some(Time::ZERO);
+        }
+        self.core.wake_at(None, Time::ZERO)
+    }
+
+    /// From now on whoever gives the loop a task makes its descriptor readable.
+    fn fall_asleep(&self) {
+        self.is_asleep.set(self.core.begin_nap());
+        if let Some(nest) = self.nest.get() {
+            nest.arm(&self.core, self.wants_turn_at());
+        }
+    }
+
+    fn finish(&self) {
+        if let Some(nest) = self.nest.get() {
+            nest.arm(&self.core, None);
+        }
+        self.handle().shared().terminate(Ok(()));
+    }
+}
+
+impl LocalEventLoopBuilder {
+    /// The name of the loop in logs; `local` by default.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.config.name = name.into();
+        self
+    }
+
+    loop_choices!();
+
+    /// Opens the selector. The calling thread is the one that makes the turns.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] for an `io_ratio` outside of 1 to 100,
+    /// [`ErrorKind::Unsupported`] for a selector that this system does not have; else an I/O error,
+    /// mostly for want of descriptors.
+    pub fn build(mut self) -> Result<LocalEventLoop, Error> {
+        self.config.io_ratio =
+            IoRatio::new(self.io_ratio).ok_or_else(|| invalid_io_ratio(self.io_ratio))?;
+        let parts = Parts::open(self.config.backend)
+            .map_err(|error| Error::io("opening the selector of an event loop", error))?;
+        let (handle, kit) = EventLoop::running(self.config, Some(parts));
+        let this = LocalEventLoop {
+            core: LoopCore::new(handle, kit, Clock::System),
+            nest: OnceCell::new(),
+            is_asleep: Cell::new(false),
+        };
+        this.fall_asleep();
+        Ok(this)
+    }
+}
+
+impl Drop for LocalEventLoop {
+    fn drop(&mut self) {
+        if !self.core.has_ended() {
+            let entered = self.core.enter();
+            // Nothing of a channel may unwind out of a destructor.
+            let _logged = boundary::catch(|| self.core.end_now());
+            drop(entered);
+            self.finish();
+        }
+    }
+}
+
+impl fmt::Debug for LocalEventLoop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LocalEventLoop")
+            .field("handle", self.handle())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Wakes a loop that is driven for a future.
+struct Signal {
+    handle: EventLoop,
+    is_set: AtomicBool,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.is_set.swap(true, Ordering::AcqRel) {
+            self.handle.interrupt();
+        }
+    }
+}

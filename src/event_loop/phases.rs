@@ -1,0 +1,313 @@
+//! The phases of a turn, each one a step that may also be made alone: the ready list, the root FIFO,
+//! due timers, tasks. `turn` strings them together; an embedded channel calls them one by one.
+//!
+//! Each call into foreign code is a catch boundary. The budget of tasks is in `budget`.
+
+use std::time::Duration;
+
+use tidegate_sys::os::Time;
+use tracing::error;
+
+use super::boundary;
+use super::budget::Allowance;
+use super::core::{LoopCore, Root, TimerJob};
+use crate::reactor::IoEvent;
+
+/// Listeners that may follow from each other in one pass over the roots. A chain of futures then
+/// completes in one turn, and one that never ends does not hold the loop.
+const LISTENERS_IN_A_ROW_MAX: usize = 64;
+
+/// Tasks that one source gives before it is the next one's turn.
+const SOURCE_QUANTUM: u32 = 16;
+
+/// Where tasks come from, in the order of their turns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Source {
+    Timers,
+    Local,
+    /// From other threads, and not to be lost: listeners, wake-ups.
+    Insistent,
+    Remote,
+}
+
+const SOURCES: [Source; 4] = [
+    Source::Timers,
+    Source::Local,
+    Source::Insistent,
+    Source::Remote,
+];
+
+/// What a task phase may still take from each source; counted down only with `Allowance::Queued`.
+struct Quota {
+    left: [usize; SOURCES.len()],
+}
+
+/// What a task phase has before its eyes.
+struct TaskPhase {
+    /// Timers due by now, and set before the mark, are taken.
+    timers_due: Time,
+    timer_mark: u64,
+    quota: Option<Quota>,
+    source: usize,
+    in_quantum: u32,
+    run: u32,
+    since_reading: u32,
+    /// How many tasks run between two readings.
+    next_reading: u32,
+    last_reading: Time,
+    began: Time,
+}
+
+impl LoopCore {
+    /// Calls everything that was on the ready list; what joins it meanwhile waits for the next pass.
+    pub(crate) fn run_ready(&self) -> usize {
+        let queued = self.ready.borrow().len();
+        for _ in 0..queued {
+            // The borrow ends before the handle runs.
+            let next = self.ready.borrow_mut().pop_front();
+            let Some(handle) = next else { break };
+            self.protect("a channel", || handle.on_event(IoEvent::Continue));
+        }
+        queued
+    }
+
+    /// Calls everything that was in the root FIFO. Listeners that join it at the front are taken as
+    /// well, within bounds; a handle that comes back waits for the next pass.
+    pub(crate) fn run_roots(&self) -> usize {
+        let mut queued = self.roots.borrow().len();
+        let mut extra = 0;
+        let mut called = 0;
+        loop {
+            if called >= queued {
+                let is_listener = matches!(self.roots.borrow().front(), Some(Root::Job(_)));
+                if !is_listener || extra >= LISTENERS_IN_A_ROW_MAX {
+                    return called;
+                }
+                extra += 1;
+                queued += 1;
+            }
+            let next = self.roots.borrow_mut().pop_front();
+            match next {
+                Some(Root::Handle(handle)) => {
+                    self.protect("a channel", || handle.on_event(IoEvent::Roots));
+                }
+                Some(Root::Job(job)) => self.protect("a listener", || job.run()),
+                None => return called,
+            }
+            called += 1;
+        }
+    }
+
+    /// Runs every timer that is due now and was set before this call.
+    pub(crate) fn run_timers(&self) -> usize {
+        let now = self.now();
+        let mark = self.timers.borrow().mark();
+        let mut fired = 0;
+        while self.run_timer(now, mark) {
+            fired += 1;
+        }
+        fired
+    }
+
+    /// Runs the tasks that are queued now, the loop's own first.
+    pub(crate) fn run_tasks(&self) -> usize {
+        let remote = self.remote.borrow().len();
+        let insistent = self.handle().shared().insistent_len();
+        let local = self.run_local_tasks();
+        let insistent = (0..insistent).take_while(|_| self.run_insistent()).count();
+        let remote = (0..remote).take_while(|_| self.run_remote()).count();
+        local + insistent + remote
+    }
+
+    /// Of those, only the loop's own.
+    pub(super) fn run_local_tasks(&self) -> usize {
+        let local = self.local_len();
+        (0..local).take_while(|_| self.run_local()).count()
+    }
+
+    /// The task phase of a turn: due timers and tasks within the allowance, at least one if there is
+    /// one. Returns how many ran.
+    pub(super) fn run_task_phase(&self, allowance: Allowance, began: Time) -> u32 {
+        let quota = matches!(allowance, Allowance::Queued).then(|| Quota {
+            // Timers are bounded by their mark.
+            left: [
+                usize::MAX,
+                self.local_len(),
+                self.handle().shared().insistent_len(),
+                self.remote.borrow().len(),
+            ],
+        });
+        let tasks_before = self.metrics().tasks_run.get();
+        let mut phase = TaskPhase {
+            timers_due: began,
+            timer_mark: self.timers.borrow().mark(),
+            quota,
+            source: usize::from(self.next_source.get()),
+            in_quantum: 0,
+            run: 0,
+            since_reading: 0,
+            next_reading: match allowance {
+                Allowance::Queued => u32::MAX,
+                Allowance::Share { ns } | Allowance::Look { ns, .. } => {
+                    self.budget.borrow().next_reading(ns)
+                }
+            },
+            last_reading: began,
+            began,
+        };
+        while self.run_one(&mut phase) && !self.is_spent(allowance, &mut phase) {}
+        self.finish_reading(&mut phase);
+        // The next phase begins with another source: with a budget for one task each comes in turn.
+        self.next_source
+            .set(((phase.source + 1) % SOURCES.len()) as u8);
+        let spent = phase.last_reading.saturating_since(phase.began);
+        self.budget.borrow_mut().settle(allowance, spent);
+        if phase.run > 0 {
+            self.metrics().tasks_ns.add_duration(spent);
+        }
+        // Timers do not count: those of channels go on while a loop is closing.
+        if self.metrics().tasks_run.get() != tasks_before {
+            self.last_task.set(phase.last_reading);
+        }
+        phase.run
+    }
+
+    /// How many tasks from other threads wait.
+    pub(super) fn remote_len(&self) -> usize {
+        self.remote.borrow().len() + self.handle().shared().insistent_len()
+    }
+
+    /// Runs the next task; false if no source has one.
+    #[inline]
+    fn run_one(&self, phase: &mut TaskPhase) -> bool {
+        for _ in 0..=SOURCES.len() {
+            if phase.in_quantum < SOURCE_QUANTUM && self.run_from(phase) {
+                phase.in_quantum += 1;
+                phase.run += 1;
+                phase.since_reading += 1;
+                return true;
+            }
+            phase.source = (phase.source + 1) % SOURCES.len();
+            phase.in_quantum = 0;
+        }
+        false
+    }
+
+    #[inline]
+    fn run_from(&self, phase: &mut TaskPhase) -> bool {
+        if let Some(quota) = &mut phase.quota {
+            let left = &mut quota.left[phase.source];
+            if *left == 0 {
+                return false;
+            }
+            *left -= 1;
+        }
+        match SOURCES[phase.source] {
+            Source::Timers => self.run_timer(phase.timers_due, phase.timer_mark),
+            Source::Local => self.run_local(),
+            Source::Insistent => self.run_insistent(),
+            Source::Remote => self.run_remote(),
+        }
+    }
+
+    /// Whether the phase has to end; reads the clock when the budget asks for it.
+    #[inline]
+    fn is_spent(&self, allowance: Allowance, phase: &mut TaskPhase) -> bool {
+        let limit = match allowance {
+            Allowance::Queued => return false,
+            Allowance::Look { tasks, .. } if phase.run >= tasks => return true,
+            Allowance::Share { ns } | Allowance::Look { ns, .. } => ns,
+        };
+        if phase.since_reading < phase.next_reading {
+            return false;
+        }
+        // Nothing was left to begin with: the one task has run.
+        if limit <= 0 {
+            return true;
+        }
+        let spent = self.read_clock(phase);
+        let left = limit.saturating_sub(i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX));
+        phase.next_reading = self.budget.borrow().next_reading(left);
+        left <= 0
+    }
+
+    fn finish_reading(&self, phase: &mut TaskPhase) {
+        if phase.since_reading > 0 {
+            self.read_clock(phase);
+        }
+    }
+
+    /// Reads the clock; returns the time since the phase began.
+    fn read_clock(&self, phase: &mut TaskPhase) -> Duration {
+        let now = self.now();
+        let cost = now.saturating_since(phase.last_reading);
+        self.budget.borrow_mut().observe(phase.since_reading, cost);
+        phase.since_reading = 0;
+        phase.last_reading = now;
+        now.saturating_since(phase.began)
+    }
+
+    #[inline]
+    fn run_timer(&self, due: Time, mark: u64) -> bool {
+        let next = self.timers.borrow_mut().pop_due(due, mark);
+        let Some((deadline, job)) = next else {
+            return false;
+        };
+        let metrics = self.metrics();
+        metrics.timers_run.add(1);
+        metrics
+            .timer_lateness
+            .record(self.cached_now().saturating_since(deadline));
+        let (TimerJob::Internal(task) | TimerJob::Scheduled(task)) = job;
+        self.protect("a timer", || task.run());
+        true
+    }
+
+    #[inline]
+    fn run_local(&self) -> bool {
+        let next = self.local.borrow_mut().pop_front();
+        let Some(task) = next else { return false };
+        self.metrics().tasks_run.add(1);
+        self.protect("a task", || task.run());
+        true
+    }
+
+    #[inline]
+    fn run_insistent(&self) -> bool {
+        let shared = self.handle().shared();
+        if !shared.has_insistent() {
+            return false;
+        }
+        let Some(task) = shared.pop_insistent() else {
+            return false;
+        };
+        self.metrics().tasks_run.add(1);
+        self.protect("a listener", || task.run());
+        true
+    }
+
+    #[inline]
+    fn run_remote(&self) -> bool {
+        let next = self.remote.borrow_mut().pop();
+        let Some(task) = next else { return false };
+        let metrics = self.metrics();
+        metrics.tasks_run.add(1);
+        metrics.remote_tasks_run.add(1);
+        self.protect("a task", || task.run());
+        true
+    }
+
+    /// Enters foreign code. A panic in it is logged and counted, and goes no further.
+    #[inline]
+    pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
+        if let Err(panic) = boundary::catch(f) {
+            self.note_panic(what, &panic);
+        }
+    }
+
+    #[cold]
+    pub(super) fn note_panic(&self, what: &'static str, panic: &str) {
+        self.metrics().panics.add(1);
+        error!(loop_name = self.handle().name(), panic, "{what} panicked");
+    }
+}

@@ -1,0 +1,222 @@
+//! The turn of a loop: wait, I/O, due timers and tasks. Called by the thread of a group and by
+//! `LocalEventLoop`; the same code for both.
+//!
+//! Roots are drained twice: in the I/O phase, and again after tasks. A task that writes and completes a
+//! future would otherwise cost a whole extra turn, with its system call, before the loop may sleep.
+
+use std::rc::Rc;
+use std::time::Duration;
+
+use tidegate_sys::os::Time;
+
+use super::core::{EndState, LoopCore};
+use super::shared::Phase;
+use super::spin::SpinLimit;
+use crate::reactor::{Outcome, Reactor};
+
+/// Polls between two looks at the clock while spinning for a time; a poll is a system call, so the
+/// clock is a small part of it.
+const POLLS_PER_READING: u32 = 4;
+
+impl LoopCore {
+    /// One turn. Waits for at most `limit`; with zero, not at all.
+    pub(crate) fn turn(self: &Rc<Self>, limit: Option<Duration>) {
+        let entered = self.enter();
+        self.metrics().turns.add(1);
+        let has_events = self.wait_phase(limit);
+        let io = self.io_phase(has_events);
+        let began = self.cached_now();
+        let allowance = self
+            .budget
+            .borrow()
+            .allot(io, self.handle().shared().ratio());
+        self.run_task_phase(allowance, began);
+        self.after_tasks();
+        self.closing_phase();
+        self.note_gauges();
+        drop(entered);
+    }
+
+    /// Waits as far as there is nothing to do. The clock has been read when it returns.
+    fn wait_phase(&self, limit: Option<Duration>) -> bool {
+        let Some(reactor) = self.reactor() else {
+            self.now();
+            return false;
+        };
+        let no_time = limit == Some(Duration::ZERO);
+        let is_busy = self.has_work() || self.remote_len() > 0 || self.must_not_sleep();
+        let outcome = if no_time || is_busy {
+            reactor.poll()
+        } else {
+            let now = self.now();
+            let deadline = self.wake_at(limit, now);
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                reactor.poll()
+            } else if let Some(found) = self.spin(reactor, deadline, now) {
+                found
+            } else {
+                self.sleep(reactor, deadline)
+            }
+        };
+        self.now();
+        outcome == Outcome::Events
+    }
+
+    /// Blocks in the kernel.
+    fn sleep(&self, reactor: &Reactor, deadline: Option<Time>) -> Outcome {
+        if !self.remote.borrow_mut().prepare_sleep() {
+            return reactor.poll();
+        }
+        let began = self.cached_now();
+        // From here on a push or a request wakes us; one made before is seen here.
+        let outcome = if self.must_not_sleep() {
+            reactor.poll()
+        } else {
+            reactor.wait(deadline, began)
+        };
+        if self.remote.borrow_mut().wake_up() {
+            self.metrics().wakes_sent.add(1);
+        }
+        let slept = self.now().saturating_since(began);
+        self.metrics().sleep_ns.add_duration(slept);
+        self.spinner.borrow_mut().slept(slept);
+        outcome
+    }
+
+    /// Polls for as long as the user's choice says; `None` if nothing was found.
+    fn spin(&self, reactor: &Reactor, deadline: Option<Time>, began: Time) -> Option<Outcome> {
+        let limit = self.spinner.borrow().limit();
+        let (mut polls_left, ends) = match limit {
+            SpinLimit::None => return None,
+            SpinLimit::Polls(polls) => (polls, Time::MAX),
+            SpinLimit::Time(time) => (u32::MAX, began + time),
+        };
+        let ends = deadline.map_or(ends, |deadline| deadline.min(ends));
+        let mut polls = 0_u32;
+        let mut now = began;
+        let mut found = None;
+        while polls_left > 0 && found.is_none() {
+            polls_left -= 1;
+            polls += 1;
+            if reactor.poll() == Outcome::Events {
+                found = Some(Outcome::Events);
+            } else if self.remote_len() > 0 || self.must_not_sleep() {
+                found = Some(Outcome::Nothing);
+            } else if polls.is_multiple_of(POLLS_PER_READING) && ends != Time::MAX {
+                now = self.now();
+                if now >= ends {
+                    break;
+                }
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+        now = now.max(self.now());
+        self.metrics()
+            .spin_ns
+            .add_duration(now.saturating_since(began));
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            found = found.or(Some(Outcome::Nothing));
+        }
+        if found.is_some() {
+            self.spinner.borrow_mut().paid();
+        }
+        found
+    }
+
+    /// Dispatches readiness, then the ready list, then the roots. Returns how long that took, or `None`
+    /// if there was nothing of it.
+    fn io_phase(&self, has_events: bool) -> Option<Duration> {
+        let began = self.cached_now();
+        let mut called = 0;
+        if has_events {
+            called += self.dispatch();
+        }
+        called += self.run_ready();
+        called += self.run_roots();
+        // A wake-up is an event, but there was nothing to do for I/O.
+        if called == 0 {
+            return None;
+        }
+        let spent = self.now().saturating_since(began);
+        self.metrics().io_ns.add_duration(spent);
+        Some(spent)
+    }
+
+    /// Hands readiness to handles; returns how many were called.
+    fn dispatch(&self) -> usize {
+        let Some(reactor) = self.reactor() else {
+            return 0;
+        };
+        // A panic leaves the dispatch; the next call goes on with the next event.
+        let mut called = 0;
+        let mut is_done = false;
+        while !is_done {
+            called += 1;
+            self.protect("a channel", || {
+                called += reactor.dispatch();
+                called -= 1;
+                is_done = true;
+            });
+        }
+        called
+    }
+
+    /// What tasks have left for the roots.
+    fn after_tasks(&self) {
+        if !self.roots.borrow().is_empty() {
+            let began = self.cached_now();
+            self.run_roots();
+            let spent = self.now().saturating_since(began);
+            self.metrics().io_ns.add_duration(spent);
+        }
+        self.arena().borrow_mut().trim();
+    }
+
+    /// When to wake up by oneself.
+    pub(super) fn wake_at(&self, limit: Option<Duration>, now: Time) -> Option<Time> {
+        let limit = limit.map(|limit| now + limit);
+        let retry = self.reactor().and_then(Reactor::retry_at);
+        [limit, self.next_deadline(), retry]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// When the loop has something to do by itself: a timer, or the end of the quiet period.
+    pub(crate) fn next_deadline(&self) -> Option<Time> {
+        let timer = self.next_timer();
+        [timer, self.closing_deadline()].into_iter().flatten().min()
+    }
+
+    /// Whether something has to be seen to that is in none of the loop's own queues.
+    pub(super) fn must_not_sleep(&self) -> bool {
+        if self.handle().shared().has_insistent() {
+            return true;
+        }
+        match self.end.get() {
+            EndState::Open => self.handle().shared().phase() >= Phase::Closing,
+            EndState::Closing { .. } => self.closing_is_pressing(),
+            EndState::Ended => true,
+        }
+    }
+
+    /// Between the turns of a local loop: it counts as asleep. False if there is work.
+    pub(super) fn begin_nap(&self) -> bool {
+        self.remote.borrow_mut().prepare_sleep()
+    }
+
+    pub(super) fn end_nap(&self, was_asleep: bool) {
+        if was_asleep && self.remote.borrow_mut().wake_up() {
+            self.metrics().wakes_sent.add(1);
+        }
+    }
+
+    fn note_gauges(&self) {
+        let metrics = self.metrics();
+        metrics.local_waiting.set(self.local.borrow().len() as u64);
+        metrics
+            .timers_waiting
+            .set(self.timers.borrow().len() as u64);
+    }
+}

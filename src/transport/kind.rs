@@ -1,0 +1,29 @@
+//! How a bootstrap makes a transport. Two small traits beside [`Transport`], so that bootstraps are written once
+//! for all kinds.
+
+use std::any::Any;
+
+use crate::channel::Transport;
+
+/// A transport that connects: what a [`Bootstrap`](crate::bootstrap::Bootstrap) makes one of for each connect.
+pub trait ClientTransport: Transport + Sized {
+    /// One that is not connected and has touched nothing of the system.
+    fn unconnected() -> Self;
+}
+
+/// A transport that a server accepts: what a [`ServerBootstrap`](crate::bootstrap::ServerBootstrap) makes one of
+/// for each client.
+pub trait ChildTransport: Transport + Sized {
+    /// The transport that listens.
+    type Server: Transport;
+
+    /// What the listening transport reads: a connection that has no channel yet. It travels through the server's
+    /// pipeline and to the child's loop; dropped anywhere, it closes the connection.
+    type Accepted: Any + Send;
+
+    /// A listening transport that is not bound.
+    fn server() -> Self::Server;
+
+    /// The transport of a connection that was accepted.
+    fn child(accepted: Self::Accepted) -> Self;
+}

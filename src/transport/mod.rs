@@ -1,0 +1,16 @@
+//! What carries channels. The transports do not know each other; what they have in common lies below them.
+//!
+//! - `tcp`: connections and listeners of TCP.
+//! - `embedded`: channels for tests, without a kernel.
+//! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
+//!   options. A further kind of socket adds an address, not a copy.
+//! - `kind`: how a bootstrap makes a transport: [`ClientTransport`], [`ChildTransport`].
+//! - `blocking`: a few threads for system calls that wait.
+
+pub(crate) mod blocking;
+pub mod embedded;
+mod kind;
+mod socket;
+pub mod tcp;
+
+pub use kind::{ChildTransport, ClientTransport};

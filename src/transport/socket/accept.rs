@@ -1,0 +1,269 @@
+//! The machine of listeners: what to do with each outcome of an accept. It never ends a listener and never spins.
+//!
+//! | failure | whose | outcome |
+//! |---|---|---|
+//! | none is waiting | | readiness will tell |
+//! | the client is gone | peer | the next one, at once; after many in a row a short rest |
+//! | no descriptors, no memory | machine | a rest that ends when one of our descriptors is closed; or shedding |
+//! | anything else | us | an error to the pipeline, then a rest |
+
+use std::fmt::Display;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use tidegate_sys::os::{Time, clock, fd, net::AcceptFailure};
+
+use crate::channel::AcceptOverload;
+use crate::error::Error;
+use crate::event_loop::AcceptCounters;
+
+/// How long to wait for a descriptor at most; closing one of ours ends it earlier.
+const EXHAUSTED_REST: Duration = Duration::from_millis(50);
+
+/// How long after an error of the listening socket itself the next attempt is made. Netty's figure.
+const BROKEN_REST: Duration = Duration::from_secs(1);
+
+/// Failed clients in a row before others have their turn: each took a place in the queue, but an errno that comes
+/// without one would have us spin.
+const FAILED_CLIENTS_MAX: u32 = 64;
+const FAILED_CLIENTS_REST: Duration = Duration::from_millis(1);
+
+/// Clients told off in one rest.
+const SHED_MAX: u32 = 16;
+
+/// What came of one step.
+#[derive(Debug)]
+pub(crate) enum Accept<A> {
+    One(A),
+    Empty,
+    /// Not before so long, or a descriptor of ours is closed.
+    Rest(Duration),
+}
+
+/// The memory of a listener.
+#[derive(Debug, Default)]
+pub(crate) struct Acceptor {
+    overload: AcceptOverload,
+    /// Held while shedding is chosen: giving it back lets one client be accepted and told off.
+    reserve: Option<OwnedFd>,
+    /// Rests since the last success, for want of descriptors.
+    rests: u64,
+    /// Set by an error of the socket itself.
+    broken_until: Option<Time>,
+}
+
+impl Acceptor {
+    pub(crate) fn overload(&self) -> AcceptOverload {
+        self.overload
+    }
+
+    /// Chooses what to do without descriptors. Shedding takes its reserve now, while there are some.
+    pub(crate) fn set_overload(&mut self, overload: AcceptOverload) -> io::Result<()> {
+        self.reserve = match overload {
+            AcceptOverload::Pause => None,
+            AcceptOverload::Shed => Some(fd::open_reserve()?),
+        };
+        self.overload = overload;
+        Ok(())
+    }
+
+    /// One step: `accept` is called until it gives a connection or something to wait for.
+    pub(crate) fn accept<A>(
+        &mut self,
+        mut accept: impl FnMut() -> io::Result<A>,
+        listener: &dyn Display,
+        count: &AcceptCounters,
+    ) -> Result<Accept<A>, Error> {
+        if let Some(until) = self.broken_until {
+            let left = until.saturating_since(clock::now());
+            if !left.is_zero() {
+                return Ok(Accept::Rest(left));
+            }
+            self.broken_until = None;
+        }
+        for _ in 0..FAILED_CLIENTS_MAX {
+            let error = match accept() {
+                Ok(one) => {
+                    count.accepted.add(1);
+                    self.note_success(listener);
+                    return Ok(Accept::One(one));
+                }
+                Err(error) => error,
+            };
+            match AcceptFailure::of(&error) {
+                AcceptFailure::Empty => return Ok(Accept::Empty),
+                AcceptFailure::Client => {
+                    count.failed_clients.add(1);
+                    tracing::debug!(%listener, %error, "a client was gone before it was accepted");
+                }
+                AcceptFailure::Exhausted => return Ok(self.rest(accept, &error, listener, count)),
+                AcceptFailure::Listener => {
+                    count.failures.add(1);
+                    self.broken_until = Some(clock::now() + BROKEN_REST);
+                    return Err(Error::io(format!("accepting on {listener}"), error));
+                }
+            }
+        }
+        Ok(Accept::Rest(FAILED_CLIENTS_REST))
+    }
+
+    #[cold]
+    fn rest<A>(
+        &mut self,
+        accept: impl FnMut() -> io::Result<A>,
+        error: &io::Error,
+        listener: &dyn Display,
+        count: &AcceptCounters,
+    ) -> Accept<A> {
+        count.rests.add(1);
+        self.rests += 1;
+        if self.rests == 1 {
+            tracing::warn!(
+                %listener, %error, overload = ?self.overload,
+                "accepting rests until a descriptor is free; raise the limit (ulimit -n) or accept fewer clients"
+            );
+        }
+        if self.overload == AcceptOverload::Shed {
+            // Given back, it leaves room for one client after the other; then it is taken again. Somebody else may
+            // have been faster both times: then this rest sheds nobody, and the next one tries again.
+            drop(self.reserve.take());
+            let is_empty = shed(accept, count);
+            self.reserve = fd::open_reserve().ok();
+            if is_empty {
+                return Accept::Empty;
+            }
+        }
+        Accept::Rest(EXHAUSTED_REST)
+    }
+
+    #[inline]
+    fn note_success(&mut self, listener: &dyn Display) {
+        if self.rests > 0 {
+            let rests = std::mem::take(&mut self.rests);
+            tracing::info!(%listener, rests, "accepting goes on");
+        }
+    }
+}
+
+/// Accepts clients only to close their connections. True if the queue ran empty.
+fn shed<A>(mut accept: impl FnMut() -> io::Result<A>, count: &AcceptCounters) -> bool {
+    for _ in 0..SHED_MAX {
+        match accept() {
+            Ok(client) => {
+                drop(client);
+                count.shed.add(1);
+            }
+            Err(error) => match AcceptFailure::of(&error) {
+                AcceptFailure::Empty => return true,
+                AcceptFailure::Client => count.failed_clients.add(1),
+                AcceptFailure::Exhausted | AcceptFailure::Listener => return false,
+            },
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EMFILE: i32 = 24;
+    const EINVAL: i32 = 22;
+
+    /// Answers from a list, then EAGAIN.
+    fn script(answers: &[Result<u32, i32>]) -> impl FnMut() -> io::Result<u32> {
+        let mut answers = answers.iter().copied();
+        move || match answers.next() {
+            Some(Ok(client)) => Ok(client),
+            Some(Err(errno)) => Err(io::Error::from_raw_os_error(errno)),
+            None => Err(io::Error::from(io::ErrorKind::WouldBlock)),
+        }
+    }
+
+    fn aborted() -> i32 {
+        // Its number differs between systems; std knows it.
+        (1..200)
+            .find(|errno| {
+                io::Error::from_raw_os_error(*errno).kind() == io::ErrorKind::ConnectionAborted
+            })
+            .expect("every system has ECONNABORTED")
+    }
+
+    #[test]
+    fn a_client_that_is_gone_does_not_keep_the_next_one_waiting() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        let outcome = acceptor.accept(
+            script(&[Err(aborted()), Err(aborted()), Ok(5)]),
+            &"x",
+            &count,
+        );
+        assert!(matches!(outcome, Ok(Accept::One(5))));
+        assert_eq!((count.failed_clients.get(), count.accepted.get()), (2, 1));
+    }
+
+    #[test]
+    fn an_errno_that_never_ends_does_not_spin() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        let outcome = acceptor.accept(script(&vec![Err(aborted()); 1000]), &"x", &count);
+        assert!(matches!(outcome, Ok(Accept::Rest(_))));
+        assert_eq!(count.failed_clients.get(), u64::from(FAILED_CLIENTS_MAX));
+    }
+
+    #[test]
+    fn out_of_descriptors_the_client_stays_in_the_queue() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        let mut accept = script(&[Err(EMFILE), Ok(1)]);
+        let outcome = acceptor.accept(&mut accept, &"x", &count);
+        assert!(matches!(outcome, Ok(Accept::Rest(EXHAUSTED_REST))));
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::One(1))
+        ));
+        assert_eq!(count.rests.get(), 1);
+    }
+
+    #[test]
+    fn shedding_tells_off_so_many_clients_and_rests() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        acceptor.set_overload(AcceptOverload::Shed).unwrap();
+        let mut answers = vec![Err(EMFILE)];
+        answers.extend((0..20).map(Ok));
+        let mut accept = script(&answers);
+        let outcome = acceptor.accept(&mut accept, &"x", &count);
+        assert!(matches!(outcome, Ok(Accept::Rest(EXHAUSTED_REST))));
+        assert_eq!(count.shed.get(), u64::from(SHED_MAX));
+        assert!(acceptor.reserve.is_some());
+        // The queue ran empty while shedding: readiness will tell.
+        let outcome = acceptor.accept(script(&[Err(EMFILE), Ok(1)]), &"x", &count);
+        assert!(matches!(outcome, Ok(Accept::Empty)));
+        assert!(acceptor.reserve.is_some());
+    }
+
+    #[test]
+    fn a_broken_listener_is_told_of_and_rests() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        let mut accept = script(&[Err(EINVAL), Ok(1)]);
+        let outcome = acceptor.accept(&mut accept, &"0.0.0.0:80", &count);
+        assert!(
+            outcome
+                .unwrap_err()
+                .to_string()
+                .contains("accepting on 0.0.0.0:80")
+        );
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::Rest(_))
+        ));
+        acceptor.broken_until = Some(Time::ZERO);
+        assert!(matches!(
+            acceptor.accept(&mut accept, &"x", &count),
+            Ok(Accept::One(1))
+        ));
+    }
+}

@@ -1,0 +1,226 @@
+//! The machine of connected streams: one read, one flush, one shutdown, the close. It knows a descriptor and a name
+//! for the peer; what kind of socket it is, is its callers' business.
+
+use std::fmt::Display;
+use std::io;
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use tidegate_sys::os::{io as sys, net, send_file};
+
+use crate::buffer::{FileRegion, Message};
+use crate::channel::{Direction, Flush, Front, Io, OutboundBuffer, Progress, Read};
+use crate::error::{Error, ErrorKind};
+use crate::transport::blocking::Pool;
+
+/// The most bytes of one send. macOS refuses 2 GiB and more, Linux stops there, and below it a short count means
+/// one thing only: the socket is full.
+const SEND_MAX: usize = 1 << 30;
+
+/// One read into the loop's arena.
+#[inline]
+pub(crate) fn read(
+    socket: BorrowedFd<'_>,
+    io: &mut Io<'_>,
+    peer: &dyn Display,
+) -> Result<Read, Error> {
+    match io.read_bytes(|room, max| sys::read_into(socket, room, max)) {
+        Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
+        Ok(read) if !read.filled && io.short_read_drains() => {
+            Ok(Read::Last(Message::from(read.bytes)))
+        }
+        Ok(read) => Ok(Read::Message(Message::from(read.bytes))),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::WouldBlock),
+        Err(error) => Err(Error::io(format!("reading from {peer}"), error)),
+    }
+}
+
+/// Sends what was flushed, with at most `spins` system calls.
+///
+/// A send that takes less than it was offered has filled the socket, which will report when there is room again:
+/// the edge-triggered kernel has noted that somebody found it full, and the others ask anew each time. So it ends
+/// the flush as EAGAIN would, and the call that would only bring EAGAIN is saved.
+#[inline]
+pub(crate) fn flush(
+    socket: BorrowedFd<'_>,
+    spins: u32,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Flush, Error> {
+    for _ in 0..spins {
+        match step(socket, out, peer)? {
+            Step::Went => {}
+            Step::Full => return Ok(Flush::Blocked),
+            Step::Empty => return Ok(Flush::Drained),
+        }
+    }
+    Ok(if out.flushed_len() == 0 {
+        Flush::Drained
+    } else {
+        Flush::Yielded
+    })
+}
+
+enum Step {
+    /// One system call was made, and went well.
+    Went,
+    Full,
+    Empty,
+}
+
+/// Up to the first system call.
+#[inline]
+fn step(
+    socket: BorrowedFd<'_>,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Step, Error> {
+    loop {
+        let is_alone = out.flushed_len() == 1;
+        let (offered, sent) = match out.front() {
+            Front::Empty => return Ok(Step::Empty),
+            Front::Bytes([]) => {
+                let _ = out.advance(0);
+                continue;
+            }
+            Front::Bytes(bytes) if is_alone || bytes.len() >= SEND_MAX => {
+                let offered = &bytes[..bytes.len().min(SEND_MAX)];
+                (offered.len(), sys::send(socket, offered))
+            }
+            Front::Bytes(_) => gather(socket, out),
+            Front::Region(region) if region.is_done() => {
+                let _ = out.complete_front();
+                continue;
+            }
+            Front::Region(_) => return send_region(socket, out, peer),
+            // The head refuses those, so none is ever buffered.
+            Front::Object(object) => {
+                let text = format!("a socket can't send a {}", object.type_name());
+                let _ = out.fail_front(Error::new(ErrorKind::Unsupported, text));
+                continue;
+            }
+        };
+        return match sent {
+            Ok(sent) => {
+                let _ = out.advance(sent);
+                Ok(if sent < offered {
+                    Step::Full
+                } else {
+                    Step::Went
+                })
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Full),
+            Err(error) => Err(Error::io(format!("sending to {peer}"), error)),
+        };
+    }
+}
+
+/// Several buffers with one call (C12, C13): how many bytes were offered, and what came of it.
+fn gather(socket: BorrowedFd<'_>, out: &mut OutboundBuffer) -> (usize, io::Result<usize>) {
+    if out.gather_max() > SEND_MAX {
+        out.set_gather_max(SEND_MAX);
+    }
+    let (offered, sent) = out.gather(|slices, offered| {
+        let sent = match slices {
+            [only] => sys::send(socket, only),
+            _ => sys::send_vectored(socket, slices),
+        };
+        (offered, sent)
+    });
+    if let Ok(sent) = sent {
+        out.adapt_gather_max(offered, sent);
+    }
+    (offered, sent)
+}
+
+/// A part of a file. A short count means nothing here: it may be the end of a page as well as a full socket.
+///
+/// A region that can't be sent fails its own write first; then the stream has a gap where its bytes should be, so
+/// the caller gives up the connection (C20).
+fn send_region(
+    socket: BorrowedFd<'_>,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Step, Error> {
+    let Some(region) = out.front_region() else {
+        return Ok(Step::Went);
+    };
+    let sent = region.transfer(|file, offset, left| {
+        let count = usize::try_from(left).unwrap_or(SEND_MAX).min(SEND_MAX);
+        send_file(socket, file.as_fd(), offset, count)
+    });
+    match sent {
+        Ok(_) if region.is_done() => {
+            let _ = out.complete_front();
+            Ok(Step::Went)
+        }
+        Ok(_) => Ok(Step::Went),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Full),
+        Err(error) => {
+            let error = Error::io(format!("sending {region:?} to {peer}"), error);
+            let _ = out.fail_front(error.clone());
+            Err(error)
+        }
+    }
+}
+
+/// What a stream of bytes can send.
+#[inline]
+pub(crate) fn accepts(msg: &Message) -> bool {
+    msg.readable_bytes().is_some() || msg.is::<FileRegion>()
+}
+
+/// Ends one direction. A peer that is gone already is no error where nothing was promised to it (A37).
+pub(crate) fn shutdown(
+    socket: BorrowedFd<'_>,
+    direction: Direction,
+    peer: &dyn Display,
+) -> Result<(), Error> {
+    let (how, text) = match direction {
+        Direction::Input => (Shutdown::Read, "input"),
+        Direction::Output => (Shutdown::Write, "output"),
+    };
+    match net::shutdown(socket, how) {
+        Err(error)
+            if direction == Direction::Input && error.kind() == io::ErrorKind::NotConnected =>
+        {
+            Ok(())
+        }
+        Err(error) => Err(Error::io(
+            format!("shutting down the {text} of the connection to {peer}"),
+            error,
+        )),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Threads that wait in close(2). Each may wait for its peer as long as SO_LINGER says, hence several.
+static LINGERING: Pool = Pool::new("tidegate-linger", 16);
+
+/// Ends the connection. With a time to linger close(2) waits until the peer has acknowledged everything, so it is
+/// called on another thread, and the channel learns of the end by its signal (A31).
+pub(crate) fn close(socket: OwnedFd, linger: Option<Duration>, io: &mut Io<'_>) -> Progress {
+    if linger.is_none_or(|linger| linger.is_zero()) {
+        drop(socket);
+        return Progress::Done;
+    }
+    // The peer learns of the end now, also when many sockets linger and this one has to wait for a thread.
+    let _ = net::shutdown(socket.as_fd(), Shutdown::Write);
+    let signal = io.signal();
+    let handed = LINGERING.run(socket, move |socket| {
+        drop(socket);
+        signal.closed();
+    });
+    match handed {
+        Ok(()) => Progress::Pending,
+        Err(socket) => {
+            tracing::warn!(
+                "no thread could be started to close a lingering socket; the kernel sends the rest in the background"
+            );
+            let _ = net::set_linger(socket.as_fd(), None);
+            drop(socket);
+            Progress::Done
+        }
+    }
+}

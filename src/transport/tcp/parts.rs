@@ -1,0 +1,46 @@
+//! What a connection and a listener of TCP have in common: their addresses and how they speak of options.
+
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+
+use crate::channel::{Address, OptionId, OptionValue};
+use crate::error::{Error, ErrorKind};
+use crate::transport::socket::options::{self, Family};
+
+/// The socket address in `address`.
+pub(super) fn inet(address: &Address, verb: &str) -> Result<SocketAddr, Error> {
+    address.as_inet().ok_or_else(|| {
+        Error::new(
+            ErrorKind::InvalidArgument,
+            format!("TCP can't {verb} {address}: it takes an IP address with a port; names go through a bootstrap's resolver"),
+        )
+    })
+}
+
+pub(super) fn family(address: &SocketAddr) -> Family {
+    match address {
+        SocketAddr::V4(_) => Family::V4,
+        SocketAddr::V6(_) => Family::V6,
+    }
+}
+
+pub(super) fn set(
+    fd: BorrowedFd<'_>,
+    family: Family,
+    id: OptionId,
+    value: &OptionValue,
+) -> Result<(), Error> {
+    options::set(fd, family, id, value)
+        .map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
+}
+
+pub(super) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
+    options::get(fd, family, id).map_err(|error| Error::io(format!("reading option {id}"), error))
+}
+
+pub(super) fn no_such_option(name: &str, id: OptionId) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{name} has no option {id}; leave it out or use a transport that has it"),
+    )
+}

@@ -1,0 +1,153 @@
+//! Reads and writes of descriptors that do not block. Called by the transports. EINTR is retried here,
+//! never above; `WouldBlock` is handed out as it is.
+//!
+//! No function here raises SIGPIPE on a socket: the host of the library may be a program that does not
+//! ignore it. [`write()`] and [`write_vectored`] are for what is not a socket.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use bytes::{BufMut, BytesMut};
+
+use super::syscall::{self, count};
+
+/// How many slices one vectored call takes: IOV_MAX of Linux, macOS and the BSDs. More are left for the
+/// next call.
+pub const IOV_MAX: usize = 1024;
+
+/// A peer that is gone answers EPIPE, not a signal. macOS has a socket option instead, set where sockets
+/// are made.
+#[cfg(not(target_vendor = "apple"))]
+const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
+#[cfg(target_vendor = "apple")]
+const NO_SIGNAL: libc::c_int = 0;
+
+/// read(2): up to `max` bytes to the end of `buf`. Zero is the end of the data.
+///
+/// Reads into spare capacity. If there is less than `max` of it, the buffer first makes room for exactly
+/// that (and may allocate); a caller that wants no allocation asks for no more than it has.
+///
+/// A `max` of zero is refused with `InvalidInput`: its answer would look like the end.
+#[inline]
+pub fn read_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
+    if max == 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    buf.reserve(max);
+    let spare = buf.spare_capacity_mut();
+    let room = max.min(spare.len()).min(READ_MAX);
+    let start = spare.as_mut_ptr();
+    // SAFETY: `start` is valid for writes of `room` bytes: spare capacity of `buf`, which is borrowed
+    // mutably until the call has returned.
+    let returned = syscall::retry(|| unsafe { libc::read(fd.as_raw_fd(), start.cast(), room) })?;
+    let read = count(returned);
+    // SAFETY: the kernel has written the first `read` bytes of the spare capacity, read <= room.
+    unsafe { buf.advance_mut(read) };
+    Ok(read)
+}
+
+/// read(2) into a slice. Zero is the end of the data (or an empty slice).
+pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    let room = buf.len().min(READ_MAX);
+    // SAFETY: `buf` is valid for writes of `room` bytes.
+    let returned =
+        syscall::retry(|| unsafe { libc::read(fd.as_raw_fd(), buf.as_mut_ptr().cast(), room) })?;
+    Ok(count(returned))
+}
+
+/// readv(2): fills the slices in order; at most [`IOV_MAX`] of them.
+pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    let slices = bufs.len().min(IOV_MAX) as libc::c_int;
+    // SAFETY: IoSliceMut is laid out as iovec (asserted below); each is valid for writes.
+    let returned = syscall::retry(|| unsafe {
+        libc::readv(
+            fd.as_raw_fd(),
+            bufs.as_mut_ptr().cast::<libc::iovec>(),
+            slices,
+        )
+    })?;
+    Ok(count(returned))
+}
+
+/// Sends on a connected socket; how many bytes the kernel took. `BrokenPipe` without a signal when the
+/// peer is gone.
+#[inline]
+pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    // SAFETY: `bytes` is valid for reads of its length.
+    let returned = syscall::retry(|| unsafe {
+        libc::send(
+            fd.as_raw_fd(),
+            bytes.as_ptr().cast(),
+            bytes.len(),
+            NO_SIGNAL,
+        )
+    })?;
+    Ok(count(returned))
+}
+
+/// Sends several slices with one call, at most [`IOV_MAX`] of them: sendmsg(2), which is writev with a
+/// flag against SIGPIPE. macOS refuses more than 2 GiB at once (EINVAL).
+#[inline]
+pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    // SAFETY: msghdr is a C structure for which all zeroes means: no address, no slices, no control data.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = slices.as_ptr().cast::<libc::iovec>().cast_mut();
+    message.msg_iovlen = slices.len().min(IOV_MAX) as _;
+    // SAFETY: `message` names slices that are laid out as iovec (asserted below) and valid for reads; the
+    // kernel does not write to them.
+    let returned =
+        syscall::retry(|| unsafe { libc::sendmsg(fd.as_raw_fd(), &raw const message, NO_SIGNAL) })?;
+    Ok(count(returned))
+}
+
+/// write(2), for pipes and files. On a socket it may raise SIGPIPE: use [`send`].
+pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    let length = bytes.len().min(READ_MAX);
+    // SAFETY: `bytes` is valid for reads of `length` bytes.
+    let returned =
+        syscall::retry(|| unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), length) })?;
+    Ok(count(returned))
+}
+
+/// writev(2), for pipes and files; at most [`IOV_MAX`] slices. On a socket it may raise SIGPIPE: use
+/// [`send_vectored`].
+pub fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    let taken = slices.len().min(IOV_MAX) as libc::c_int;
+    // SAFETY: IoSlice is laid out as iovec (asserted below); each is valid for reads.
+    let returned = syscall::retry(|| unsafe {
+        libc::writev(fd.as_raw_fd(), slices.as_ptr().cast::<libc::iovec>(), taken)
+    })?;
+    Ok(count(returned))
+}
+
+/// One byte of urgent data (recv with MSG_OOB), or none if there is none to take now.
+pub fn recv_urgent(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
+    let mut byte = 0_u8;
+    let returned = syscall::retry(|| {
+        // SAFETY: `byte` is valid for a write of one byte.
+        unsafe { libc::recv(fd.as_raw_fd(), (&raw mut byte).cast(), 1, libc::MSG_OOB) }
+    });
+    match returned {
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some(byte)),
+        // EINVAL: no mark, or taken already. EAGAIN: announced, still on its way.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// What one read or write may ask for: macOS and FreeBSD refuse more than INT_MAX, Linux stops there.
+const READ_MAX: usize = libc::c_int::MAX as usize;
+
+const _: () = {
+    use memoffset::offset_of;
+
+    // The standard library promises that IoSlice and IoSliceMut are "ABI compatible" with iovec; this is
+    // the part of the promise that a compiler can check.
+    assert!(size_of::<IoSlice<'_>>() == size_of::<libc::iovec>());
+    assert!(align_of::<IoSlice<'_>>() == align_of::<libc::iovec>());
+    assert!(size_of::<IoSliceMut<'_>>() == size_of::<libc::iovec>());
+    assert!(align_of::<IoSliceMut<'_>>() == align_of::<libc::iovec>());
+    assert!(offset_of!(libc::iovec, iov_base) == 0);
+    assert!(offset_of!(libc::iovec, iov_len) == size_of::<usize>());
+};

@@ -1,0 +1,210 @@
+//! Sockets: making, connecting, accepting, closing halves. Called by the transports and bootstraps; it
+//! knows addresses and descriptors, and takes no decision about errors.
+//!
+//! * `accept`: [`AcceptFailure`], what a failed accept means.
+//! * `addr`: [`std::net::SocketAddr`] to and from the kernel's form.
+//! * `option`: [`IntOption`] and the constants named like the man pages name them.
+
+use std::io;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use super::syscall;
+use addr::RawAddr;
+
+mod accept;
+mod addr;
+mod option;
+
+pub use accept::AcceptFailure;
+pub use option::*;
+
+/// How a connect began.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Connect {
+    /// The socket is connected.
+    Done,
+    /// The socket will become writable when the connect has ended; [`take_error`] then tells how.
+    InProgress,
+}
+
+/// A TCP socket of the family of this address: non-blocking, closed on exec, and without SIGPIPE where
+/// the system says so per socket.
+pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    socket(addr::family(address), libc::SOCK_STREAM)
+}
+
+fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
+    #[cfg(not(target_vendor = "apple"))]
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    // SAFETY: takes no pointer.
+    let raw = syscall::retry(|| unsafe { libc::socket(family, kind, 0) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let socket = unsafe { OwnedFd::from_raw_fd(raw) };
+    #[cfg(target_vendor = "apple")]
+    set_birth_flags(socket.as_fd())?;
+    disarm_sigpipe(socket.as_fd());
+    Ok(socket)
+}
+
+/// What SOCK_NONBLOCK and SOCK_CLOEXEC are where they exist.
+#[cfg(target_vendor = "apple")]
+fn set_birth_flags(fd: BorrowedFd<'_>) -> io::Result<()> {
+    super::fd::set_nonblocking(fd)?;
+    super::fd::set_cloexec(fd)
+}
+
+/// Best effort: on macOS every setsockopt on a socket that the peer has reset meanwhile is EINVAL, and
+/// such a socket has nobody to write to (swift-nio#1030).
+fn disarm_sigpipe(fd: BorrowedFd<'_>) {
+    if SO_NOSIGPIPE.is_supported() {
+        let _ = set_int(fd, SO_NOSIGPIPE, 1);
+    }
+}
+
+/// Gives the socket a local address.
+pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
+    let raw = RawAddr::new(address);
+    // SAFETY: `raw` is a socket address of the length that it names.
+    syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
+    Ok(())
+}
+
+/// Lets the kernel accept connections: up to `backlog` wait to be taken, at most [`max_backlog`].
+pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: takes no pointer.
+    syscall::retry(|| unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
+    Ok(())
+}
+
+/// Takes one connection: its socket, non-blocking and closed on exec, and its peer.
+///
+/// `WouldBlock` when none is waiting; other errors may be the peer's (ECONNABORTED, EPROTO, and on Linux
+/// any error of the network), or the machine's (EMFILE, ENFILE, ENOBUFS, ENOMEM): the caller decides.
+pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    let mut raw = RawAddr::room();
+    let mut length = raw.len();
+    #[cfg(not(target_vendor = "apple"))]
+    // SAFETY: `raw` has room for `length` bytes, and both may be written.
+    let accepted = syscall::retry(|| unsafe {
+        let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+        libc::accept4(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length, flags)
+    })?;
+    #[cfg(target_vendor = "apple")]
+    // SAFETY: `raw` has room for `length` bytes, and both may be written.
+    let accepted = syscall::retry(|| unsafe {
+        libc::accept(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length)
+    })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    let accepted = unsafe { OwnedFd::from_raw_fd(accepted) };
+    #[cfg(target_vendor = "apple")]
+    {
+        // XNU hands out sockets that the peer has reset already: without an address, or with EINVAL for
+        // whatever is set (swift-nio#1030). That is the peer's doing, not the listener's.
+        let aborted = || io::Error::from_raw_os_error(libc::ECONNABORTED);
+        if length == 0 {
+            return Err(aborted());
+        }
+        set_birth_flags(accepted.as_fd()).map_err(|error| match error.raw_os_error() {
+            Some(libc::EINVAL) => aborted(),
+            _ => error,
+        })?;
+    }
+    disarm_sigpipe(accepted.as_fd());
+    let peer = raw.decode(length)?;
+    Ok((accepted, peer))
+}
+
+/// Begins to connect.
+pub fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<Connect> {
+    let raw = RawAddr::new(address);
+    // SAFETY: `raw` is a socket address of the length that it names.
+    let returned = syscall::once(unsafe { libc::connect(fd.as_raw_fd(), raw.as_ptr(), raw.len()) });
+    match returned {
+        Ok(_) => Ok(Connect::Done),
+        // After a signal the connect goes on by itself; asking again would answer EALREADY.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
+            Ok(Connect::InProgress)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Takes the error that waits on the socket (SO_ERROR), if there is one.
+pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    match option::get(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
+        0 => Ok(None),
+        errno => Ok(Some(io::Error::from_raw_os_error(errno))),
+    }
+}
+
+/// The address that the socket has here.
+pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    address_by(fd, libc::getsockname)
+}
+
+/// The address of the peer; `NotConnected` while there is none.
+pub fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    address_by(fd, libc::getpeername)
+}
+
+type AskAddress =
+    unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
+
+fn address_by(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Result<SocketAddr> {
+    let mut raw = RawAddr::room();
+    let mut length = raw.len();
+    // SAFETY: `ask` is getsockname or getpeername; `raw` has room for `length` bytes.
+    syscall::retry(|| unsafe { ask(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length) })?;
+    raw.decode(length)
+}
+
+/// Ends one or both directions. `NotConnected` if the peer is gone already.
+pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    let how = match how {
+        Shutdown::Read => libc::SHUT_RD,
+        Shutdown::Write => libc::SHUT_WR,
+        Shutdown::Both => libc::SHUT_RDWR,
+    };
+    // SAFETY: takes no pointer.
+    syscall::retry(|| unsafe { libc::shutdown(fd.as_raw_fd(), how) })?;
+    Ok(())
+}
+
+/// How many connections a listener can have waiting: the system's own bound (somaxconn), and what the C
+/// library says where that cannot be read.
+pub fn max_backlog() -> i32 {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    if let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
+        && let Ok(bound) = text.trim().parse()
+    {
+        return bound;
+    }
+    #[cfg(any(
+        target_os = "freebsd",
+        target_os = "dragonfly",
+        target_vendor = "apple"
+    ))]
+    {
+        #[cfg(target_vendor = "apple")]
+        let name = c"kern.ipc.somaxconn";
+        #[cfg(not(target_vendor = "apple"))]
+        let name = c"kern.ipc.soacceptqueue";
+        let mut bound: libc::c_int = 0;
+        let mut length = size_of::<libc::c_int>();
+        // SAFETY: `name` ends with a zero byte; `bound` has room for `length` bytes; nothing is set.
+        let returned = unsafe {
+            libc::sysctlbyname(
+                name.as_ptr(),
+                (&raw mut bound).cast(),
+                &raw mut length,
+                std::ptr::null_mut(),
+                0,
+            )
+        };
+        if returned == 0 && length == size_of::<libc::c_int>() && bound > 0 {
+            return bound;
+        }
+    }
+    libc::SOMAXCONN
+}

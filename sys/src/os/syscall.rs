@@ -1,0 +1,98 @@
+//! Where -1 becomes an error and where EINTR is retried. Called by every file of this folder; it makes
+//! no system call of its own.
+
+use std::io;
+
+/// What a system call answers with: a number of which -1 means "look at errno".
+pub(super) trait ReturnValue: Copy {
+    fn is_failure(self) -> bool;
+}
+
+impl ReturnValue for i32 {
+    fn is_failure(self) -> bool {
+        self == -1
+    }
+}
+
+impl ReturnValue for i64 {
+    fn is_failure(self) -> bool {
+        self == -1
+    }
+}
+
+impl ReturnValue for isize {
+    fn is_failure(self) -> bool {
+        self == -1
+    }
+}
+
+/// Turns -1 into the error that errno names. EINTR is handed out too: for calls that must not be made
+/// twice (connect) or whose time must be recomputed (waits).
+#[inline]
+pub(super) fn once<T: ReturnValue>(returned: T) -> io::Result<T> {
+    if returned.is_failure() {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(returned)
+    }
+}
+
+/// Makes the call until it ends with anything but EINTR.
+#[inline]
+pub(super) fn retry<T: ReturnValue>(mut call: impl FnMut() -> T) -> io::Result<T> {
+    loop {
+        match once(call()) {
+            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
+            answer => return answer,
+        }
+    }
+}
+
+/// A byte count out of a call that [`once`] or [`retry`] has found good.
+#[inline]
+pub(super) fn count(returned: isize) -> usize {
+    debug_assert!(returned >= 0, "a checked count is not negative");
+    returned.unsigned_abs()
+}
+
+/// The size of a C structure as the type that the socket calls want.
+pub(super) const fn socklen_of<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail_with(errno: i32) -> i32 {
+        // SAFETY: close(-1) touches nothing; it is the plainest way to a failing call.
+        let ret = unsafe { libc::close(-1) };
+        nix::errno::Errno::from_raw(errno).set();
+        ret
+    }
+
+    /// Rules: 4.1
+    #[test]
+    fn minus_one_is_the_errno() {
+        let error = once(fail_with(libc::ENOTCONN)).unwrap_err();
+        assert_eq!(error.raw_os_error(), Some(libc::ENOTCONN));
+        assert_eq!(once(7_isize).unwrap(), 7);
+    }
+
+    /// Rules: 4.1
+    #[test]
+    fn eintr_is_retried_and_nothing_else_is() {
+        let mut calls = 0;
+        let answer = retry(|| {
+            calls += 1;
+            match calls {
+                1 | 2 => fail_with(libc::EINTR),
+                _ => 42,
+            }
+        });
+        assert_eq!((answer.unwrap(), calls), (42, 3));
+
+        let error = retry(|| fail_with(libc::EAGAIN)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+    }
+}

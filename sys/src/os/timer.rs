@@ -1,0 +1,147 @@
+//! [`Timer`]: a deadline as a descriptor. For a loop that is nested in another one: the outer loop waits
+//! for the descriptor, so the deadline of the inner one has to make it readable. A loop on a thread of its
+//! own never needs it.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use super::clock::Time;
+
+/// A descriptor that becomes readable at a point of the monotonic clock: timerfd on Linux and Android.
+#[derive(Debug)]
+pub struct Timer {
+    inner: imp::Timer,
+}
+
+impl Timer {
+    /// A timer without a deadline. `Unsupported` where the system has no such descriptor.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self {
+            inner: imp::Timer::new()?,
+        })
+    }
+
+    /// Readable from `deadline` on, at once if it has passed; never with `None`. Replaces what was set
+    /// before, and makes the descriptor unreadable if that had come.
+    pub fn set(&self, deadline: Option<Time>) -> io::Result<()> {
+        self.inner.set(deadline)
+    }
+}
+
+impl AsFd for Timer {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.inner.as_fd()
+    }
+}
+
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod imp {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd};
+    use std::time::Duration;
+
+    use nix::sys::time::TimeSpec;
+    use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
+
+    use crate::os::clock::Time;
+
+    #[derive(Debug)]
+    pub(super) struct Timer(TimerFd);
+
+    impl Timer {
+        pub(super) fn new() -> io::Result<Self> {
+            let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
+            Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
+        }
+
+        pub(super) fn set(&self, deadline: Option<Time>) -> io::Result<()> {
+            let Some(deadline) = deadline.filter(|&deadline| deadline != Time::MAX) else {
+                return Ok(self.0.unset()?);
+            };
+            // A deadline of zero would mean "disarm": the first nanosecond has passed as well.
+            let since_start = Duration::from_nanos(deadline.as_nanos().max(1));
+            let expiration = Expiration::OneShot(TimeSpec::from_duration(since_start));
+            Ok(self
+                .0
+                .set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+        }
+    }
+
+    impl AsFd for Timer {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.0.as_fd()
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+mod imp {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    use crate::os::clock::Time;
+
+    /// There is none: the type cannot be made.
+    #[derive(Debug)]
+    pub(super) enum Timer {}
+
+    impl Timer {
+        pub(super) fn new() -> io::Result<Self> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        pub(super) fn set(&self, _deadline: Option<Time>) -> io::Result<()> {
+            match *self {}
+        }
+    }
+
+    impl AsFd for Timer {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            match *self {}
+        }
+    }
+}
+
+#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::os::clock;
+    use crate::os::{Backend, Events, Interest, Selector, Token, Waited};
+
+    #[test]
+    fn readable_at_the_deadline_and_not_before() {
+        let mut selector = Selector::open(Backend::Poll).unwrap();
+        let timer = Timer::new().unwrap();
+        let token = Token::new(5, 5);
+        selector
+            .register(timer.as_fd(), token, Interest::READ)
+            .unwrap();
+        let mut events = Events::new();
+
+        let deadline = clock::now() + Duration::from_millis(3);
+        timer.set(Some(deadline)).unwrap();
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(waited, Waited::Events(1));
+        assert!(clock::now() >= deadline);
+
+        for never in [None, Some(Time::MAX)] {
+            timer.set(never).unwrap();
+            let waited = selector.wait(&mut events, Some(Duration::ZERO)).unwrap();
+            assert_eq!(waited, Waited::TimedOut, "disarming takes readiness back");
+        }
+
+        timer.set(Some(Time::ZERO)).unwrap();
+        let waited = selector
+            .wait(&mut events, Some(Duration::from_secs(10)))
+            .unwrap();
+        assert_eq!(
+            waited,
+            Waited::Events(1),
+            "a deadline in the past is due at once"
+        );
+    }
+}

@@ -1,0 +1,30 @@
+//! The rules of the pipeline, one test or more for each: how events travel, edits, errors, panics, coming back.
+//!
+//! Each test names what it pins in a line `Rules: ...`: `6.2` is rule 2 of the pipeline in ARCHITECTURE.md, `B10`,
+//! `C3`, `D7`, `F5` are Netty's rules.
+
+#[path = "common/mod.rs"]
+mod common;
+
+#[path = "pipeline/edits.rs"]
+mod edits;
+#[path = "pipeline/edits_on_the_stack.rs"]
+mod edits_on_the_stack;
+#[path = "pipeline/errors.rs"]
+mod errors;
+#[path = "pipeline/masks.rs"]
+mod masks;
+#[path = "pipeline/outbound.rs"]
+mod outbound;
+#[path = "pipeline/panics.rs"]
+mod panics;
+#[path = "pipeline/resume.rs"]
+mod resume;
+#[path = "pipeline/resume_at_the_end.rs"]
+mod resume_at_the_end;
+#[path = "pipeline/roots.rs"]
+mod roots;
+#[path = "pipeline/travel.rs"]
+mod travel;
+#[path = "pipeline/writability.rs"]
+mod writability;

@@ -1,0 +1,384 @@
+//! Resumes when the input or the channel ends.
+
+use super::resume::{Words, asked, decoding};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+use tidegate::channel::options::ALLOW_HALF_CLOSURE;
+use tidegate::{EmbeddedChannel, Error, Failure, Message, OptionSet};
+
+use crate::common::{Log, Script, channel, inbound, manual};
+/// The same when the channel is closed while messages are parked: they are emitted, then it is inactive.
+///
+/// Rules: 6.7, A25
+#[test]
+fn parked_data_is_emitted_when_the_channel_is_closed() {
+    let log = Log::new();
+    let mut channel = decoding(&log, &asked(), Script::new("app", &log).loud());
+    channel.feed(["a b c", "never read"]);
+    channel.run(|channel| channel.read());
+    log.take();
+    channel.close();
+    let lines: Vec<String> = log
+        .take()
+        .into_iter()
+        .filter(|line| !line.contains("resume"))
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "app close",
+            "app read b",
+            "app read c",
+            "app read_complete",
+            "app inactive",
+            "app unregistered",
+            "app removed",
+        ]
+    );
+    assert_eq!(channel.unread(), 1, "nothing is read after a close");
+}
+
+/// With half closure the parked data comes before the event that tells of the end of input.
+///
+/// Rules: 6.7, A36
+#[test]
+fn parked_data_comes_before_the_input_shutdown_event() {
+    let log = Log::new();
+    let mut options = OptionSet::new();
+    options.set(ALLOW_HALF_CLOSURE, true).unwrap();
+    let app = Script::new("app", &log).loud().on_read(|ctx, msg| {
+        if crate::common::text(&msg) == "a" {
+            ctx.set_auto_read(false);
+            // Asked for by somebody who does not want the parked ones: reading goes on at the source.
+            ctx.pipeline().fire_user_event_triggered("stopped".into());
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &options, app);
+    channel.feed(["a b c"]);
+    channel.feed_eof();
+    assert_eq!(
+        log.take(),
+        [
+            "app read a",
+            "app event stopped",
+            "app read_complete",
+            "app event tidegate::channel::events::PeerClosing"
+        ]
+    );
+    channel.run(|channel| {
+        for _ in 0..4 {
+            channel.read();
+        }
+    });
+    let lines: Vec<String> = log
+        .take()
+        .into_iter()
+        .filter(|line| !line.contains("read()"))
+        .collect();
+    let shut = lines
+        .iter()
+        .position(|line| line.ends_with("ChannelInputShutdown"))
+        .unwrap();
+    let last = lines.iter().position(|line| line == "app read c").unwrap();
+    assert!(last < shut, "{lines:?}");
+    assert!(channel.channel().is_open());
+}
+
+/// A handler further on takes the decoder out after the k-th of n messages: what is left goes where it now belongs,
+/// unframed, and reading goes on.
+///
+/// Rules: 6.7, 6.8
+#[test]
+fn the_decoder_may_be_removed_after_any_message() {
+    for k in 1..=4 {
+        let log = Log::new();
+        let seen = Cell::new(0);
+        let app = Script::new("app", &log).on_read(move |ctx, msg| {
+            seen.set(seen.get() + 1);
+            ctx.fire_channel_read(msg);
+            if seen.get() == k {
+                ctx.pipeline().remove("words")?;
+            }
+            Ok(())
+        });
+        let mut channel = decoding(&log, &OptionSet::new(), app);
+        channel.feed(["a b c d", "e f"]);
+        let expected: &[&str] = match k {
+            1 => &["a", "b+c+d", "e f"],
+            2 => &["a", "b", "c+d", "e f"],
+            3 => &["a", "b", "c", "d", "e f"],
+            _ => &["a", "b", "c", "d", "e f"],
+        };
+        assert_eq!(inbound(&mut channel), expected, "removed after message {k}");
+        channel.feed(["g h"]);
+        assert_eq!(inbound(&mut channel), ["g h"], "reading goes on");
+    }
+}
+
+/// The same by replacing it: the new handler gets the rest.
+///
+/// Rules: 6.7, 6.8, B10
+#[test]
+fn the_decoder_may_be_replaced_after_any_message() {
+    for k in 1..=3 {
+        let log = Log::new();
+        let seen = Cell::new(0);
+        let again = log.clone();
+        let app = Script::new("app", &log).on_read(move |ctx, msg| {
+            seen.set(seen.get() + 1);
+            ctx.fire_channel_read(msg);
+            if seen.get() == k {
+                let upper = Script::new("upper", &again).on_read(|ctx, msg| {
+                    ctx.fire_channel_read(crate::common::text(&msg).to_uppercase().into_bytes());
+                    Ok(())
+                });
+                ctx.pipeline().replace("words", Some("upper"), upper)?;
+            }
+            Ok(())
+        });
+        let mut channel = decoding(&log, &OptionSet::new(), app);
+        channel.feed(["a b c d", "e f"]);
+        let expected: &[&str] = match k {
+            1 => &["a", "B+C+D", "E F"],
+            2 => &["a", "b", "C+D", "E F"],
+            _ => &["a", "b", "c", "D", "E F"],
+        };
+        assert_eq!(
+            inbound(&mut channel),
+            expected,
+            "replaced after message {k}"
+        );
+    }
+}
+
+/// A decoder that is taken out while it answers a read() of paused reading, with auto-read on again: nobody is
+/// left to pass that read() on, so the pipeline does.
+///
+/// Rules: 6.7, 6.8
+#[test]
+fn reading_goes_on_when_the_decoder_leaves_in_the_middle_of_a_resumed_chain() {
+    let log = Log::new();
+    let app = Script::new("app", &log).on_read(move |ctx, msg| {
+        ctx.fire_channel_read(msg.as_bytes().unwrap_or_default().to_vec());
+        match crate::common::text(&msg).as_str() {
+            "a" => ctx.set_auto_read(false),
+            "b" => {
+                ctx.pipeline().remove("words")?;
+            }
+            _ => {}
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    channel.feed(["a b c d", "e"]);
+    assert_eq!(inbound(&mut channel), ["a"]);
+    channel.run(|channel| channel.set_auto_read(true));
+    assert_eq!(inbound(&mut channel), ["b", "c+d", "e"]);
+}
+
+/// A read() that was promised to a decoder which leaves before it could answer goes on to the head.
+///
+/// Rules: 6.7, 6.8
+#[test]
+fn a_read_outlives_the_decoder_that_had_consumed_it() {
+    let log = Log::new();
+    let mut channel = manual([
+        Script::new("a", &log).on_read_op(|ctx| {
+            ctx.read();
+            Ok(())
+        }),
+        Script::new("store", &log)
+            .on_read(|ctx, _| {
+                ctx.resume();
+                Ok(())
+            })
+            .on_resume(|_| Ok(())),
+        Script::new("app", &log).on_event(|ctx, _| {
+            ctx.read();
+            ctx.pipeline().remove("store")?;
+            Ok(())
+        }),
+    ]);
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    channel.feed(["n"]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_user_event_triggered("go".into()));
+    assert_eq!(log.take(), ["app event go", "a read()"]);
+    assert_eq!(inbound(&mut channel), ["n"]);
+}
+
+/// At most 1,024 resumes in one dispatch; the others go on from the ready list, after what else the loop has to do,
+/// and nothing is read meanwhile.
+///
+/// Rules: 6.7
+#[test]
+fn a_thousand_resumes_give_way_to_others_and_nothing_is_read_meanwhile() {
+    let log = Log::new();
+    let count = Rc::new(Cell::new(0u32));
+    let seen = count.clone();
+    let turn = Rc::new(Cell::new(None));
+    let noted = turn.clone();
+    let app = Script::new("app", &Log::new()).on_read(move |ctx, _| {
+        if seen.replace(seen.get() + 1) == 0 {
+            let (seen, noted) = (seen.clone(), noted.clone());
+            let app = ctx.local_handle::<Script>();
+            app.run(move |_, _| {
+                noted.set(Some(seen.get()));
+                Ok(())
+            })?;
+        }
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    let words = vec!["w"; 3000].join(" ");
+    channel.feed([words.clone(), words].map(String::into_bytes));
+    assert_eq!(count.get(), 6000);
+    assert_eq!(
+        turn.get(),
+        Some(1025),
+        "one message at once and 1,024 by resume, then others"
+    );
+    let _ = (log, channel);
+}
+
+/// The reads of the source stand still while resumes are left over.
+///
+/// Rules: 6.7
+#[test]
+fn nothing_is_read_while_resumes_are_left_over() {
+    let log = Log::new();
+    let order = Rc::new(RefCell::new(Vec::new()));
+    let note = order.clone();
+    let app = Script::new("app", &Log::new()).on_read(move |_, msg| {
+        note.borrow_mut().push(crate::common::text(&msg));
+        Ok(())
+    });
+    let mut channel = decoding(&log, &OptionSet::new(), app);
+    let first = (0..2500).map(|n| format!("a{n}")).collect::<Vec<_>>();
+    let second = (0..1500).map(|n| format!("b{n}")).collect::<Vec<_>>();
+    channel.feed([first.join(" "), second.join(" "), "last".to_owned()].map(String::into_bytes));
+    let mut expected = first;
+    expected.extend(second);
+    expected.push("last".to_owned());
+    assert_eq!(*order.borrow(), expected);
+}
+
+/// What comes from elsewhere while resumes are left over keeps its own order.
+///
+/// Rules: 6.2, 6.7
+#[test]
+fn callbacks_that_come_while_resumes_are_left_over_keep_their_order() {
+    let log = Log::new();
+    let order = Log::new();
+    let note = order.clone();
+    let timers = Script::new("timers", &Log::new())
+        .on_timer(|ctx, key| {
+            ctx.fire_user_event_triggered(Message::new(key as u32));
+            ctx.fire_user_event_triggered(Message::new(key as u32 + 1));
+            Ok(())
+        })
+        .on_read(|ctx, msg| {
+            if crate::common::text(&msg) == "first" {
+                ctx.timer(std::time::Duration::ZERO, 10);
+                ctx.timer(std::time::Duration::ZERO, 20);
+            }
+            ctx.fire_channel_read(msg);
+            Ok(())
+        });
+    let end = Script::new("end", &Log::new())
+        .on_event(move |_, event| {
+            note.add(crate::common::text(&event));
+            Ok(())
+        })
+        .on_read(|_, _| Ok(()));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Words::new(&log))?;
+        pipeline.add_last(timers)?;
+        pipeline.add_last(end)
+    })
+    .unwrap();
+    let words = format!("first {}", vec!["w"; 4000].join(" "));
+    channel.feed([words.into_bytes()]);
+    assert_eq!(order.take(), ["10", "11", "20", "21"]);
+}
+
+/// What an error leaves of a callback: the emissions, the error, then the resume it had asked for.
+///
+/// Rules: 6.7, 6.10
+#[test]
+fn a_resume_asked_for_in_a_call_that_failed_runs_after_the_error() {
+    let log = Log::new();
+    let left = Cell::new(1);
+    let a = Script::new("a", &log)
+        .on_read(|ctx, msg| {
+            ctx.resume();
+            ctx.fire_channel_read(msg);
+            Err(Failure::msg("broken"))
+        })
+        .on_error(|ctx, cause| {
+            ctx.fire_exception_caught(cause);
+            Ok(())
+        })
+        .on_resume(move |ctx| {
+            if left.replace(left.get() - 1) > 0 {
+                ctx.fire_channel_read("resumed");
+                ctx.resume();
+                return Err(Error::new(tidegate::ErrorKind::User, "again").into());
+            }
+            Ok(())
+        });
+    let b = Script::new("b", &log).loud();
+    let mut channel = channel([a, b]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(
+        log.take(),
+        [
+            "a read m",
+            "b read m",
+            "a error broken",
+            "b error broken",
+            "a resume",
+            "b read resumed",
+            "a error again",
+            "b error again",
+            "a resume",
+        ]
+    );
+}
+
+/// A handler that is gone is not resumed, and asking in handler_removed comes to nothing.
+///
+/// Rules: 6.7, B6
+#[test]
+fn a_removed_handler_is_not_resumed() {
+    let log = Log::new();
+    let gone = Script::new("gone", &log)
+        .on_read(|ctx, msg| {
+            ctx.resume();
+            ctx.after(1);
+            ctx.fire_channel_read(msg);
+            ctx.pipeline().remove("gone")?;
+            Ok(())
+        })
+        .on_removed(|ctx| {
+            ctx.resume();
+            ctx.after(2);
+            Ok(())
+        })
+        .on_resume(|_| Ok(()))
+        .on_after(|_, _| Ok(()));
+    let mut channel = manual([
+        Script::new("a", &log).on_read_op(|ctx| {
+            ctx.read();
+            Ok(())
+        }),
+        gone,
+    ]);
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(log.take(), ["gone read m", "gone removed"]);
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["a read()"]);
+}

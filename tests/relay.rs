@@ -1,0 +1,278 @@
+//! Handlers on another group's loop: `add_last_on`.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tidegate::{
+    Context, EmbeddedChannel, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+};
+
+/// Drives the embedded loop until `done`, which other threads bring about.
+fn until(
+    channel: &mut EmbeddedChannel,
+    what: &str,
+    mut done: impl FnMut(&mut EmbeddedChannel) -> bool,
+) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !done(channel) {
+        assert!(Instant::now() < deadline, "not in time: {what}");
+        channel.run_pending();
+        std::thread::yield_now();
+    }
+}
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<String>>>);
+
+impl Log {
+    fn put(&self, line: impl Into<String>) {
+        self.0.lock().unwrap().push(line.into());
+    }
+
+    fn has(&self, line: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|l| l == line)
+    }
+
+    fn lines(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+/// On the other loop: adds one to numbers on the way in, and says where it runs.
+struct Elsewhere(Log);
+
+impl Handler for Elsewhere {
+    fn handler_added(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put(format!(
+            "added on {}",
+            std::thread::current().name().unwrap_or("?")
+        ));
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put("removed");
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let number: u32 = msg.downcast().map_err(|_| Failure::msg("not a number"))?;
+        ctx.write(Message::new(number));
+        ctx.fire_channel_read(Message::new(number + 1));
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.flush();
+        ctx.fire_channel_read_complete();
+        Ok(())
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put("inactive there");
+        ctx.fire_channel_inactive();
+        Ok(())
+    }
+}
+
+/// Behind it, on the channel's loop again.
+struct Last(Log);
+
+impl Handler for Last {
+    fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put("inactive here");
+        Ok(())
+    }
+
+    fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put("unregistered here");
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.0.put("last removed");
+        Ok(())
+    }
+
+    fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        self.0.put(format!("caught {cause}"));
+        Ok(())
+    }
+}
+
+fn group() -> EventLoopGroup {
+    EventLoopGroup::builder()
+        .threads(1)
+        .name("elsewhere")
+        .build()
+        .unwrap()
+}
+
+/// Rules: B12.
+#[test]
+fn messages_pass_a_handler_on_another_loop_in_order_both_ways() {
+    let (group, log) = (group(), Log::default());
+    let there = log.clone();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Elsewhere(there))).unwrap();
+    let count = 10_000u32;
+    for number in 0..count {
+        channel.write_inbound(Message::new(number)).unwrap();
+    }
+    let (mut inbound, mut outbound) = (Vec::new(), Vec::new());
+    until(&mut channel, "all messages back", |channel| {
+        inbound.extend(std::iter::from_fn(|| channel.read_inbound_as::<u32>()));
+        outbound.extend(std::iter::from_fn(|| channel.read_outbound_as::<u32>()));
+        inbound.len() == count as usize && outbound.len() == count as usize
+    });
+    assert!(inbound.iter().copied().eq(1..=count));
+    assert!(outbound.iter().copied().eq(0..count));
+    assert!(
+        log.lines()[0].starts_with("added on elsewhere"),
+        "{:?}",
+        log.lines()
+    );
+}
+
+/// Rules: B19.
+#[test]
+fn the_last_events_pass_every_loop_before_handlers_are_removed() {
+    let (group, log) = (group(), Log::default());
+    let (one, two, last) = (log.clone(), log.clone(), log.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&group, || Elsewhere(one))?;
+        pipeline.add_last_on(&group, || Elsewhere(two))?;
+        pipeline.add_last(Last(last))
+    })
+    .unwrap();
+    channel.close();
+    until(&mut channel, "the end", |_| {
+        log.lines().iter().filter(|line| *line == "removed").count() == 2
+    });
+    let lines: Vec<String> = log
+        .lines()
+        .into_iter()
+        .filter(|line| !line.starts_with("added"))
+        .collect();
+    let at = |text: &str| lines.iter().position(|line| line == text).unwrap();
+    assert!(at("inactive there") < at("inactive here"), "{lines:?}");
+    assert!(at("inactive here") < at("unregistered here"), "{lines:?}");
+    assert!(at("unregistered here") < at("last removed"), "{lines:?}");
+}
+
+/// Rules: B13.
+#[test]
+fn an_error_there_goes_on_through_the_channels_pipeline() {
+    let (group, log) = (group(), Log::default());
+    let (there, last) = (log.clone(), log.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&group, || Elsewhere(there))?;
+        pipeline.add_last(Last(last))
+    })
+    .unwrap();
+    channel.write_inbound(Message::new("no number")).unwrap();
+    until(&mut channel, "the error", |_| {
+        log.has("caught not a number")
+    });
+}
+
+/// Keeps every message until the gate opens.
+struct Gated(Arc<(Mutex<bool>, Condvar)>, Arc<AtomicUsize>);
+
+impl Handler for Gated {
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        let mut open = self.0.0.lock().unwrap();
+        while !*open {
+            open = self.0.1.wait(open).unwrap();
+        }
+        self.1.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// Reading pauses while the other loop is behind, and goes on when it has caught up.
+#[test]
+fn undelivered_messages_pause_reading() {
+    let group = group();
+    let (gate, seen) = (
+        Arc::new((Mutex::new(false), Condvar::new())),
+        Arc::new(AtomicUsize::new(0)),
+    );
+    let (there, counted) = (gate.clone(), seen.clone());
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Gated(there, counted)))
+            .unwrap();
+    let total = 1_000;
+    channel.feed((0..total).map(Message::new::<u32>));
+    // The read() of auto-read passes through the other loop, so the reading comes to rest after a while.
+    let mut quiet = 0;
+    let mut before = channel.unread();
+    until(&mut channel, "reading comes to rest", |channel| {
+        quiet = if channel.unread() == before {
+            quiet + 1
+        } else {
+            0
+        };
+        before = channel.unread();
+        quiet > 1_000
+    });
+    assert!(
+        channel.unread() >= total as usize - 64 - 2 * 16,
+        "{} unread",
+        channel.unread()
+    );
+    *gate.0.lock().unwrap() = true;
+    gate.1.notify_all();
+    until(&mut channel, "all handled", |_| {
+        seen.load(Ordering::SeqCst) == total as usize
+    });
+    assert_eq!(channel.unread(), 0);
+}
+
+struct Bomb(Arc<AtomicBool>);
+
+impl Handler for Bomb {
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        panic!("boom elsewhere");
+    }
+}
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Rules: 5.8.
+#[test]
+fn a_panic_there_closes_the_channel() {
+    let (group, dropped) = (group(), Arc::new(AtomicBool::new(false)));
+    let there = dropped.clone();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Bomb(there))).unwrap();
+    channel.write_inbound(Message::new(1u32)).unwrap();
+    until(&mut channel, "the close", |channel| {
+        !channel.channel().is_open()
+    });
+    until(&mut channel, "the drop", |_| dropped.load(Ordering::SeqCst));
+}
+
+/// Rules: B12.
+#[test]
+fn handlers_of_one_channel_and_group_share_a_loop() {
+    let group = EventLoopGroup::builder()
+        .threads(4)
+        .name("many")
+        .build()
+        .unwrap();
+    let log = Log::default();
+    let (one, two) = (log.clone(), log.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&group, || Elsewhere(one))?;
+        pipeline.add_last_on(&group, || Elsewhere(two))
+    })
+    .unwrap();
+    until(&mut channel, "both added", |_| log.lines().len() == 2);
+    assert_eq!(log.lines()[0], log.lines()[1]);
+}

@@ -1,0 +1,275 @@
+//! Half closure, resets, SO_LINGER (rules A25 to A44).
+
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::time::{Duration, Instant};
+
+use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_CLOSE, SO_LINGER, SO_SNDBUF};
+use tidegate::error::ErrorKind;
+
+use crate::support::{
+    DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, until,
+    wait_for, with_each_backend,
+};
+
+/// More than any socket buffers of this machine hold.
+const A_LOT: usize = 64 << 20;
+
+/// Rules: A35
+#[test]
+fn the_peers_end_closes_the_channel_after_its_data() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+        peer.write_all(b"last words").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_exactly(&seen, 10), b"last words");
+        wait_for(&seen, &Seen::Inactive);
+        assert_eq!(next(&seen), Seen::Unregistered);
+        assert_eq!(next(&seen), Seen::Removed);
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+/// Rules: A36
+#[test]
+fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap.option(ALLOW_HALF_CLOSURE, true)
+        });
+        peer.write_all(b"question").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_exactly(&seen, 8), b"question");
+        wait_for(&seen, &Seen::Event("ChannelInputShutdown"));
+        assert_eq!(next(&seen), Seen::Event("ChannelInputShutdownReadComplete"));
+        assert!(client.is_active());
+        client.read();
+        client
+            .write_and_flush("answer")
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        let mut answer = [0; 6];
+        peer.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer");
+        assert_eq!(so_far(&seen), [], "told once, and nothing is read any more");
+        client.close().sync_timeout(DEADLINE).unwrap();
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+    });
+}
+
+/// Rules: A41
+#[test]
+fn ending_our_output_lets_the_peer_go_on() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap.option(ALLOW_HALF_CLOSURE, true)
+        });
+        client
+            .write_and_flush("question")
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        client.shutdown_output().sync_timeout(DEADLINE).unwrap();
+        assert_eq!(next(&seen), Seen::Event("ChannelOutputShutdown"));
+        let mut question = Vec::new();
+        peer.read_to_end(&mut question).unwrap();
+        assert_eq!(question, b"question");
+        let late = client
+            .write_and_flush("late")
+            .sync_timeout(DEADLINE)
+            .unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::ChannelClosed);
+        let again = client.shutdown_output().sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(again.kind(), ErrorKind::ChannelClosed);
+        assert!(client.is_active());
+        peer.write_all(b"answer").unwrap();
+        assert_eq!(read_exactly(&seen, 6), b"answer");
+        drop(peer);
+        wait_for(&seen, &Seen::Event("ChannelInputShutdown"));
+        client.close().sync_timeout(DEADLINE).unwrap();
+        wait_for(&seen, &Seen::Inactive);
+    });
+}
+
+/// Rules: A42, A43
+#[test]
+fn ending_our_input_leads_to_the_end_of_input() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap.option(ALLOW_HALF_CLOSURE, true)
+        });
+        client.shutdown_input().sync_timeout(DEADLINE).unwrap();
+        wait_for(&seen, &Seen::Event("ChannelInputShutdown"));
+        client
+            .write_and_flush("still here")
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        peer.read_exact(&mut [0; 10]).unwrap();
+        let both = client.shutdown().sync_timeout(DEADLINE);
+        assert!(both.is_ok(), "{both:?}");
+        assert_eq!(peer.read(&mut [0; 8]).unwrap(), 0);
+        client.close().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// Rules: A40
+#[test]
+fn a_reset_is_an_error_and_closes_the_channel() {
+    with_each_backend(|group| {
+        let (client, peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+        reset_on_close(&peer);
+        drop(peer);
+        loop {
+            match next(&seen) {
+                Seen::Error(text) => {
+                    assert!(text.contains("reading from 127.0.0.1"), "{text}");
+                    break;
+                }
+                Seen::Complete => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(next(&seen), Seen::Inactive);
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+        let late = client
+            .write_and_flush("late")
+            .sync_timeout(DEADLINE)
+            .unwrap_err();
+        assert_eq!(late.kind(), ErrorKind::ChannelClosed);
+    });
+}
+
+/// Rules: A30, A44
+#[test]
+fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 64 << 10));
+        let (tell, told) = std::sync::mpsc::channel();
+        for number in 0..64 {
+            let tell = tell.clone();
+            client
+                .write_future(vec![0_u8; A_LOT / 64])
+                .add_listener(move |_, result| {
+                    let kind = result.as_ref().err().map(|error| error.kind());
+                    let _ = tell.send((number, kind));
+                });
+        }
+        client.flush();
+        // Some of it arrives, so that the write is under way.
+        peer.read_exact(&mut [0; 1000]).unwrap();
+        reset_on_close(&peer);
+        drop(peer);
+        wait_for(&seen, &Seen::Inactive);
+        let mut has_failed = false;
+        for expected in 0..64 {
+            let (number, kind) = told.recv_timeout(DEADLINE).unwrap();
+            assert_eq!(number, expected);
+            match kind {
+                None => assert!(!has_failed, "nothing succeeds behind a failure"),
+                Some(kind) => {
+                    has_failed = true;
+                    assert_eq!(kind, ErrorKind::ConnectionReset);
+                }
+            }
+        }
+        assert!(has_failed);
+    });
+}
+
+#[test]
+fn without_auto_close_a_write_error_ends_the_output_only() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap
+                .option(AUTO_CLOSE, false)
+                .option(ALLOW_HALF_CLOSURE, true)
+        });
+        // The socket can be written no more, and we do not know: as if the peer's kernel had refused.
+        let fd_side = client.shutdown_output();
+        fd_side.sync_timeout(DEADLINE).unwrap();
+        wait_for(&seen, &Seen::Event("ChannelOutputShutdown"));
+        assert!(client.is_active());
+        peer.write_all(b"readable").unwrap();
+        assert_eq!(read_exactly(&seen, 8), b"readable");
+        client.close().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// Rules: A31
+#[test]
+fn zero_linger_resets_the_peer() {
+    with_each_backend(|group| {
+        let (client, mut peer, _seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap.option(SO_LINGER, Some(Duration::ZERO))
+        });
+        assert_eq!(
+            client.option(SO_LINGER).sync_timeout(DEADLINE).unwrap(),
+            Some(Duration::ZERO)
+        );
+        client.close().sync_timeout(DEADLINE).unwrap();
+        let error = peer.read(&mut [0; 8]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    });
+}
+
+/// Rules: A30, A31
+#[test]
+fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
+    with_each_backend(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap
+                .option(SO_LINGER, Some(Duration::from_secs(10)))
+                .option(SO_SNDBUF, 64 << 10)
+        });
+        // The peer's buffers are full, and some of it is still in ours when we close.
+        let pending = client.write_and_flush(vec![7_u8; A_LOT]);
+        let writable = Seen::Writable(false);
+        wait_for(&seen, &writable);
+        let begun = Instant::now();
+        let close = client.close();
+        // The loop goes on meanwhile.
+        client
+            .event_loop()
+            .submit(|| 1)
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        assert!(!close.is_done());
+        assert!(!client.is_open());
+        // Once it has read on, the kernel's part of it is acknowledged and the close ends.
+        let mut got = 0;
+        let mut room = vec![0; 1 << 20];
+        loop {
+            match peer.read(&mut room).unwrap() {
+                0 => break,
+                count => got += count,
+            }
+        }
+        drop(peer);
+        close.sync_timeout(DEADLINE).unwrap();
+        assert!(begun.elapsed() < Duration::from_secs(10));
+        assert!(got < A_LOT);
+        assert!(pending.sync_timeout(DEADLINE).is_err());
+        wait_for(&seen, &Seen::Inactive);
+    });
+}
+
+/// Rules: A29, A46
+#[test]
+fn closing_again_succeeds_and_the_flags_tell_the_truth() {
+    with_each_backend(|group| {
+        let (client, _peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+        assert!(client.is_open() && client.is_active() && client.is_registered());
+        let closes = [client.close(), client.close(), client.disconnect()];
+        for close in closes {
+            close.sync_timeout(DEADLINE).unwrap();
+        }
+        assert!(!client.is_open() && !client.is_active() && !client.is_writable());
+        wait_for(&seen, &Seen::Removed);
+        // The loop has nothing of it any more, and still the answer is that it is closed.
+        until("the channel has left its loop", || !client.is_registered());
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+        client.close().sync_timeout(DEADLINE).unwrap();
+        assert!(!client.close_future().cancel());
+    });
+}

@@ -1,0 +1,224 @@
+//! The documents: that they are there, and that the commands, files, examples and rooms which they name are.
+
+use std::collections::BTreeSet;
+
+use crate::floors::Floors;
+use crate::source::{Source, Tree};
+
+/// What a reader expects in the root.
+const EXPECTED: [&str; 8] = [
+    "README.md",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "LICENSE-MIT",
+    "LICENSE-APACHE",
+    "Makefile",
+    ".ci/run",
+];
+
+/// Complains about everything missing or untrue in the documents.
+pub fn check(tree: &Tree) -> Vec<String> {
+    let mut complaints: Vec<String> = EXPECTED
+        .iter()
+        .filter(|path| !tree.exists(path))
+        .map(|path| format!("{path} is missing"))
+        .collect();
+    let targets = make_targets(tree.document("Makefile"));
+    for document in tree.texts.iter().filter(|text| text.path.ends_with(".md")) {
+        complaints.extend(unknown_commands(document, &targets));
+        complaints.extend(dead_links(document, |path| tree.exists(path)));
+    }
+    for command in ["`make run`", "`make test`"] {
+        if !tree.document("README.md").contains(command) {
+            complaints.push(format!("README.md does not name {command}"));
+        }
+    }
+    if !tree
+        .document("CHANGELOG.md")
+        .contains("\n## [Unreleased]\n")
+    {
+        complaints.push("CHANGELOG.md has no [Unreleased] section".to_owned());
+    }
+    complaints.extend(examples(&tree.rust, tree.document("README.md")));
+    complaints.extend(rooms(tree.document("ARCHITECTURE.md")));
+    complaints
+}
+
+/// The targets that a Makefile defines.
+fn make_targets(makefile: &str) -> BTreeSet<&str> {
+    let is_name =
+        |name: &&str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '-');
+    let rules = makefile.lines().filter_map(|line| line.split_once(':'));
+    rules
+        .filter(|(_, rest)| !rest.starts_with('='))
+        .map(|(name, _)| name)
+        .filter(is_name)
+        .collect()
+}
+
+/// `make x` in code of a document, where there is no target x.
+fn unknown_commands(document: &Source, targets: &BTreeSet<&str>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (at, line) in document.text.lines().enumerate() {
+        let quoted = line
+            .match_indices("`make ")
+            .map(|(start, _)| &line[start + 6..]);
+        let indented = line
+            .strip_prefix("    make ")
+            .or(line.strip_prefix("make "));
+        for command in quoted.chain(indented) {
+            let name: String = command
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '-')
+                .collect();
+            if !name.is_empty() && !targets.contains(name.as_str()) {
+                complaints
+                    .push(document.complain(at, format!("the Makefile has no target {name}")));
+            }
+        }
+    }
+    complaints
+}
+
+/// Links to files that are not there.
+fn dead_links(document: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let folder = document
+        .path
+        .rsplit_once('/')
+        .map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    let mut complaints = Vec::new();
+    for (at, line) in document.text.lines().enumerate() {
+        for (start, _) in line.match_indices("](") {
+            let target = line[start + 2..]
+                .split([')', '#', ' '])
+                .next()
+                .unwrap_or_default();
+            if !target.is_empty() && !target.contains(':') && !exists(&format!("{folder}{target}"))
+            {
+                complaints
+                    .push(document.complain(at, format!("the link to {target} leads nowhere")));
+            }
+        }
+    }
+    complaints
+}
+
+/// Each example opens with the command that runs it and stands in the README's list.
+fn examples(files: &[Source], readme: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for file in files {
+        let Some(name) = file
+            .path
+            .strip_prefix("examples/")
+            .and_then(|name| name.strip_suffix(".rs"))
+        else {
+            continue;
+        };
+        let Some(name) = name
+            .strip_suffix("/main")
+            .or((!name.contains('/')).then_some(name))
+        else {
+            continue;
+        };
+        let mut head = file.text.lines().take_while(|line| line.starts_with("//!"));
+        let command = format!("--example {name}");
+        if !head.any(|line| line.contains(&command) || line.contains("make run")) {
+            complaints.push(file.complain(
+                0,
+                format!("the head does not give the command (cargo run {command})"),
+            ));
+        }
+        if !readme.contains(&format!("`{name}`")) {
+            complaints.push(format!("README.md does not list the example `{name}`"));
+        }
+    }
+    complaints
+}
+
+/// Each module of the floors has a section in ARCHITECTURE.md with what must stay true there.
+fn rooms(architecture: &str) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (crate_name, prefix, skipped) in [
+        ("tidegate", "", ["lib", "sys"]),
+        ("tidegate-sys", "sys::", ["lib", ""]),
+    ] {
+        let Ok(floors) = Floors::parse(architecture, crate_name) else {
+            continue; // The floors test says so.
+        };
+        for module in floors.modules().filter(|module| !skipped.contains(module)) {
+            let heading = format!("\n### `{prefix}{module}`\n");
+            let section = architecture
+                .split_once(&heading)
+                .map(|(_, rest)| rest.split("\n#").next());
+            match section.flatten() {
+                None => complaints.push(format!("ARCHITECTURE.md has no room {}", heading.trim())),
+                Some(text) if !text.contains("\nInvariant: ") => {
+                    complaints.push(format!(
+                        "ARCHITECTURE.md, {}: no line `Invariant: ...`",
+                        heading.trim()
+                    ));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_read_from_the_makefile() {
+        let makefile = "CARGO ?= cargo\nA:=b:c\nrun: ## runs (FILE=x)\n\t@x: y\nfmt-check: run\n# no: comment\n.PHONY: z\n";
+        assert_eq!(make_targets(makefile), BTreeSet::from(["run", "fmt-check"]));
+    }
+
+    #[test]
+    fn commands_that_do_not_exist_are_caught() {
+        let document = Source::plain(
+            "a.md",
+            "Say `make run FILE=x` or\n\n    make dance\n\nto make sure.\n",
+        );
+        assert_eq!(
+            unknown_commands(&document, &BTreeSet::from(["run"])),
+            ["a.md:3: the Makefile has no target dance"]
+        );
+    }
+
+    #[test]
+    fn links_that_lead_nowhere_are_caught() {
+        let text = "[a](src/a.rs) [b](https://b.org/x) [c](#here) [d](gone.md#part)";
+        let document = Source::plain("docs/x.md", text);
+        let complaints = dead_links(&document, |path| path == "docs/src/a.rs");
+        assert_eq!(
+            complaints,
+            ["docs/x.md:1: the link to gone.md leads nowhere"]
+        );
+    }
+
+    #[test]
+    fn an_example_gives_its_command_and_is_listed() {
+        let good = Source::rust(
+            "examples/echo.rs",
+            "//! Echo.\n//!\n//!     cargo run --release --example echo\n",
+        );
+        assert_eq!(examples(&[good], "- `echo`"), [""; 0]);
+        let bad = Source::rust(
+            "examples/echo.rs",
+            "//! Echo.\nfn main() {} // --example echo\n",
+        );
+        assert_eq!(examples(&[bad], "").len(), 2);
+    }
+
+    #[test]
+    fn a_room_without_an_invariant_is_caught() {
+        let text = "<!-- floors: tidegate -->\n1 a x\n1 b x\n1 c x\n\n### `a`\n\nA.\n\nInvariant: true.\n\n### `b`\n\nB.\n\n## C\n\nInvariant: no.\n";
+        let complaints = rooms(text);
+        assert_eq!(complaints.len(), 2, "{complaints:?}");
+        assert!(complaints[0].contains("`b`: no line"));
+        assert!(complaints[1].contains("no room ### `c`"));
+    }
+}
