@@ -8,8 +8,7 @@ use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_CLOSE, SO_LINGER, SO_S
 use tidegate::error::ErrorKind;
 
 use crate::support::{
-    DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, wait_for,
-    with_each_backend,
+    DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, wait_for, with_each_backend,
 };
 
 /// More than any socket buffers of this machine hold.
@@ -33,9 +32,8 @@ fn the_peers_end_closes_the_channel_after_its_data() {
 #[test]
 fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
     with_each_backend(|group| {
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(ALLOW_HALF_CLOSURE, true)
-        });
+        let (client, mut peer, seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(ALLOW_HALF_CLOSURE, true));
         peer.write_all(b"question").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
         assert_eq!(read_exactly(&seen, 8), b"question");
@@ -43,10 +41,7 @@ fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
         assert_eq!(next(&seen), Seen::Event("ChannelInputShutdownReadComplete"));
         assert!(client.is_active());
         client.read();
-        client
-            .write_and_flush("answer")
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        client.write_and_flush("answer").sync_timeout(DEADLINE).unwrap();
         let mut answer = [0; 6];
         peer.read_exact(&mut answer).unwrap();
         assert_eq!(&answer, b"answer");
@@ -59,22 +54,15 @@ fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
 #[test]
 fn ending_our_output_lets_the_peer_go_on() {
     with_each_backend(|group| {
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(ALLOW_HALF_CLOSURE, true)
-        });
-        client
-            .write_and_flush("question")
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        let (client, mut peer, seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(ALLOW_HALF_CLOSURE, true));
+        client.write_and_flush("question").sync_timeout(DEADLINE).unwrap();
         client.shutdown_output().sync_timeout(DEADLINE).unwrap();
         assert_eq!(next(&seen), Seen::Event("ChannelOutputShutdown"));
         let mut question = Vec::new();
         peer.read_to_end(&mut question).unwrap();
         assert_eq!(question, b"question");
-        let late = client
-            .write_and_flush("late")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let late = client.write_and_flush("late").sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(late.kind(), ErrorKind::ChannelClosed);
         let again = client.shutdown_output().sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(again.kind(), ErrorKind::ChannelClosed);
@@ -91,15 +79,11 @@ fn ending_our_output_lets_the_peer_go_on() {
 #[test]
 fn ending_our_input_leads_to_the_end_of_input() {
     with_each_backend(|group| {
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(ALLOW_HALF_CLOSURE, true)
-        });
+        let (client, mut peer, seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(ALLOW_HALF_CLOSURE, true));
         client.shutdown_input().sync_timeout(DEADLINE).unwrap();
         wait_for(&seen, &Seen::Event("ChannelInputShutdown"));
-        client
-            .write_and_flush("still here")
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        client.write_and_flush("still here").sync_timeout(DEADLINE).unwrap();
         peer.read_exact(&mut [0; 10]).unwrap();
         let both = client.shutdown().sync_timeout(DEADLINE);
         assert!(both.is_ok(), "{both:?}");
@@ -126,10 +110,7 @@ fn a_reset_is_an_error_and_closes_the_channel() {
         }
         assert_eq!(next(&seen), Seen::Inactive);
         client.close_future().sync_timeout(DEADLINE).unwrap();
-        let late = client
-            .write_and_flush("late")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let late = client.write_and_flush("late").sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(late.kind(), ErrorKind::ChannelClosed);
     });
 }
@@ -142,12 +123,10 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
         let (tell, told) = std::sync::mpsc::channel();
         for number in 0..64 {
             let tell = tell.clone();
-            client
-                .write_future(vec![0_u8; A_LOT / 64])
-                .add_listener(move |_, result| {
-                    let kind = result.as_ref().err().map(|error| error.kind());
-                    let _ = tell.send((number, kind));
-                });
+            client.write_future(vec![0_u8; A_LOT / 64]).add_listener(move |_, result| {
+                let kind = result.as_ref().err().map(|error| error.kind());
+                let _ = tell.send((number, kind));
+            });
         }
         client.flush();
         // Some of it arrives, so that the write is under way.
@@ -175,9 +154,7 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
 fn without_auto_close_a_write_error_ends_the_output_only() {
     with_each_backend(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap
-                .option(AUTO_CLOSE, false)
-                .option(ALLOW_HALF_CLOSURE, true)
+            bootstrap.option(AUTO_CLOSE, false).option(ALLOW_HALF_CLOSURE, true)
         });
         // The socket can be written no more, and we do not know: as if the peer's kernel had refused.
         let fd_side = client.shutdown_output();
@@ -193,13 +170,9 @@ fn without_auto_close_a_write_error_ends_the_output_only() {
 #[test]
 fn zero_linger_resets_the_peer() {
     with_each_backend(|group| {
-        let (client, mut peer, _seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(SO_LINGER, Some(Duration::ZERO))
-        });
-        assert_eq!(
-            client.option(SO_LINGER).sync_timeout(DEADLINE).unwrap(),
-            Some(Duration::ZERO)
-        );
+        let (client, mut peer, _seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_LINGER, Some(Duration::ZERO)));
+        assert_eq!(client.option(SO_LINGER).sync_timeout(DEADLINE).unwrap(), Some(Duration::ZERO));
         client.close().sync_timeout(DEADLINE).unwrap();
         let error = peer.read(&mut [0; 8]).unwrap_err();
         assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
@@ -210,9 +183,7 @@ fn zero_linger_resets_the_peer() {
 fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
     with_each_backend(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap
-                .option(SO_LINGER, Some(Duration::from_secs(10)))
-                .option(SO_SNDBUF, 64 << 10)
+            bootstrap.option(SO_LINGER, Some(Duration::from_secs(10))).option(SO_SNDBUF, 64 << 10)
         });
         // The peer's buffers are full, and some of it is still in ours when we close.
         let pending = client.write_and_flush(vec![7_u8; A_LOT]);
@@ -221,11 +192,7 @@ fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
         let begun = Instant::now();
         let close = client.close();
         // The loop goes on meanwhile.
-        client
-            .event_loop()
-            .submit(|| 1)
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        client.event_loop().submit(|| 1).sync_timeout(DEADLINE).unwrap();
         assert!(!close.is_done());
         assert!(!client.is_open());
         // Once it has read on, the kernel's part of it is acknowledged and the close ends.

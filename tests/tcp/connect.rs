@@ -10,16 +10,13 @@ use tidegate::error::{ErrorKind, Fault};
 use tidegate::event_loop::EventLoopGroup;
 
 use crate::support::{
-    DEADLINE, FullListener, Probe, Seen, accept_plain, client_and_plain_peer, next, plain_listener,
-    so_far, with_each_backend,
+    DEADLINE, FullListener, Probe, Seen, accept_plain, client_and_plain_peer, next, plain_listener, so_far,
+    with_each_backend,
 };
 
 fn probed(group: &EventLoopGroup) -> (Bootstrap, mpsc::Receiver<Seen>) {
     let (tell, seen) = Probe::new();
-    (
-        Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone()))),
-        seen,
-    )
+    (Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone()))), seen)
 }
 
 /// Registered, never active, gone.
@@ -37,20 +34,11 @@ fn a_refused_connect_names_the_address_and_the_channel_never_becomes_active() {
             let (listener, address) = plain_listener();
             drop(listener);
             let (bootstrap, seen) = probed(group);
-            let future = bootstrap
-                .option(ALLOW_HALF_CLOSURE, half_closure)
-                .connect(address);
+            let future = bootstrap.option(ALLOW_HALF_CLOSURE, half_closure).connect(address);
             let error = future.sync_timeout(DEADLINE).unwrap_err();
-            assert_eq!(
-                (error.kind(), error.fault()),
-                (ErrorKind::ConnectRefused, Fault::Peer)
-            );
+            assert_eq!((error.kind(), error.fault()), (ErrorKind::ConnectRefused, Fault::Peer));
             assert!(error.to_string().contains(&address.to_string()), "{error}");
-            future
-                .channel()
-                .close_future()
-                .sync_timeout(DEADLINE)
-                .unwrap();
+            future.channel().close_future().sync_timeout(DEADLINE).unwrap();
             expect_stillborn(&seen);
         }
     });
@@ -62,18 +50,12 @@ fn a_connect_that_takes_too_long_fails_with_its_timeout() {
         let full = FullListener::new();
         let (bootstrap, seen) = probed(group);
         let begun = Instant::now();
-        let future = bootstrap
-            .option(CONNECT_TIMEOUT, Duration::from_millis(60))
-            .connect(full.address);
+        let future = bootstrap.option(CONNECT_TIMEOUT, Duration::from_millis(60)).connect(full.address);
         let error = future.sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::ConnectTimeout);
         assert!(begun.elapsed() >= Duration::from_millis(60));
         assert!(error.to_string().contains("60 ms"), "{error}");
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        future.channel().close_future().sync_timeout(DEADLINE).unwrap();
         expect_stillborn(&seen);
     });
 }
@@ -86,11 +68,7 @@ fn cancelling_a_connect_closes_the_channel() {
         let future = bootstrap.connect(full.address);
         assert_eq!(next(&seen), Seen::Registered);
         assert!(future.cancel());
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        future.channel().close_future().sync_timeout(DEADLINE).unwrap();
         assert!(future.is_cancelled());
         assert_eq!(next(&seen), Seen::Unregistered);
     });
@@ -121,18 +99,8 @@ fn a_listener_that_closes_the_channel_comes_before_active_which_still_happens() 
             channel.close();
         });
         let _peer = accept_plain(&listener);
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
-        for expected in [
-            Seen::Registered,
-            Seen::Active,
-            Seen::Inactive,
-            Seen::Unregistered,
-            Seen::Removed,
-        ] {
+        future.channel().close_future().sync_timeout(DEADLINE).unwrap();
+        for expected in [Seen::Registered, Seen::Active, Seen::Inactive, Seen::Unregistered, Seen::Removed] {
             assert_eq!(next(&seen), expected);
         }
     });
@@ -145,27 +113,17 @@ fn a_second_connect_fails_and_the_first_goes_on() {
         let (bootstrap, seen) = probed(group);
         let future = bootstrap.connect(full.address);
         assert_eq!(next(&seen), Seen::Registered);
-        let second = future
-            .channel()
-            .connect(full.address, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let second = future.channel().connect(full.address, None).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(second.kind(), ErrorKind::ConnectionPending);
         assert!(!future.is_done());
         future.channel().close().sync_timeout(DEADLINE).unwrap();
 
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
-        let third = client
-            .connect(full.address, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let third = client.connect(full.address, None).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(third.kind(), ErrorKind::AlreadyConnected);
         assert!(client.is_active());
         client.close().sync_timeout(DEADLINE).unwrap();
-        let fourth = client
-            .connect(full.address, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let fourth = client.connect(full.address, None).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(fourth.kind(), ErrorKind::ChannelClosed);
     });
 }
@@ -183,19 +141,11 @@ fn a_client_may_bind_before_it_connects() {
         assert_eq!(peer.peer_addr().unwrap(), local);
         assert_eq!(client.remote_address(), Some(&Address::Inet(address)));
         client.close().sync_timeout(DEADLINE).unwrap();
-        assert_eq!(
-            client.local_address(),
-            Some(&Address::Inet(local)),
-            "still known after the close"
-        );
+        assert_eq!(client.local_address(), Some(&Address::Inet(local)), "still known after the close");
 
         // An address that is not of this machine.
         let (bootstrap, _seen) = probed(group);
-        let error = bootstrap
-            .local_address("192.0.2.1:0")
-            .connect(address)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let error = bootstrap.local_address("192.0.2.1:0").connect(address).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
         assert!(error.to_string().contains("192.0.2.1"), "{error}");
     });
@@ -205,10 +155,7 @@ fn a_client_may_bind_before_it_connects() {
 fn an_address_of_another_kind_is_refused() {
     with_each_backend(|group| {
         let (bootstrap, seen) = probed(group);
-        let error = bootstrap
-            .connect("nowhere")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let error = bootstrap.connect("nowhere").sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         expect_stillborn(&seen);
         assert_eq!(so_far(&seen), []);
@@ -222,11 +169,7 @@ fn a_write_before_the_connect_is_done_waits_and_its_flush_fails_it() {
         let (bootstrap, seen) = probed(group);
         let future = bootstrap.connect(full.address);
         assert_eq!(next(&seen), Seen::Registered);
-        let error = future
-            .channel()
-            .write_and_flush("early")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let error = future.channel().write_and_flush("early").sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotYetConnected);
         future.channel().close().sync_timeout(DEADLINE).unwrap();
     });

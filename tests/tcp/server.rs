@@ -7,18 +7,13 @@ use std::sync::mpsc;
 
 use tidegate::bootstrap::{SHARDS, ServerBootstrap};
 use tidegate::buffer::Message;
-use tidegate::channel::options::{
-    AUTO_READ, IP_TOS, MAX_MESSAGES_PER_WRITE, SO_LINGER, TCP_NODELAY,
-};
+use tidegate::channel::options::{AUTO_READ, IP_TOS, MAX_MESSAGES_PER_WRITE, SO_LINGER, TCP_NODELAY};
 use tidegate::channel::{AttributeKey, Channel, Context, Handler, HandlerResult};
 use tidegate::error::{ErrorKind, Failure};
 use tidegate::event_loop::EventLoopGroup;
 use tidegate::transport::tcp::Accepted;
 
-use crate::support::{
-    DEADLINE, Echo, Probe, Seen, next, plain_client, plain_listener, so_far, until,
-    with_each_backend,
-};
+use crate::support::{DEADLINE, Echo, Probe, Seen, next, plain_client, plain_listener, so_far, until, with_each_backend};
 
 fn echo(group: &EventLoopGroup) -> ServerBootstrap {
     ServerBootstrap::new(group, group).child_handler(|pipeline| pipeline.add_last(Echo))
@@ -37,17 +32,11 @@ fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
     with_each_backend(|group| {
         let (_listener, address) = plain_listener();
         let (tell, seen) = Probe::new();
-        let future = echo(group)
-            .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
-            .bind(address);
+        let future = echo(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone()))).bind(address);
         let error = future.sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::AddrInUse);
         assert!(error.to_string().contains(&address.to_string()), "{error}");
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        future.channel().close_future().sync_timeout(DEADLINE).unwrap();
         assert_eq!(next(&seen), Seen::Registered);
         assert_eq!(next(&seen), Seen::Unregistered);
     });
@@ -57,18 +46,13 @@ fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
 fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
     with_each_backend(|group| {
         let (tell, seen) = Probe::new();
-        let server = echo(group)
-            .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
-            .bind("127.0.0.1:0");
+        let server = echo(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone()))).bind("127.0.0.1:0");
         let server = server.sync_timeout(DEADLINE).unwrap();
         assert_eq!(next(&seen), Seen::Registered);
         assert_eq!(next(&seen), Seen::Active);
         assert_ne!(server.local_address().unwrap().as_inet().unwrap().port(), 0);
         assert_eq!(server.remote_address(), None);
-        for refused in [
-            server.write_and_flush("x"),
-            server.connect("127.0.0.1:1", None),
-        ] {
+        for refused in [server.write_and_flush("x"), server.connect("127.0.0.1:1", None)] {
             assert!(refused.sync_timeout(DEADLINE).is_err());
         }
         server.close().sync_timeout(DEADLINE).unwrap();
@@ -79,10 +63,7 @@ fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
 #[test]
 fn a_server_can_be_started_again_at_once() {
     with_each_backend(|group| {
-        let server = echo(group)
-            .bind("127.0.0.1:0")
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        let server = echo(group).bind("127.0.0.1:0").sync_timeout(DEADLINE).unwrap();
         let address = server.local_address().unwrap().clone();
         // We close first, so that this side keeps the port in TIME_WAIT.
         let mut client = plain_client(address.as_inet().unwrap());
@@ -128,9 +109,7 @@ fn children_have_their_parent_their_options_their_attributes_and_take_turns_on_t
         assert_eq!(*server.attr(&NAME).unwrap(), "server");
         let address = server.local_address().unwrap().as_inet().unwrap();
         let clients: Vec<_> = (0..8).map(|_| plain_client(address)).collect();
-        let children: Vec<Channel> = (0..8)
-            .map(|_| told.recv_timeout(DEADLINE).unwrap())
-            .collect();
+        let children: Vec<Channel> = (0..8).map(|_| told.recv_timeout(DEADLINE).unwrap()).collect();
         for child in &children {
             assert_eq!(child.parent(), Some(&server));
             assert_eq!(child.local_address().unwrap().as_inet(), Some(address));
@@ -138,13 +117,7 @@ fn children_have_their_parent_their_options_their_attributes_and_take_turns_on_t
             assert_eq!(child.option(IP_TOS).sync_timeout(DEADLINE).unwrap(), 0x08);
         }
         for event_loop in group.iter() {
-            assert_eq!(
-                children
-                    .iter()
-                    .filter(|child| child.event_loop() == event_loop)
-                    .count(),
-                4
-            );
+            assert_eq!(children.iter().filter(|child| child.event_loop() == event_loop).count(), 4);
         }
         drop(clients);
         for child in children {
@@ -223,10 +196,8 @@ impl Handler for Fails {
 #[test]
 fn an_error_of_a_servers_handler_does_not_end_the_server() {
     with_each_backend(|group| {
-        let server = echo(group)
-            .handler(|pipeline| pipeline.add_last(Fails(0)))
-            .bind("127.0.0.1:0")
-            .sync_timeout(DEADLINE);
+        let server =
+            echo(group).handler(|pipeline| pipeline.add_last(Fails(0))).bind("127.0.0.1:0").sync_timeout(DEADLINE);
         let server = server.unwrap();
         let address = server.local_address().unwrap().as_inet().unwrap();
         assert_eq!(plain_client(address).read(&mut [0; 1]).unwrap(), 0);
@@ -239,12 +210,7 @@ fn an_error_of_a_servers_handler_does_not_end_the_server() {
 #[test]
 fn a_child_whose_option_or_handler_fails_is_closed_alone() {
     with_each_backend(|group| {
-        let stillborn = || {
-            group
-                .iter()
-                .map(|each| each.metrics().accept_stillborn)
-                .sum::<u64>()
-        };
+        let stillborn = || group.iter().map(|each| each.metrics().accept_stillborn).sum::<u64>();
         let before = stillborn();
         let server = echo(group)
             .child_option(MAX_MESSAGES_PER_WRITE, 3)
@@ -288,11 +254,7 @@ fn with_auto_read_off_a_server_accepts_when_asked() {
             .unwrap();
         let address = server.local_address().unwrap().as_inet().unwrap();
         let _clients: Vec<_> = (0..3).map(|_| plain_client(address)).collect();
-        server
-            .event_loop()
-            .submit(|| ())
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        server.event_loop().submit(|| ()).sync_timeout(DEADLINE).unwrap();
         assert!(told.try_recv().is_err());
         for _ in 0..3 {
             server.read();
@@ -337,23 +299,12 @@ fn shards_listen_on_one_address_and_close_together() {
 #[test]
 fn too_many_shards_are_refused_and_a_taken_port_fails_all() {
     with_each_backend(|group| {
-        let error = echo(group)
-            .shards(3)
-            .bind("127.0.0.1:0")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let error = echo(group).shards(3).bind("127.0.0.1:0").sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
         let (_listener, address) = plain_listener();
         let future = echo(group).shards(2).bind(address);
-        assert_eq!(
-            future.sync_timeout(DEADLINE).unwrap_err().kind(),
-            ErrorKind::AddrInUse
-        );
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        assert_eq!(future.sync_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::AddrInUse);
+        future.channel().close_future().sync_timeout(DEADLINE).unwrap();
     });
 }
 

@@ -191,8 +191,7 @@ pub fn client_and_plain_peer(
 ) -> (Channel, TcpStream, Receiver<Seen>) {
     let (listener, address) = plain_listener();
     let (tell, seen) = Probe::new();
-    let bootstrap =
-        Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
+    let bootstrap = Bootstrap::new(group).handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));
     let client = prepare(bootstrap).connect(address);
     let peer = accept_plain(&listener);
     let client = client.sync_timeout(DEADLINE).expect("connected");
@@ -251,10 +250,7 @@ impl FullListener {
 pub fn until(what: &str, mut holds: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !holds() {
-        assert!(
-            begun.elapsed() < DEADLINE,
-            "not before the deadline: {what}"
-        );
+        assert!(begun.elapsed() < DEADLINE, "not before the deadline: {what}");
         std::thread::yield_now();
     }
 }

@@ -9,9 +9,7 @@ use tidegate::channel::options::{SO_SNDBUF, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_
 use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
-use crate::support::{
-    DEADLINE, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend,
-};
+use crate::support::{DEADLINE, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend};
 
 /// The bytes of so many numbers.
 fn numbers(from: u32, count: u32) -> Vec<u8> {
@@ -32,9 +30,7 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
         // 5,000 messages of sizes 0 to 62, more than one list of slices holds.
         let mut expected = Vec::new();
         let (tell, told) = mpsc::channel();
-        let messages: Vec<Vec<u8>> = (0..5_000_usize)
-            .map(|n| vec![(n % 256) as u8; n % 63])
-            .collect();
+        let messages: Vec<Vec<u8>> = (0..5_000_usize).map(|n| vec![(n % 256) as u8; n % 63]).collect();
         for message in &messages {
             expected.extend_from_slice(message);
         }
@@ -43,11 +39,9 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
                 let channel = pipeline.channel();
                 for (number, message) in messages.into_iter().enumerate() {
                     let tell = tell.clone();
-                    channel
-                        .write_future(message)
-                        .add_listener(move |_, result| {
-                            tell.send((number, result.is_ok())).unwrap();
-                        });
+                    channel.write_future(message).add_listener(move |_, result| {
+                        tell.send((number, result.is_ok())).unwrap();
+                    });
                 }
                 channel.flush();
             })
@@ -65,10 +59,9 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
 fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
     with_each_backend(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(SO_SNDBUF, 64 << 10).option(
-                WRITE_BUFFER_WATER_MARK,
-                WaterMark::new(256 << 10, 1 << 20).unwrap(),
-            )
+            bootstrap
+                .option(SO_SNDBUF, 64 << 10)
+                .option(WRITE_BUFFER_WATER_MARK, WaterMark::new(256 << 10, 1 << 20).unwrap())
         });
         let mut written = 0_u32;
         let mut last = None;
@@ -94,17 +87,11 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
 #[test]
 fn one_large_buffer_is_sent_in_parts() {
     with_each_backend(|group| {
-        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap
-                .option(SO_SNDBUF, 8 << 10)
-                .option(WRITE_SPIN_COUNT, 1)
-        });
+        let (client, peer, _seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 8 << 10).option(WRITE_SPIN_COUNT, 1));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let sent = numbers(0, 4 << 20);
-        client
-            .write_and_flush(sent.clone())
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        client.write_and_flush(sent.clone()).sync_timeout(DEADLINE).unwrap();
         client.close().sync_timeout(DEADLINE).unwrap();
         assert!(reading.join().unwrap() == sent);
     });
@@ -113,8 +100,7 @@ fn one_large_buffer_is_sent_in_parts() {
 #[test]
 fn large_and_small_buffers_mixed_keep_their_order() {
     with_each_backend(|group| {
-        let (client, peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 16 << 10));
+        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 16 << 10));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let mut expected = Vec::new();
         let mut next = 0;
@@ -205,10 +191,7 @@ fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
 fn what_is_no_bytes_is_refused_at_once() {
     with_each_backend(|group| {
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
-        let error = client
-            .write_and_flush(Message::new(42_u64))
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
+        let error = client.write_and_flush(Message::new(42_u64)).sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("u64"), "{error}");
         assert!(client.is_active());
