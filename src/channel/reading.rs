@@ -157,7 +157,8 @@ impl Core {
             // The errno is read out even while reading is paused: the connection is gone.
             self.set(flag::READ_ERROR);
         }
-        if self.has(flag::PAUSED) {
+        // While resumes are left over nothing is read; the ready list comes back to it.
+        if self.has(flag::PAUSED) || self.attention.get() & attention::SUSPENDED != 0 {
             return;
         }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {

@@ -125,7 +125,7 @@ impl Core {
         let Err(panic) = boundary::catch(|| job.run()) else {
             return;
         };
-        if self.nodes.borrow().any_busy() {
+        if self.nodes.any_busy() {
             std::panic::resume_unwind(Box::new(panic));
         }
         self.lp.metrics().panics.add(1);

@@ -18,8 +18,11 @@ impl Temp {
     fn with(contents: &[u8]) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("tidegate-tcp-{}-{number}", std::process::id()));
-        File::create(&path).and_then(|mut file| file.write_all(contents)).unwrap();
+        let path =
+            std::env::temp_dir().join(format!("tidegate-tcp-{}-{number}", std::process::id()));
+        File::create(&path)
+            .and_then(|mut file| file.write_all(contents))
+            .unwrap();
         Self(path)
     }
 }
@@ -53,7 +56,10 @@ fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
         client.write(FileRegion::new(File::open(&file.0).unwrap(), 0, 0));
         client.write(FileRegion::lazy(&file.0, 7, 9));
         client.write(FileRegion::whole(&file.0).unwrap());
-        client.write_and_flush(" tail").sync_timeout(DEADLINE).unwrap();
+        client
+            .write_and_flush(" tail")
+            .sync_timeout(DEADLINE)
+            .unwrap();
         client.close().sync_timeout(DEADLINE).unwrap();
         let mut expected = b"head ".to_vec();
         expected.extend_from_slice(&bytes[1000..301_000]);
@@ -77,7 +83,10 @@ fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
         let error = region.sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooShort);
         assert!(error.to_string().contains("1000 bytes"), "{error}");
-        assert_eq!(behind.sync_timeout(DEADLINE).unwrap_err().kind(), ErrorKind::FileTooShort);
+        assert_eq!(
+            behind.sync_timeout(DEADLINE).unwrap_err().kind(),
+            ErrorKind::FileTooShort
+        );
         wait_for(&seen, &Seen::Inactive);
         let mut got = Vec::new();
         peer.read_to_end(&mut got).unwrap();
