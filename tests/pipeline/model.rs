@@ -539,6 +539,11 @@ impl Model {
         self.nodes[at].is_busy = true;
         let fails = self.play(at, callback, ev);
         self.nodes[at].is_busy = false;
+        if callback == Callback::Resume && self.list.is_empty() {
+            // It has said nothing: asking again gets it nowhere, unless somebody reads, which nobody does here.
+            self.tail
+                .retain(|event| !matches!(event, Emission::Resume(node) if *node == at));
+        }
         if fails && callback != Callback::Error {
             self.tail.insert(0, Emission::ErrorAt(at, ev));
         }

@@ -316,6 +316,7 @@ impl Core {
 
     /// Takes the next waiting event and delivers it. False when there is none or the dispatch is suspended.
     #[cold]
+    #[inline(never)]
     fn run_waiting(&self) -> bool {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
@@ -483,8 +484,14 @@ impl Core {
             .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
         let parked = !self.has(flag::DRAINING);
         let resume = if parked { Resume::Parked } else { Resume::Idle };
-        self.nodes.get(node).set_resume(resume);
+        let node_at = self.nodes.get(node);
+        let was = node_at.resume();
+        node_at.set_resume(resume);
         self.parks.set(self.parks.get() + u16::from(parked));
+        if was == Resume::AskedWithCredit {
+            // A read() that it made itself, and consumed by asking again.
+            self.emit_tail(Event::ReadOp(node));
+        }
     }
 
     /// A chain of resumes that a read() had set off has emitted, and stops.

@@ -99,10 +99,17 @@ impl Drop for Step<'_, '_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(handler) = self.handler.take() {
-            let node = self.ctx.move_to(self.caller);
-            self.ctx.core.lose(node.index(), handler);
+            lose(self.ctx, self.caller, handler);
         }
     }
+}
+
+/// A panic passes a handler that another one has called.
+#[cold]
+#[inline(never)]
+fn lose<'a>(ctx: &mut Context<'a>, caller: &'a Node<dyn Handler>, handler: Box<dyn Handler>) {
+    let node = ctx.move_to(caller);
+    ctx.core.lose(node.index(), handler);
 }
 
 impl Core {
