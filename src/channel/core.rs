@@ -375,6 +375,8 @@ pub(crate) struct Core {
     pub(crate) first_from: Cell<Index>,
     pub(crate) running: Cell<bool>,
     pub(crate) in_transport: Cell<bool>,
+    /// The first events are over: the root queue has been empty once.
+    pub(crate) has_settled: Cell<bool>,
     pub(crate) life: Cell<Life>,
     /// Nodes whose resume is parked.
     pub(crate) parks: Cell<u16>,

@@ -53,6 +53,7 @@ impl Core {
             first_from: Cell::new(0),
             running: Cell::new(false),
             in_transport: Cell::new(false),
+            has_settled: Cell::new(false),
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),

@@ -165,14 +165,15 @@ impl Handler for Echo {
     }
 }
 
-/// Streams that the peer opened, by id, and what their last handlers saw.
-type Accepted = Rc<RefCell<BTreeMap<u16, (Channel, Rc<Seen>)>>>;
+/// The streams that the peer opened, with what each has seen, by their number.
+pub type Accepted = BTreeMap<u16, (Channel, Rc<Seen>)>;
 
 /// One end of the connection.
 pub struct Side {
     pub embedded: EmbeddedChannel,
     pub hub: Rc<Hub>,
-    pub accepted: Accepted,
+    /// Streams that the peer opened, by id.
+    pub accepted: Rc<RefCell<Accepted>>,
 }
 
 impl Side {
@@ -180,7 +181,7 @@ impl Side {
     pub fn new(
         fill: impl Fn(&mut Pipeline<'_>, Rc<Seen>, Rc<Hub>) -> Result<(), Error> + 'static,
     ) -> Result<Self, Failure> {
-        let accepted = Accepted::default();
+        let accepted: Rc<RefCell<BTreeMap<_, _>>> = Rc::default();
         let hub = Hub::new();
         let (weak, streams) = (Rc::downgrade(&hub), accepted.clone());
         *hub.accept.borrow_mut() = Some(Rc::new(move |id, pipeline: &mut Pipeline<'_>| {
