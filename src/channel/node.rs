@@ -1,8 +1,8 @@
 //! One place of a pipeline, and the two steps of every walk.
 //!
 //! A node's mask stands in the links that lead to the node, because a walk is to learn whether it stops there before
-//! it goes there: a handler that is passed over costs six instructions so, and eight if the mask stands in the node
-//! itself. In its life a node only loses bits; a link that was not told of the last ones is not wrong, only slow.
+//! it goes there: a handler that is passed over costs six instructions so, and seven at best if the mask stands in the
+//! node itself. In its life a node only loses bits; a link that was not told of the last ones is not wrong, only slow.
 //!
 //! Who keeps nodes, and how they are linked, is in `nodes`.
 

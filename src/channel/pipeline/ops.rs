@@ -116,7 +116,8 @@ impl Core {
     // ---- the operations that are many, from a context on
     //
     // The way from handler to handler is inlined into these, so that it ends up in the handler that writes: one frame per
-    // hop instead of two, and the handler's own context serves the next one for the time of the call.
+    // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
+    // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76.
 
     /// A write whose promise is void.
     #[inline(always)]
