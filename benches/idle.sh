@@ -28,6 +28,7 @@ start_server -- --threads 1 --handlers 3
 empty=$(resident)
 empty_descriptors=$(descriptors)
 echo "empty server: $((empty / 1024)) KiB, $empty_descriptors descriptors; connecting $connections clients"
+: >"$scratch/client"
 "$examples/echo_client" --connect "$address" --connections "$connections" --size 64 --hold forever \
     >"$scratch/client" &
 client=$!

@@ -6,6 +6,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/back.rs"]
+mod back;
 #[path = "pipeline/edits.rs"]
 mod edits;
 #[path = "pipeline/edits_on_the_stack.rs"]
@@ -14,6 +16,8 @@ mod edits_on_the_stack;
 mod errors;
 #[path = "pipeline/masks.rs"]
 mod masks;
+#[path = "pipeline/model.rs"]
+mod model;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
 #[path = "pipeline/panics.rs"]
@@ -26,5 +30,7 @@ mod resume_at_the_end;
 mod roots;
 #[path = "pipeline/travel.rs"]
 mod travel;
+#[path = "pipeline/walks.rs"]
+mod walks;
 #[path = "pipeline/writability.rs"]
 mod writability;

@@ -96,7 +96,9 @@ fn the_table_of_rules_is_true() {
     let known: BTreeSet<&str> = rules.iter().map(String::as_str).collect();
     let mut wrong = Vec::new();
     for (rule, tests) in &pinned {
-        if !known.contains(rule.as_str()) {
+        // Other references (rules of codecs, whole chapters of the design) are the reader's.
+        let ours = GROUPS.iter().any(|(group, _, _)| rule.starts_with(group));
+        if ours && !known.contains(rule.as_str()) {
             wrong.push(format!("{} names {rule}, which is no rule", tests[0]));
         }
     }

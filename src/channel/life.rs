@@ -14,7 +14,7 @@ use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, attention, flag};
 use super::events::ChannelOutputShutdown;
 use super::lifetime::Life;
-use super::nodes::{HEAD, TAIL};
+use super::node::{HEAD, TAIL};
 use super::op::Op;
 use super::reading::interest;
 use super::relay::{self, Line};
@@ -327,7 +327,7 @@ impl Core {
             self.emit(Inbound::Unregistered, HEAD);
             self.run();
         }
-        let elsewhere = relay::lines(&self.nodes.borrow());
+        let elsewhere = relay::lines(&self.nodes);
         self.depart(elsewhere);
     }
 
@@ -350,7 +350,7 @@ impl Core {
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
         loop {
-            let last = self.nodes.borrow().get(TAIL).prev;
+            let last = self.nodes.before(TAIL);
             if last == HEAD {
                 break;
             }

@@ -6,21 +6,30 @@
 //! | 1 | TAIL: stops every inbound walk |
 //! | 2.. | handlers, in the order of their links, not of their indices |
 //!
-//! A removed node stays as a tombstone until no dispatch can name it: its mask is empty, so that walks pass it,
-//! and its links still lead to its old neighbours (after a replace: to the new node). Events name nodes by index;
-//! what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
+//! Every hop goes through here. Nodes are cells in a [`Slab`] that never moves: whoever delivers holds a reference to it,
+//! walks it without borrow flags, and puts a handler back where it took it from without looking it up. When a pipeline
+//! outgrows its slab, a larger one takes over all that is in place; a handler that is on the stack then comes back into
+//! the old one and is carried over ([`Nodes::carry_over`]; `attention::REGROWN` says that this may be necessary). Tried
+//! before: a `RefCell` around a `Vec` of nodes, borrowed twice per hop, and visits that lived in memory; then a hop cost
+//! 119 instructions with a message, 95 without, and 147 for a write, about twice of what it does now (`make hops`).
+//!
+//! A removed node stays as a tombstone until no dispatch can name it: nothing stops at it, so that walks pass it, and
+//! its links still lead to its old neighbours (after a replace: to the new node). `next` links lead only over handlers
+//! that are in the pipeline. `prev` links also lead over one that was taken out while it was on the stack or while
+//! operations waited at it, until they have gone on: so later ones do not overtake them.
+//!
+//! Events name nodes by index; what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the
+//! generation. One node, with the masks of its links, is in `node`; what nodes are called is in `names`.
 
-use std::any::{Any, TypeId, type_name};
+use std::cell::{Ref, RefCell};
+use std::mem;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::mask::{self, Mask};
-
-/// The index of a node. Valid while a dispatch runs.
-pub(crate) type Index = u16;
-
-pub(crate) const HEAD: Index = 0;
-pub(crate) const TAIL: Index = 1;
+use super::node::{Facts, HEAD, Index, Kind, Node, Resume, Slab, State, TAIL, upper};
 
 /// Names a node beyond a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -42,327 +51,415 @@ impl NodeId {
     }
 }
 
-/// What a node is at the moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    /// In the free list.
-    Vacant,
-    /// HEAD or TAIL.
-    Sentinel,
-    /// Linked; its handler is in place and was told so.
-    Here,
-    /// Linked; `handler_added` has not run yet.
-    Added,
-    /// Its handler is on the stack.
-    Busy,
-    /// A tombstone.
-    Removed,
-}
+/// Places of a new slab: head, tail, an initializer and three handlers, what a small pipeline needs without growing. Debug
+/// builds have no room to spare and grow by one, so that every test of an edit is one of growing as well.
+const START: usize = if cfg!(debug_assertions) { 2 } else { 6 };
 
-/// Where a node stands with `resume`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resume {
-    /// It did not ask.
-    Idle,
-    /// It asked; the event waits behind what was emitted.
-    Asked,
-    /// It asked, and a read() was consumed by it meanwhile.
-    AskedWithCredit,
-    /// It asked, but reading was not wanted.
-    Parked,
-}
-
-/// What a node needs to know of its handler's type while the handler itself is away on the stack.
-#[derive(Clone, Copy)]
-pub(crate) struct Kind(fn() -> (TypeId, &'static str));
-
-impl Kind {
-    pub(crate) fn of<H: Any>() -> Self {
-        Self(|| (TypeId::of::<H>(), short_type_name::<H>()))
-    }
-
-    fn is<H: Any>(self) -> bool {
-        self.0().0 == TypeId::of::<H>()
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        self.0().1
+/// How many places a slab of this length grows by.
+fn room_at(len: usize) -> usize {
+    if cfg!(debug_assertions) {
+        1
+    } else {
+        (len / 2).max(4)
     }
 }
 
-/// One place of a pipeline. `H` is the handler's trait object; the links need not know more of it.
-pub(crate) struct Node<H: ?Sized> {
-    /// `Some` unless Busy, Vacant, Sentinel or Removed.
-    pub(crate) handler: Option<Box<H>>,
-    pub(crate) kind: Kind,
-    pub(crate) mask: Mask,
-    pub(crate) generation: u32,
-    pub(crate) next: Index,
-    pub(crate) prev: Index,
-    /// Distinguishes generated names: `Type#ordinal`.
-    pub(crate) ordinal: u16,
-    pub(crate) state: State,
-    pub(crate) resume: Resume,
-}
-
-const _: () = assert!(
-    size_of::<Node<dyn Any>>() == 40,
-    "one hop computes an index times this size"
-);
-
-/// The slab. See the module's page.
+/// The nodes and what is known of them. See the module's page.
 pub(crate) struct Nodes<H: ?Sized> {
-    slab: Vec<Node<H>>,
+    slab: RefCell<Rc<Slab<H>>>,
     /// What most pipelines do without, and is kept per connection.
-    extras: Option<Box<Extras>>,
+    extras: RefCell<Option<Box<Extras<H>>>>,
 }
 
-#[derive(Default)]
-struct Extras {
+pub(super) struct Extras<H: ?Sized> {
     /// Names that the user gave; a handler without one is called by its type and ordinal.
-    labels: Vec<(Index, Box<str>)>,
+    pub(super) labels: Vec<(Index, Box<str>)>,
     /// For handlers of which handles exist: whether they are still there.
     presences: Vec<(Index, Arc<AtomicBool>)>,
+    /// Handlers whose `handler_added` has to wait.
+    fresh: Vec<(Index, Box<H>)>,
+    /// Handlers that a panic has passed on the stack, in the order in which it did.
+    lost: Vec<(Index, Box<H>)>,
+}
+
+impl<H: ?Sized> Default for Extras<H> {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            presences: Vec::new(),
+            fresh: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+}
+
+/// One node, found by its index.
+pub(crate) struct At<H: ?Sized> {
+    slab: Rc<Slab<H>>,
+    index: Index,
+}
+
+impl<H: ?Sized> Deref for At<H> {
+    type Target = Node<H>;
+
+    fn deref(&self) -> &Node<H> {
+        &self.slab[usize::from(self.index)]
+    }
 }
 
 impl<H: ?Sized> Nodes<H> {
     pub(crate) fn new() -> Self {
-        let sentinel = |mask, next, prev| Node {
-            handler: None,
-            kind: Kind(|| (TypeId::of::<()>(), "")),
-            mask,
-            generation: 0,
-            next,
-            prev,
-            ordinal: 0,
-            state: State::Sentinel,
-            resume: Resume::Idle,
-        };
-        // Head, tail, an initializer and three handlers: what a small pipeline needs without growing.
-        let mut slab = Vec::with_capacity(6);
-        slab.push(sentinel(mask::OUTBOUND, TAIL, HEAD));
-        slab.push(sentinel(mask::INBOUND, TAIL, HEAD));
-        Self { slab, extras: None }
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: Index) -> &Node<H> {
-        &self.slab[index as usize]
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node<H> {
-        &mut self.slab[index as usize]
-    }
-
-    /// The next node toward the tail whose mask has `bit`; TAIL has every inbound bit.
-    #[inline]
-    pub(crate) fn next_with(&self, from: Index, bit: Mask) -> Index {
-        let slab = self.slab.as_slice();
-        let mut index = slab[from as usize].next;
-        loop {
-            let node = &slab[index as usize];
-            if node.mask & bit != 0 {
-                return index;
-            }
-            index = node.next;
+        let slab: [Node<H>; START] = std::array::from_fn(|index| match index as Index {
+            HEAD => Node::sentinel(HEAD),
+            TAIL => Node::sentinel(TAIL),
+            _ => Node::vacant(index),
+        });
+        Self {
+            slab: RefCell::new(Rc::new(slab)),
+            extras: RefCell::new(None),
         }
     }
 
-    /// The next node toward the head whose mask has `bit`; HEAD has every outbound bit.
+    /// The nodes as they are kept now.
     #[inline]
-    pub(crate) fn prev_with(&self, from: Index, bit: Mask) -> Index {
-        let slab = self.slab.as_slice();
-        let mut index = slab[from as usize].prev;
-        loop {
-            let node = &slab[index as usize];
-            if node.mask & bit != 0 {
-                return index;
-            }
-            index = node.prev;
+    pub(crate) fn slab(&self) -> Rc<Slab<H>> {
+        self.slab.borrow().clone()
+    }
+
+    /// The node at `index`, for everything but the hop.
+    pub(crate) fn get(&self, index: Index) -> At<H> {
+        At {
+            slab: self.slab(),
+            index,
+        }
+    }
+
+    /// True if the slab is not the pipeline's any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_outgrown(&self, slab: &Slab<H>) -> bool {
+        !std::ptr::eq(&raw const **self.slab.borrow(), slab)
+    }
+
+    /// A handler has come back from the stack into a node of a slab that the pipeline may have outgrown.
+    #[cold]
+    pub(crate) fn carry_over(&self, old: &Node<H>) {
+        let now = self.get(old.index());
+        if !std::ptr::eq(&raw const *now, old)
+            && let Some(handler) = old.take()
+        {
+            now.put(handler);
         }
     }
 
     /// The node that `id` names, unless it is gone.
     pub(crate) fn resolve(&self, id: NodeId) -> Option<Index> {
-        let node = self.slab.get(id.index as usize)?;
-        let linked = matches!(node.state, State::Here | State::Added | State::Busy);
-        (linked && node.generation == id.generation).then_some(id.index)
+        let slab = self.slab.borrow();
+        let node = slab.get(usize::from(id.index))?;
+        let is_there = matches!(node.state(), State::Here | State::Added);
+        (is_there && node.generation.get() == id.generation).then_some(id.index)
     }
 
     pub(crate) fn id(&self, index: Index) -> NodeId {
         NodeId {
             index,
-            generation: self.get(index).generation,
+            generation: self.get(index).generation.get(),
         }
     }
 
     /// Indices of the linked handlers, head to tail.
-    pub(crate) fn linked(&self) -> impl Iterator<Item = Index> + '_ {
-        let mut index = self.get(HEAD).next;
+    pub(crate) fn linked(&self) -> impl Iterator<Item = Index> + use<H> {
+        let slab = self.slab();
+        let mut index = slab[usize::from(HEAD)].next();
         std::iter::from_fn(move || {
             let here = index;
             (here != TAIL).then(|| {
-                index = self.get(here).next;
+                index = slab[usize::from(here)].next();
                 here
             })
         })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.get(HEAD).next == TAIL
+        self.get(HEAD).next() == TAIL
     }
 
-    /// For a node that was taken out of the links: the linked node (or HEAD) that it leads to, toward the head.
-    pub(crate) fn place_before(&self, index: Index) -> Option<Index> {
-        let mut at = self.get(index).prev;
-        if self.get(at).next == index {
-            return None;
+    /// The handler before a linked node (or TAIL); HEAD if it is the first.
+    pub(crate) fn before(&self, index: Index) -> Index {
+        let slab = self.slab();
+        let mut at = slab[usize::from(index)].prev();
+        while slab[usize::from(at)].is_gone() {
+            at = slab[usize::from(at)].prev();
         }
-        while self.is_unlinked(at) {
-            at = self.get(at).prev;
-        }
-        Some(at)
-    }
-
-    fn is_unlinked(&self, index: Index) -> bool {
-        index != HEAD && self.get(self.get(index).prev).next != index
+        at
     }
 
     /// True while some handler between `index` and the head (itself included) is on the stack.
     pub(crate) fn busy_toward_head(&self, index: Index) -> bool {
+        let slab = self.slab();
         let mut at = index;
         while at != HEAD {
-            if self.get(at).state == State::Busy {
+            let node = &slab[usize::from(at)];
+            if node.is_busy() {
                 return true;
             }
-            at = self.get(at).prev;
+            at = node.prev();
         }
         false
     }
 
     pub(crate) fn any_busy(&self) -> bool {
-        self.slab.iter().any(|node| node.state == State::Busy)
+        self.slab().iter().any(Node::is_busy)
     }
 
-    // ---- links
+    // ---- the careful walk, which knows of tombstones
 
-    /// Puts a new node behind `prev`. `None` when the pipeline is full (65,533 handlers).
+    /// The next linked node toward the tail (or TAIL) where `bit` stops.
+    pub(crate) fn next_linked(&self, from: Index, bit: Mask) -> At<H> {
+        let slab = self.slab();
+        let mut from = from;
+        loop {
+            let node = &slab[usize::from(from)];
+            from = node.next();
+            if node.next_mask.get() & bit != 0 && !slab[usize::from(from)].is_gone() {
+                return At { slab, index: from };
+            }
+        }
+    }
+
+    /// The node before this one on the way of operations, linked or not, and whether `bit` stops there.
+    pub(crate) fn step_toward_head(&self, from: Index, bit: Mask) -> (At<H>, bool) {
+        let slab = self.slab();
+        let node = &slab[usize::from(from)];
+        let (index, stops) = (node.prev(), node.prev_mask.get() & upper(bit) != 0);
+        let stops = stops && !slab[usize::from(index)].is_gone();
+        (At { slab, index }, stops)
+    }
+
+    /// The node whose link toward the head leads to this one, if it is on the way of operations.
+    fn after_on_the_way(&self, index: Index) -> Option<At<H>> {
+        let slab = self.slab();
+        let mut at = TAIL;
+        while at != HEAD {
+            let prev = slab[usize::from(at)].prev();
+            if prev == index {
+                return Some(At { slab, index: at });
+            }
+            at = prev;
+        }
+        None
+    }
+
+    /// Whether an event or operation stops at a node.
+    pub(crate) fn has_mask(&self, index: Index, bit: Mask) -> bool {
+        if self.get(index).is_gone() {
+            return false;
+        }
+        let inbound = self.get(self.before(index)).next_mask.get();
+        let outbound = self.after_on_the_way(index);
+        inbound & bit != 0 || outbound.is_some_and(|after| after.prev_mask.get() & upper(bit) != 0)
+    }
+
+    /// The events and operations of `bits` pass a node from now on.
+    pub(crate) fn clear_mask(&self, index: Index, bits: Mask) {
+        if self.get(index).is_gone() {
+            return;
+        }
+        let before = self.get(self.before(index));
+        before.next_mask.set(before.next_mask.get() & !bits);
+        if let Some(after) = self.after_on_the_way(index) {
+            after.prev_mask.set(after.prev_mask.get() & !upper(bits));
+        }
+    }
+
+    // ---- edits
+
+    /// Puts a new node behind the linked node `prev`, for a handler that is not there yet. Without a declaration
+    /// everything stops there. `None` when the pipeline is full (65,533 handlers).
     pub(crate) fn insert_after(
-        &mut self,
+        &self,
         prev: Index,
-        handler: Box<H>,
-        mask: Mask,
+        declared: Option<Mask>,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
+        let mask = declared.unwrap_or(mask::ALL);
+        let index = self.make(declared.is_some(), name, kind)?;
+        let (node, before) = (self.get(index), self.get(prev));
+        let after = self.get(before.next());
+        node.link_next_like(&before);
+        node.link_prev_like(&after);
+        before.link_next(index, mask);
+        after.link_prev(index, mask);
+        Some(index)
+    }
+
+    /// Puts a new node in the place of `old`, which is taken out: both its links lead to the new one.
+    pub(crate) fn insert_for(
+        &self,
+        old: Index,
+        declared: Option<Mask>,
+        name: Option<&str>,
+        kind: Kind,
+    ) -> Option<Index> {
+        let mask = declared.unwrap_or(mask::ALL);
+        let index = self.make(declared.is_some(), name, kind)?;
+        let (node, tomb) = (self.get(index), self.get(old));
+        node.link_next_like(&tomb);
+        node.link_prev_like(&tomb);
+        self.get(self.before(old)).link_next(index, mask);
+        self.retire(&tomb);
+        tomb.link_next(index, mask);
+        tomb.link_prev(index, mask);
+        Some(index)
+    }
+
+    /// A node that is not linked yet.
+    fn make(&self, is_declared: bool, name: Option<&str>, kind: Kind) -> Option<Index> {
         let ordinal = self.next_ordinal(kind.name());
-        let next = self.get(prev).next;
-        let node = Node {
-            handler: Some(handler),
-            kind,
-            mask,
-            generation: 0,
-            next,
-            prev,
-            ordinal,
-            state: State::Added,
-            resume: Resume::Idle,
-        };
-        let index = match self
-            .slab
-            .iter()
-            .position(|node| node.state == State::Vacant)
-        {
-            Some(vacant) => {
-                let generation = self.slab[vacant].generation;
-                self.slab[vacant] = Node { generation, ..node };
-                vacant as Index
-            }
-            None => {
-                let index = Index::try_from(self.slab.len()).ok()?;
-                if self.slab.len() == self.slab.capacity() {
-                    self.slab.reserve_exact(2);
-                }
-                self.slab.push(node);
-                index
-            }
-        };
-        self.get_mut(prev).next = index;
-        self.get_mut(next).prev = index;
+        let index = self.vacancy()?;
+        let node = self.get(index);
+        node.kind.set(kind);
+        node.ordinal.set(ordinal);
+        node.facts.set(Facts::new(State::Added));
+        if is_declared {
+            node.add_fact(Facts::DECLARED);
+        }
         if let Some(name) = name {
-            self.extras
-                .get_or_insert_default()
-                .labels
-                .push((index, name.into()));
+            let mut extras = self.extras.borrow_mut();
+            let labels = &mut extras.get_or_insert_default().labels;
+            labels.push((index, name.into()));
         }
         Some(index)
     }
 
-    /// Takes a node out of the links; its own links keep leading to its old neighbours.
-    pub(crate) fn unlink(&mut self, index: Index) -> Option<Box<H>> {
-        let (next, prev) = (self.get(index).next, self.get(index).prev);
-        self.get_mut(prev).next = next;
-        self.get_mut(next).prev = prev;
-        self.bury(index)
+    /// The index of a vacant node, in a larger slab if there is none in this.
+    fn vacancy(&self) -> Option<Index> {
+        let slab = self.slab();
+        let vacant = slab.iter().position(|node| node.state() == State::Vacant);
+        if let Some(vacant) = vacant {
+            return Some(vacant as Index);
+        }
+        let len = slab.len();
+        let index = Index::try_from(len).ok()?;
+        let room = room_at(len).min(usize::from(Index::MAX) + 1 - len);
+        let nodes = slab.iter().map(Node::moved);
+        let nodes: Rc<Slab<H>> = nodes.chain((len..len + room).map(Node::vacant)).collect();
+        *self.slab.borrow_mut() = nodes;
+        Some(index)
     }
 
-    /// Swaps `old` for `new`, which was linked right behind it: the tombstone leads to the new node both ways.
-    pub(crate) fn supersede(&mut self, old: Index, new: Index) -> Option<Box<H>> {
-        let prev = self.get(old).prev;
-        self.get_mut(prev).next = new;
-        self.get_mut(new).prev = prev;
-        let handler = self.bury(old);
-        let tomb = self.get_mut(old);
-        tomb.next = new;
-        tomb.prev = new;
+    /// Takes a node out of the way of events; its own links keep leading to its old neighbours. It stays on the way
+    /// of operations, which may wait there, until it is released.
+    pub(crate) fn take_out(&self, index: Index) {
+        let node = self.get(index);
+        self.get(self.before(index)).link_next_like(&node);
+        self.retire(&node);
+    }
+
+    /// Nothing stops at the node any more, and it has no name.
+    fn retire(&self, node: &Node<H>) {
+        if let Some(after) = self.after_on_the_way(node.index()) {
+            after.prev_mask.set(0);
+        }
+        node.add_fact(Facts::GONE);
+        self.unlabel(node.index());
+    }
+
+    /// Takes a node that was taken out before off the way of operations as well.
+    pub(crate) fn release(&self, index: Index) {
+        if let Some(after) = self.after_on_the_way(index) {
+            after.link_prev_like(&self.get(index));
+        }
+    }
+
+    /// Gives up the handler of a node that was taken out, if it is in place.
+    pub(crate) fn bury(&self, index: Index) -> Option<Box<H>> {
+        self.end_presence(index);
+        let node = self.get(index);
+        let handler = match node.state() {
+            State::Added => self.take_fresh(index),
+            _ => node.take(),
+        };
+        node.set_state(State::Removed);
+        node.set_resume(Resume::Idle);
         handler
     }
 
-    /// Takes a node that is on the stack out of the walk, keeping its handler's place until it returns.
-    pub(crate) fn detach_links(&mut self, index: Index) {
-        let (next, prev) = (self.get(index).next, self.get(index).prev);
-        self.get_mut(prev).next = next;
-        self.get_mut(next).prev = prev;
-        self.get_mut(index).mask = 0;
-        self.unlabel(index);
+    /// Keeps the handler of a new node until it can be told that it is there.
+    pub(crate) fn keep_fresh(&self, index: Index, handler: Box<H>) {
+        let mut extras = self.extras.borrow_mut();
+        extras.get_or_insert_default().fresh.push((index, handler));
     }
 
-    /// The same for a node that `new`, linked right behind it, replaces.
-    pub(crate) fn detach_links_to(&mut self, old: Index, new: Index) {
-        self.detach_links(old);
-        let node = self.get_mut(old);
-        node.next = new;
-        node.prev = new;
+    /// The handler of a node that does not know yet that it is there.
+    pub(crate) fn take_fresh(&self, index: Index) -> Option<Box<H>> {
+        let mut extras = self.extras.borrow_mut();
+        let fresh = &mut extras.as_mut()?.fresh;
+        let position = fresh.iter().position(|(at, _)| *at == index)?;
+        Some(fresh.remove(position).1)
     }
 
-    /// Buries a node whose links were taken before.
-    pub(crate) fn bury_detached(&mut self, index: Index) -> Option<Box<H>> {
-        self.bury(index)
+    /// Keeps a handler that a panic has passed for the catch boundary.
+    pub(crate) fn lose(&self, index: Index, handler: Box<H>) {
+        let mut extras = self.extras.borrow_mut();
+        extras.get_or_insert_default().lost.push((index, handler));
     }
 
-    /// Buries nodes that were taken out while on the stack and whose return a panic has prevented.
-    pub(crate) fn bury_lost(&mut self) -> Vec<(String, Box<H>)> {
-        let lost: Vec<Index> = (0..self.slab.len())
-            .filter(|at| self.slab[*at].state == State::Busy)
-            .map(|at| at as Index)
-            .collect();
-        let bury = |index| Some((self.name(index), self.bury(index)?));
-        lost.into_iter().filter_map(bury).collect()
+    /// Buries what a panic has passed, in their order from the head, those that had been taken out last. Their names, and
+    /// the handlers, to be dropped with care.
+    pub(crate) fn bury_lost(&self) -> (Vec<String>, Vec<Box<H>>) {
+        let mut lost = match &mut *self.extras.borrow_mut() {
+            Some(extras) => mem::take(&mut extras.lost),
+            None => Vec::new(),
+        };
+        let linked: Vec<Index> = self.linked().collect();
+        lost.sort_by_key(|(index, _)| {
+            let position = linked.iter().position(|at| at == index);
+            position.unwrap_or(linked.len())
+        });
+        let names = lost.iter().map(|(index, _)| self.name(*index)).collect();
+        for (index, _) in &lost {
+            if !self.get(*index).is_gone() {
+                self.take_out(*index);
+            }
+            self.bury(*index);
+        }
+        self.release_all();
+        (
+            names,
+            lost.into_iter().map(|(_, handler)| handler).collect(),
+        )
     }
 
-    fn unlabel(&mut self, index: Index) {
-        if let Some(extras) = &mut self.extras {
+    /// Only linked nodes stay on the way of operations.
+    fn release_all(&self) {
+        let slab = self.slab();
+        let mut at = TAIL;
+        while at != HEAD {
+            let node = &slab[usize::from(at)];
+            let prev = &slab[usize::from(node.prev())];
+            if prev.is_gone() {
+                node.link_prev_like(prev);
+            } else {
+                at = prev.index();
+            }
+        }
+    }
+
+    fn unlabel(&self, index: Index) {
+        if let Some(extras) = &mut *self.extras.borrow_mut() {
             extras.labels.retain(|(labelled, _)| *labelled != index);
         }
     }
 
     /// Whether the handler is still there, for its handles.
-    pub(crate) fn presence(&mut self, index: Index) -> Arc<AtomicBool> {
-        if matches!(self.get(index).state, State::Removed | State::Vacant) {
+    pub(crate) fn presence(&self, index: Index) -> Arc<AtomicBool> {
+        if matches!(self.get(index).state(), State::Removed | State::Vacant) {
             return Arc::default();
         }
-        let presences = &mut self.extras.get_or_insert_default().presences;
+        let mut extras = self.extras.borrow_mut();
+        let presences = &mut extras.get_or_insert_default().presences;
         if let Some((_, presence)) = presences.iter().find(|(at, _)| *at == index) {
             return presence.clone();
         }
@@ -371,8 +468,9 @@ impl<H: ?Sized> Nodes<H> {
         presence
     }
 
-    fn end_presence(&mut self, index: Index) {
-        let Some(extras) = &mut self.extras else {
+    fn end_presence(&self, index: Index) {
+        let mut extras = self.extras.borrow_mut();
+        let Some(extras) = &mut *extras else {
             return;
         };
         extras.presences.retain(|(at, presence)| {
@@ -383,117 +481,17 @@ impl<H: ?Sized> Nodes<H> {
         });
     }
 
-    fn bury(&mut self, index: Index) -> Option<Box<H>> {
-        self.unlabel(index);
-        self.end_presence(index);
-        let node = self.get_mut(index);
-        node.mask = 0;
-        node.state = State::Removed;
-        node.resume = Resume::Idle;
-        node.handler.take()
-    }
-
     /// Frees the tombstones. Only when no dispatch runs and no event waits.
-    pub(crate) fn free_dead(&mut self) {
-        for node in self
-            .slab
-            .iter_mut()
-            .filter(|node| node.state == State::Removed)
-        {
-            node.state = State::Vacant;
-            node.generation = node.generation.wrapping_add(1);
-        }
-    }
-
-    // ---- names and types
-
-    /// The smallest number that makes a free name together with the type.
-    fn next_ordinal(&self, short_type: &str) -> u16 {
-        let mut taken: Vec<u16> = self
-            .linked()
-            .filter_map(|index| match self.label(index) {
-                Some(own) => own
-                    .strip_prefix(short_type)?
-                    .strip_prefix('#')?
-                    .parse()
-                    .ok(),
-                None => {
-                    let node = self.get(index);
-                    (node.kind.name() == short_type).then_some(node.ordinal)
-                }
-            })
-            .collect();
-        taken.sort_unstable();
-        taken.dedup();
-        let free = taken
-            .iter()
-            .zip(0..)
-            .find(|(taken, number)| **taken != *number);
-        free.map_or(taken.len() as u16, |(_, number)| number)
-    }
-
-    fn label(&self, index: Index) -> Option<&str> {
-        let labels = &self.extras.as_ref()?.labels;
-        labels
-            .iter()
-            .find(|(labelled, _)| *labelled == index)
-            .map(|(_, name)| &**name)
-    }
-
-    /// The name of a linked node: its own, or its type with an ordinal.
-    pub(crate) fn name(&self, index: Index) -> String {
-        match index {
-            HEAD => "head".into(),
-            TAIL => "tail".into(),
-            _ => match self.label(index) {
-                Some(name) => name.into(),
-                None => format!(
-                    "{}#{}",
-                    self.get(index).kind.name(),
-                    self.get(index).ordinal
-                ),
-            },
-        }
-    }
-
-    /// The linked node of that name.
-    pub(crate) fn find(&self, name: &str) -> Option<Index> {
-        self.linked().find(|index| match self.label(*index) {
-            Some(own) => own == name,
-            None => {
-                let node = self.get(*index);
-                name.strip_prefix(node.kind.name())
-                    .and_then(|rest| rest.strip_prefix('#'))
-                    .is_some_and(|ordinal| ordinal.parse() == Ok(node.ordinal))
+    pub(crate) fn free_dead(&self) {
+        for node in self.slab().iter() {
+            if node.state() == State::Removed {
+                node.facts.set(Facts::new(State::Vacant));
+                node.generation.set(node.generation.get().wrapping_add(1));
             }
-        })
-    }
-
-    /// The first linked node, from the head, whose handler is an `H`.
-    pub(crate) fn find_type<T: Any>(&self) -> Option<Index> {
-        self.linked().find(|index| self.get(*index).kind.is::<T>())
-    }
-
-    /// All names, head to tail.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.linked().map(|index| self.name(index)).collect()
-    }
-
-    /// The pipeline in one line, for errors and logs.
-    pub(crate) fn describe(&self) -> String {
-        let mut text = String::from("head");
-        for index in self.linked() {
-            text.push_str(" -> ");
-            text.push_str(&self.name(index));
         }
-        text.push_str(" -> tail");
-        text
     }
-}
 
-/// The last segment of a type's path, with its generic parameters left out.
-pub(crate) fn short_type_name<T: ?Sized>() -> &'static str {
-    let full = type_name::<T>();
-    let bare = full.split('<').next().unwrap_or(full);
-    bare.rsplit("::").next().unwrap_or(bare)
+    pub(super) fn extras(&self) -> Ref<'_, Option<Box<Extras<H>>>> {
+        self.extras.borrow()
+    }
 }

@@ -11,7 +11,7 @@ use tidegate_sys::os::{Interest, Ready};
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
 use super::lifetime::Life;
-use super::nodes::{HEAD, TAIL};
+use super::node::{HEAD, TAIL};
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::transport::{Read, ReadBytes, Services};
@@ -157,7 +157,8 @@ impl Core {
             // The errno is read out even while reading is paused: the connection is gone.
             self.set(flag::READ_ERROR);
         }
-        if self.has(flag::PAUSED) {
+        // While resumes are left over nothing is read; the ready list comes back to it.
+        if self.has(flag::PAUSED) || self.attention.get() & attention::SUSPENDED != 0 {
             return;
         }
         if self.has(flag::READ_PENDING | flag::READ_ERROR) {
@@ -508,10 +509,11 @@ impl Services for Core {
         read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes> {
         let mut predictor = self.predictor.borrow_mut();
-        let guess = predictor.guess();
-        match self.lp.arena().borrow_mut().read(guess, read)? {
+        let room = predictor.room();
+        match self.lp.arena().borrow_mut().read(room, read)? {
             Some(bytes) => {
-                let filled = predictor.record(bytes.len());
+                predictor.record(bytes.len());
+                let filled = bytes.len() >= room;
                 Ok(ReadBytes { bytes, filled })
             }
             None => Ok(ReadBytes {

@@ -1,7 +1,7 @@
 //! Events that did not fit the one-slot fast path: further emissions of a callback, what waits below them, errors,
 //! `after`, `resume`. Allocated for a pipeline the first time it needs it.
 
-use super::nodes::Index;
+use super::node::Index;
 use super::op::Op;
 use crate::buffer::Message;
 use crate::error::Failure;
@@ -52,6 +52,8 @@ pub(crate) enum Event {
 /// A node at which operations wait.
 pub(crate) struct Waited {
     pub(crate) at: Index,
+    /// How many; 0 only while the last one is going on.
+    pub(crate) ops: usize,
     /// They are going on, one after the other; who leaves the node meanwhile need not see to them.
     pub(crate) is_draining: bool,
 }

@@ -321,6 +321,33 @@ fn a_read_goes_on_if_the_resume_emits_nothing_and_asks_again() {
     assert_eq!(log.take(), ["waiting resume", "a read()", "waiting read n"]);
 }
 
+/// A handler that has nothing, asks again and reads in the same breath: the read() goes on.
+///
+/// Rules: 6.7
+#[test]
+fn a_read_made_in_an_empty_resume_goes_on() {
+    let log = Log::new();
+    let a = Script::new("a", &log).on_read_op(|ctx| {
+        ctx.read();
+        Ok(())
+    });
+    let eager = Script::new("eager", &log)
+        .on_event(|ctx, _| {
+            ctx.resume();
+            Ok(())
+        })
+        .on_resume(|ctx| {
+            ctx.resume();
+            ctx.channel().read();
+            Ok(())
+        });
+    let mut channel = manual([a, eager]);
+    channel.pipeline(|pipeline| pipeline.fire_user_event_triggered("go".into()));
+    log.take();
+    channel.run(|channel| channel.read());
+    assert_eq!(log.take(), ["eager resume", "a read()", "a read()"]);
+}
+
 /// Two parked handlers: the one that the read() meets first, which is nearer to the tail, consumes it.
 ///
 /// Rules: 6.7

@@ -271,7 +271,7 @@ fn submitted_writes_that_a_handler_drops_make_the_channel_writable_again() {
 /// Rules: 6.4, B24
 #[test]
 fn whoever_saw_unwritable_is_called_back() {
-    const ROUNDS: usize = 2_000;
+    const ROUNDS: usize = 100;
     // A single write crosses.
     let mut tiny = OptionSet::new();
     tiny.set(WRITE_BUFFER_WATER_MARK, WaterMark::new(10, 50).unwrap())

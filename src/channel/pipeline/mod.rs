@@ -21,6 +21,8 @@ pub(crate) mod dispatch;
 mod edit;
 mod end;
 mod ops;
+#[cfg(test)]
+mod tests;
 
 use std::any::Any;
 use std::fmt;
@@ -29,7 +31,7 @@ use std::marker::PhantomData;
 use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
-use super::nodes::{self, HEAD, Index, Kind, TAIL};
+use super::node::{self, HEAD, Index, Kind, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -130,7 +132,7 @@ impl<'a> Pipeline<'a> {
         name: Option<&str>,
         handler: H,
     ) -> Result<(), Error> {
-        let prev = self.core.nodes.borrow().get(base).prev;
+        let prev = self.core.nodes.before(base);
         self.insert_after(prev, name, handler)
     }
 
@@ -181,7 +183,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_first(&mut self) -> Result<(), Error> {
-        let first = self.core.nodes.borrow().get(HEAD).next;
+        let first = self.core.nodes.get(HEAD).next();
         self.remove_at(first)
     }
 
@@ -190,7 +192,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_last(&mut self) -> Result<(), Error> {
-        let last = self.core.nodes.borrow().get(TAIL).prev;
+        let last = self.core.nodes.before(TAIL);
         self.remove_at(last)
     }
 
@@ -247,22 +249,22 @@ impl<'a> Pipeline<'a> {
 
     /// The handlers' names, head to tail.
     pub fn names(&self) -> Vec<String> {
-        self.core.nodes.borrow().names()
+        self.core.nodes.names()
     }
 
     /// True if no handler is in the pipeline.
     pub fn is_empty(&self) -> bool {
-        self.core.nodes.borrow().is_empty()
+        self.core.nodes.is_empty()
     }
 
     /// True if a handler of that name is in the pipeline.
     pub fn contains(&self, name: &str) -> bool {
-        self.core.nodes.borrow().find(name).is_some()
+        self.core.nodes.find(name).is_some()
     }
 
     /// True if a handler of that type is in the pipeline.
     pub fn contains_type<H: Handler>(&self) -> bool {
-        self.core.nodes.borrow().find_type::<H>().is_some()
+        self.core.nodes.find_type::<H>().is_some()
     }
 
     /// Looks into the first handler of type `H`.
@@ -301,7 +303,7 @@ impl<'a> Pipeline<'a> {
         let index = self.index_of_type::<H>()?;
         Ok(LocalHandle::new(
             self.core.me.clone(),
-            self.core.nodes.borrow().id(index),
+            self.core.nodes.id(index),
             PhantomData,
         ))
     }
@@ -317,7 +319,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn index_of(&self, name: &str) -> Result<Index, Error> {
-        let nodes = self.core.nodes.borrow();
+        let nodes = &self.core.nodes;
         nodes.find(name).ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
@@ -330,13 +332,13 @@ impl<'a> Pipeline<'a> {
     }
 
     fn index_of_type<H: Handler>(&self) -> Result<Index, Error> {
-        let nodes = self.core.nodes.borrow();
+        let nodes = &self.core.nodes;
         nodes.find_type::<H>().ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
                 format!(
                     "no {} in the pipeline: {}",
-                    nodes::short_type_name::<H>(),
+                    node::short_type_name::<H>(),
                     nodes.describe()
                 ),
             )
@@ -386,6 +388,6 @@ impl Core {
 /// The pipeline in one line.
 impl fmt::Debug for Pipeline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.core.nodes.borrow().describe())
+        f.write_str(&self.core.nodes.describe())
     }
 }
