@@ -91,14 +91,14 @@
 //! cache line when: a line from the other core costs 80 to 150 ns, and because each push's addition waits
 //! for the stores of the one before, a producer that has to fetch its slots cannot overlap them.
 //!
-//! Measured by `make queue` on two virtual processors (Xeon, Sapphire Rapids, 2.0 GHz) with nothing else on
+//! Measured by `make queue` at real-time priority on two virtual processors (Xeon, Sapphire Rapids, 2.0 GHz), so that nothing else runs on
 //! them; the closure captures an `Arc` and two words; million tasks per second:
 //!
 //! | | ours | SegQueue of `Task` | SegQueue, boxed | std mpsc, boxed |
 //! |---|--:|--:|--:|--:|
 //! | one producer, `Arc` moved in | 57 | 17 | 4.0 | 4.1 |
 //! | one producer, one `Arc` cloned for each task | 5.7 | 3.1 | 3.5 | 3.4 |
-//! | two producers, `Arc` moved in | 53 | 18 | 9.4 | 5.6 |
+//! | two producers on one processor, `Arc` moved in | 53 | 18 | 9.4 | 5.6 |
 //! | round trip of two polling threads, ns | 418 | 662 | 796 | 820 |
 //!
 //! The second row is the price of a reference count that two cores change in turns, whatever the queue.
