@@ -1,36 +1,238 @@
-//! Tasks per second through the queue from one and two threads into a busy consumer, against crossbeam's SegQueue with
-//! boxed closures in the same rounds.
+//! Tasks per second through the queue, and the time of a round trip, against other queues in the same rounds.
 //!
-//! `make queue`. The closure captures an `Arc` and two words; the references are made before the clock runs, so that the
-//! two threads do not fight over one reference count.
+//! `make queue`. One push per task; the closure captures an `Arc` and two words. Figures in M/s depend on the
+//! machine, and on a virtual one on the minute; the ratios are the result.
+//!
+//! - moved: the references are made before the clock runs. This is the queue's own cost.
+//! - cloned: one `Arc` is cloned for each task and dropped with it. Producer and consumer then fight over one reference
+//!   count as well, which costs any queue two transfers of a cache line per task.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::hint::{black_box, spin_loop};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_queue::SegQueue;
 use tidegate_sys::mem::{Task, queue};
+use tidegate_sys::os::thread::set_affinity;
 
-const ROUNDS: usize = 7;
-const TASKS: u64 = 4_000_000;
+const ROUNDS: usize = 15;
+const TASKS: usize = 1_000_000;
+const TRIPS: usize = 100_000;
 
-fn main() {
-    println!(
-        "{} processors, {TASKS} tasks a round",
-        thread::available_parallelism().map_or(0, usize::from)
-    );
-    for producers in [1, 2] {
-        let (mut ours, mut rival) = (Vec::new(), Vec::new());
-        for _ in 0..ROUNDS {
-            ours.push(through_ours(producers));
-            rival.push(through_boxes(producers));
+/// A queue of closures, ours or a rival.
+trait Queue {
+    const NAME: &'static str;
+    type Sender: Clone + Send;
+    type Receiver: Send;
+
+    fn new() -> (Self::Sender, Self::Receiver);
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F);
+    /// Runs the oldest task, if there is one.
+    fn run_one(receiver: &mut Self::Receiver) -> bool;
+}
+
+struct Ours;
+
+impl Queue for Ours {
+    const NAME: &'static str = "ours";
+    type Sender = queue::Producer;
+    type Receiver = queue::Consumer;
+
+    fn new() -> (Self::Sender, Self::Receiver) {
+        queue::new(None)
+    }
+
+    #[inline]
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
+        let _awake = sender.push(Task::new(f)).expect("open and unbounded");
+    }
+
+    #[inline]
+    fn run_one(receiver: &mut Self::Receiver) -> bool {
+        receiver.pop().map(Task::run).is_some()
+    }
+}
+
+struct Mpsc;
+
+impl Queue for Mpsc {
+    const NAME: &'static str = "std mpsc, boxed";
+    type Sender = mpsc::Sender<Box<dyn FnOnce() + Send>>;
+    type Receiver = mpsc::Receiver<Box<dyn FnOnce() + Send>>;
+
+    fn new() -> (Self::Sender, Self::Receiver) {
+        mpsc::channel()
+    }
+
+    #[inline]
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
+        assert!(sender.send(Box::new(f)).is_ok());
+    }
+
+    #[inline]
+    fn run_one(receiver: &mut Self::Receiver) -> bool {
+        receiver.try_recv().map(|f| f()).is_ok()
+    }
+}
+
+struct SegBoxed;
+
+impl Queue for SegBoxed {
+    const NAME: &'static str = "SegQueue, boxed";
+    type Sender = Arc<SegQueue<Box<dyn FnOnce() + Send>>>;
+    type Receiver = Self::Sender;
+
+    fn new() -> (Self::Sender, Self::Receiver) {
+        let queue = Arc::new(SegQueue::new());
+        (Arc::clone(&queue), queue)
+    }
+
+    #[inline]
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
+        sender.push(Box::new(f));
+    }
+
+    #[inline]
+    fn run_one(receiver: &mut Self::Receiver) -> bool {
+        receiver.pop().map(|f| f()).is_some()
+    }
+}
+
+struct SegInline;
+
+impl Queue for SegInline {
+    const NAME: &'static str = "SegQueue, our Task";
+    type Sender = Arc<SegQueue<Task>>;
+    type Receiver = Self::Sender;
+
+    fn new() -> (Self::Sender, Self::Receiver) {
+        let queue = Arc::new(SegQueue::new());
+        (Arc::clone(&queue), queue)
+    }
+
+    #[inline]
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
+        sender.push(Task::new(f));
+    }
+
+    #[inline]
+    fn run_one(receiver: &mut Self::Receiver) -> bool {
+        receiver.pop().map(Task::run).is_some()
+    }
+}
+
+/// Where a task's `Arc` comes from.
+#[derive(Clone, Copy)]
+enum Capture {
+    Moved,
+    Cloned,
+}
+
+/// Tasks per second from so many producers into a consumer that does nothing else.
+fn throughput<Q: Queue>(producers: usize, capture: Capture) -> f64 {
+    let (sender, mut receiver) = Q::new();
+    let each = TASKS / producers;
+    let ready = AtomicUsize::new(0);
+    let go = AtomicBool::new(false);
+    let elapsed = thread::scope(|scope| {
+        for i in 0..producers {
+            let sender = sender.clone();
+            let (ready, go) = (&ready, &go);
+            scope.spawn(move || {
+                pin(producers, i);
+                let shared = Arc::new(());
+                let mut references = match capture {
+                    Capture::Moved => vec![Arc::clone(&shared); each],
+                    Capture::Cloned => Vec::new(),
+                };
+                ready.fetch_add(1, SeqCst);
+                while !go.load(SeqCst) {
+                    thread::sleep(Duration::from_micros(50));
+                }
+                for n in 0..each {
+                    let held = match capture {
+                        Capture::Moved => references.pop().expect("one for each task"),
+                        Capture::Cloned => Arc::clone(&shared),
+                    };
+                    let (a, b) = (n, n ^ each);
+                    Q::push(&sender, move || {
+                        black_box((a, b));
+                        drop(held);
+                    });
+                }
+            });
         }
-        let (ours, rival) = (median(&mut ours), median(&mut rival));
-        println!(
-            "{producers} producer(s): queue {ours:6.1} M/s   SegQueue of boxes {rival:6.1} M/s   ratio {:.2}",
-            ours / rival
-        );
+        scope
+            .spawn(|| {
+                pin(producers, thread_count() - 1);
+                while ready.load(SeqCst) < producers {
+                    thread::sleep(Duration::from_micros(50));
+                }
+                go.store(true, SeqCst);
+                // The clock starts with the first task: the producers wake at their own time.
+                wait_for::<Q>(&mut receiver);
+                let start = Instant::now();
+                for _ in 1..each * producers {
+                    wait_for::<Q>(&mut receiver);
+                }
+                start.elapsed()
+            })
+            .join()
+            .expect("the consumer does not panic")
+    });
+    (each * producers) as f64 / elapsed.as_secs_f64() / 1e6
+}
+
+/// Nanoseconds from a push to the arrival of the answer, both sides polling.
+fn round_trip<Q: Queue>() -> f64 {
+    let (there, mut other) = Q::new();
+    let (back, mut here) = Q::new();
+    let elapsed = thread::scope(|scope| {
+        scope.spawn(move || {
+            pin(1, 0);
+            for n in 0..TRIPS {
+                wait_for::<Q>(&mut other);
+                Q::push(&back, move || {
+                    black_box(n);
+                });
+            }
+        });
+        scope
+            .spawn(move || {
+                pin(1, thread_count() - 1);
+                let start = Instant::now();
+                for n in 0..TRIPS {
+                    Q::push(&there, move || {
+                        black_box(n);
+                    });
+                    wait_for::<Q>(&mut here);
+                }
+                start.elapsed()
+            })
+            .join()
+            .expect("neither side panics")
+    });
+    elapsed.as_nanos() as f64 / TRIPS as f64
+}
+
+#[inline]
+fn wait_for<Q: Queue>(receiver: &mut Q::Receiver) {
+    while !Q::run_one(receiver) {
+        spin_loop();
+    }
+}
+
+fn thread_count() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Gives the thread a processor of its own, if there are enough; where that is not possible the
+/// figures are noisier, no more.
+fn pin(producers: usize, cpu: usize) {
+    if producers < thread_count() {
+        let _ = set_affinity(cpu);
     }
 }
 
@@ -39,79 +241,61 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-fn references(sum: &Arc<AtomicU64>, count: u64) -> Vec<Arc<AtomicU64>> {
-    (0..count).map(|_| sum.clone()).collect()
+/// Measures ours and the rivals in turns, and prints the medians and what they are to each other.
+fn compare(title: &str, unit: &str, faster_is_more: bool, runs: &[(&str, &dyn Fn() -> f64)]) {
+    let mut figures = vec![Vec::new(); runs.len()];
+    for _ in 0..ROUNDS {
+        for (figures, (_, run)) in figures.iter_mut().zip(runs) {
+            figures.push(run());
+        }
+    }
+    println!("{title}");
+    let medians: Vec<f64> = figures.iter_mut().map(|f| median(f)).collect();
+    for ((name, _), figure) in runs.iter().zip(&medians) {
+        let ratio = if faster_is_more {
+            medians[0] / figure
+        } else {
+            figure / medians[0]
+        };
+        println!("  {name:20} {figure:8.1} {unit:5} ours is {ratio:5.2} times as fast");
+    }
 }
 
-fn rate(began: Instant) -> f64 {
-    TASKS as f64 / began.elapsed().as_secs_f64() / 1e6
-}
-
-fn through_ours(producers: u64) -> f64 {
-    let (producer, mut consumer) = queue::new(None);
-    let sum = Arc::new(AtomicU64::new(0));
-    let each = TASKS / producers;
-    let ready: Vec<_> = (0..producers).map(|_| references(&sum, each)).collect();
-    let began = Instant::now();
-    thread::scope(|scope| {
-        for references in ready {
-            let producer = producer.clone();
-            scope.spawn(move || {
-                for (number, sum) in (0..each).zip(references) {
-                    let one = 1u64;
-                    let task = Task::new(move || {
-                        sum.store(sum.load(Relaxed) + (number & 1) + one, Relaxed)
-                    });
-                    assert!(producer.push(task).is_ok());
-                }
-            });
-        }
-        let mut left = TASKS;
-        while left > 0 {
-            match consumer.pop() {
-                Some(task) => {
-                    task.run();
-                    left -= 1;
-                }
-                None => std::hint::spin_loop(),
-            }
-        }
-    });
-    let rate = rate(began);
-    assert_eq!(sum.load(Relaxed), TASKS + TASKS / 2);
-    rate
-}
-
-fn through_boxes(producers: u64) -> f64 {
-    let queue: SegQueue<Box<dyn FnOnce() + Send>> = SegQueue::new();
-    let sum = Arc::new(AtomicU64::new(0));
-    let each = TASKS / producers;
-    let ready: Vec<_> = (0..producers).map(|_| references(&sum, each)).collect();
-    let began = Instant::now();
-    thread::scope(|scope| {
-        for references in ready {
-            let queue = &queue;
-            scope.spawn(move || {
-                for (number, sum) in (0..each).zip(references) {
-                    let one = 1u64;
-                    queue.push(Box::new(move || {
-                        sum.store(sum.load(Relaxed) + (number & 1) + one, Relaxed)
-                    }));
-                }
-            });
-        }
-        let mut left = TASKS;
-        while left > 0 {
-            match queue.pop() {
-                Some(task) => {
-                    task();
-                    left -= 1;
-                }
-                None => std::hint::spin_loop(),
-            }
-        }
-    });
-    let rate = rate(began);
-    assert_eq!(sum.load(Relaxed), TASKS + TASKS / 2);
-    rate
+fn main() {
+    println!(
+        "{} processors, {ROUNDS} rounds of {TASKS} tasks or {TRIPS} round trips, medians",
+        thread_count()
+    );
+    for (title, producers, capture) in [
+        ("one producer, Arc moved in", 1, Capture::Moved),
+        ("one producer, Arc cloned for each task", 1, Capture::Cloned),
+        ("two producers, Arc moved in", 2, Capture::Moved),
+    ] {
+        compare(
+            title,
+            "M/s",
+            true,
+            &[
+                (Ours::NAME, &|| throughput::<Ours>(producers, capture)),
+                (Mpsc::NAME, &|| throughput::<Mpsc>(producers, capture)),
+                (SegBoxed::NAME, &|| {
+                    throughput::<SegBoxed>(producers, capture)
+                }),
+                (SegInline::NAME, &|| {
+                    throughput::<SegInline>(producers, capture)
+                }),
+            ],
+        );
+    }
+    compare(
+        "round trip between two polling threads",
+        "ns",
+        false,
+        &[
+            (Ours::NAME, &round_trip::<Ours>),
+            (Mpsc::NAME, &round_trip::<Mpsc>),
+            (SegBoxed::NAME, &round_trip::<SegBoxed>),
+            (SegInline::NAME, &round_trip::<SegInline>),
+        ],
+    );
 }

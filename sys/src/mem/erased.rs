@@ -212,3 +212,93 @@ impl fmt::Debug for Erased {
             .finish()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[derive(Debug, PartialEq)]
+    #[repr(align(64))]
+    struct Aligned(u8);
+
+    #[test]
+    fn a_value_comes_back_as_what_it_was() {
+        assert_eq!(Erased::new(7_u8).downcast::<u8>().unwrap(), 7);
+        assert_eq!(Erased::new(()).downcast::<()>().unwrap(), ());
+        let inline = String::from("three words");
+        assert_eq!(
+            Erased::new(inline.clone()).downcast::<String>().unwrap(),
+            inline
+        );
+        let boxed = [1_u64, 2, 3, 4];
+        assert_eq!(Erased::new(boxed).downcast::<[u64; 4]>().unwrap(), boxed);
+        assert_eq!(
+            Erased::new(Aligned(9)).downcast::<Aligned>().unwrap(),
+            Aligned(9)
+        );
+    }
+
+    #[test]
+    fn a_wrong_guess_gives_the_value_back() {
+        let erased = Erased::new(String::from("text"));
+        assert!(!erased.is::<&'static str>());
+        assert!(erased.downcast_ref::<u64>().is_none());
+        let erased = erased.downcast::<Vec<u8>>().unwrap_err();
+        assert_eq!(erased.downcast::<String>().unwrap(), "text");
+    }
+
+    #[test]
+    fn a_value_is_changed_in_place_inline_or_boxed() {
+        let mut inline = Erased::new(1_u32);
+        *inline.downcast_mut::<u32>().unwrap() += 1;
+        assert_eq!(inline.downcast_ref::<u32>(), Some(&2));
+        let mut boxed = Erased::new([1_u64; 9]);
+        boxed.downcast_mut::<[u64; 9]>().unwrap()[8] = 5;
+        assert_eq!(boxed.downcast_ref::<[u64; 9]>().unwrap()[8], 5);
+        assert!(boxed.downcast_mut::<[u64; 8]>().is_none());
+        let aligned = Erased::new(Aligned(1));
+        let at = ptr::from_ref(aligned.downcast_ref::<Aligned>().unwrap());
+        assert_eq!(at.addr() % 64, 0);
+    }
+
+    #[test]
+    fn values_are_dropped_once() {
+        let held = Arc::new(());
+        drop(Erased::new(Arc::clone(&held)));
+        assert_eq!(Arc::strong_count(&held), 1);
+        drop(Erased::new((Arc::clone(&held), [0_u64; 8])));
+        assert_eq!(Arc::strong_count(&held), 1);
+        let erased = Erased::new((Arc::clone(&held), [0_u64; 8]));
+        drop(erased.downcast::<(Arc<()>, [u64; 8])>().unwrap());
+        assert_eq!(Arc::strong_count(&held), 1);
+        let erased = Erased::new(Arc::clone(&held)).downcast::<u8>().unwrap_err();
+        assert_eq!(Arc::strong_count(&held), 2);
+        drop(erased);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn it_tells_its_type_and_size() {
+        let erased = Erased::new([0_u16; 20]);
+        assert_eq!(erased.type_id(), TypeId::of::<[u16; 20]>());
+        assert_eq!(erased.type_name(), type_name::<[u16; 20]>());
+        assert_eq!(erased.size(), 40);
+        assert_eq!(
+            format!("{erased:?}"),
+            format!(
+                "Erased {{ type: {:?}, size: 40 }}",
+                type_name::<[u16; 20]>()
+            )
+        );
+    }
+
+    #[test]
+    fn types_of_the_same_shape_are_told_apart() {
+        struct One(#[allow(dead_code)] u64);
+        struct Two(#[allow(dead_code)] u64);
+        let one = Erased::new(One(1));
+        assert!(one.is::<One>() && !one.is::<Two>() && !one.is::<u64>());
+    }
+}

@@ -245,3 +245,96 @@ impl fmt::Debug for LocalTask {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::rc::Rc;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[repr(align(32))]
+    struct Aligned(u8);
+
+    #[test]
+    fn up_to_seven_words_are_stored_inline() {
+        let seven = [1_u64; 7];
+        assert!(Task::new(move || assert_eq!(seven[6], 1)).is_inline());
+        let eight = [1_u64; 8];
+        assert!(!Task::new(move || assert_eq!(eight[7], 1)).is_inline());
+        let (held, a, b) = (Arc::new(()), 1_usize, 2_usize);
+        assert!(Task::new(move || drop((held, a, b))).is_inline());
+        assert!(LocalTask::new(|| ()).is_inline());
+    }
+
+    #[test]
+    fn an_over_aligned_closure_is_boxed_and_keeps_its_alignment() {
+        let captured = Aligned(7);
+        let task = Task::new(move || {
+            let captured = captured;
+            assert_eq!(ptr::from_ref(&captured).addr() % 32, 0);
+            assert_eq!(captured.0, 7);
+        });
+        assert!(!task.is_inline());
+        task.run();
+    }
+
+    /// A task that counts itself in the reference count of `held`, inline or boxed.
+    fn holding(held: &Arc<()>, boxed: bool, panics: bool) -> Task {
+        let held = Arc::clone(held);
+        let ballast = [0_u64; 8];
+        if boxed {
+            Task::new(move || {
+                let _both = (held, ballast);
+                assert!(!panics, "on purpose");
+            })
+        } else {
+            Task::new(move || {
+                let _held = held;
+                assert!(!panics, "on purpose");
+            })
+        }
+    }
+
+    #[test]
+    fn captures_are_dropped_once_whether_the_task_runs_panics_or_is_dropped() {
+        let held = Arc::new(());
+        for boxed in [false, true] {
+            holding(&held, boxed, false).run();
+            assert_eq!(Arc::strong_count(&held), 1);
+            drop(holding(&held, boxed, false));
+            assert_eq!(Arc::strong_count(&held), 1);
+            let task = holding(&held, boxed, true);
+            catch_unwind(AssertUnwindSafe(|| task.run())).expect_err("it panics");
+            assert_eq!(Arc::strong_count(&held), 1);
+            drop(LocalTask::from(holding(&held, boxed, false)));
+            assert_eq!(Arc::strong_count(&held), 1);
+        }
+    }
+
+    #[test]
+    fn a_task_taken_apart_is_whole_again() {
+        let held = Arc::new(());
+        let (vtable, payload) = holding(&held, false, false).into_parts();
+        assert_eq!(Arc::strong_count(&held), 2);
+        // SAFETY: the parts of the line above, used up here.
+        unsafe { Task::from_parts(vtable, payload) }.run();
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+
+    #[test]
+    fn a_local_task_may_capture_what_is_not_send() {
+        let seen = Rc::new(std::cell::Cell::new(0));
+        let inner = Rc::clone(&seen);
+        LocalTask::new(move || inner.set(5)).run();
+        assert_eq!(seen.get(), 5);
+    }
+
+    #[test]
+    fn a_closure_without_captures_runs_too() {
+        static RAN: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+        Task::new(|| RAN.store(true, std::sync::atomic::Ordering::Relaxed)).run();
+        assert!(RAN.load(std::sync::atomic::Ordering::Relaxed));
+    }
+}

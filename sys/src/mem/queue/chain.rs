@@ -150,11 +150,26 @@ impl Chain {
         unsafe { Chunk::free(chunk) };
     }
 
+    /// How many spare chunks there are, about.
+    pub(super) fn spares(&self) -> usize {
+        let places = self.store.0.spare.iter();
+        places
+            .filter(|spare| !spare.load(Relaxed).is_null())
+            .count()
+    }
+
     /// Frees half of the spare chunks but not the last; `true` when no more than one is left.
     pub(super) fn trim_spares(&self) -> bool {
-        let spares = &self.store.0.spare;
-        let count = spares.iter().filter(|s| !s.load(Relaxed).is_null()).count();
-        for chunk in spares.iter().rev().filter_map(take).take(count / 2) {
+        let count = self.spares();
+        for chunk in self
+            .store
+            .0
+            .spare
+            .iter()
+            .rev()
+            .filter_map(take)
+            .take(count / 2)
+        {
             // SAFETY: a spare chunk belongs to who takes it.
             unsafe { Chunk::free(chunk) };
         }

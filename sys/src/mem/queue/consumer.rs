@@ -223,6 +223,24 @@ impl Consumer {
         }
     }
 
+    /// Chunks allocated: those with positions, those to be given back and the spare ones.
+    #[cfg(all(test, not(loom)))]
+    pub(super) fn chunks(&self) -> usize {
+        let chain = &self.shared.tail.0.chain;
+        let mut count = chain.spares();
+        let mut at = if self.oldest.is_null() {
+            chain.first()
+        } else {
+            self.oldest
+        };
+        // SAFETY: from the oldest one on no chunk is given back.
+        while let Some(chunk) = unsafe { at.as_ref() } {
+            count += 1;
+            at = chunk.next.load(Acquire);
+        }
+        count
+    }
+
     /// Whether the slot at the head is filled.
     fn is_next_filled(&self) -> bool {
         // SAFETY: chunk is linked and not given back.

@@ -7,7 +7,7 @@
 //! - `producer.rs`, `consumer.rs`: the two ends.
 //! - `chain.rs`: linking chunks, finding them, using them again.
 //! - `chunk.rs`: a chunk of slots, the storage of one task.
-//! - `sync.rs`: std's atomics or loom's. `model.rs` (loom) and `tests.rs`: the tests.
+//! - `word.rs`: the bits of the tail. `sync.rs`: std's atomics or loom's. `model.rs` (loom) and `tests.rs`: the tests.
 //!
 //! # Protocol
 //!
@@ -80,9 +80,45 @@
 //!
 //! # Memory
 //!
-//! Nothing is allocated before the first push. A chunk is 8 KiB. Up to six consumed chunks are kept
+//! Nothing is allocated before the first push. A chunk is 16 KiB. Up to six consumed chunks are kept
 //! for use, so a busy queue allocates nothing; each sleep gives up half of the spare ones,
 //! down to one. An idle queue thus holds two.
+//!
+//! # Speed
+//!
+//! A push is one uncontended read-modify-write, the stores of the task straight into its slot, and a
+//! prefetch; a pop is one copy of a line and a store. What counts beyond that is who owns which
+//! cache line when: a line from the other core costs 80 to 150 ns, and because each push's addition waits
+//! for the stores of the one before, a producer that has to fetch its slots cannot overlap them.
+//!
+//! Measured by `make queue` at real-time priority on two virtual processors (Xeon, Sapphire Rapids, 2.0 GHz), so that nothing else runs on
+//! them; the closure captures an `Arc` and two words; million tasks per second:
+//!
+//! | | ours | SegQueue of `Task` | SegQueue, boxed | std mpsc, boxed |
+//! |---|--:|--:|--:|--:|
+//! | one producer, `Arc` moved in | 57 | 17 | 4.0 | 4.1 |
+//! | one producer, one `Arc` cloned for each task | 5.7 | 3.1 | 3.5 | 3.4 |
+//! | two producers on one processor, `Arc` moved in | 53 | 18 | 9.4 | 5.6 |
+//! | round trip of two polling threads, ns | 418 | 662 | 796 | 820 |
+//!
+//! The second row is the price of a reference count that two cores change in turns, whatever the queue.
+//!
+//! Tried and lost; ours is 1.00 with a consumer that only polls, then with one that makes a system call
+//! whenever it finds nothing:
+//!
+//! - No prefetch by the push: 0.18, 0.17.
+//! - Slots in the order of their positions: 0.42, 0.60. There are two stable states, 50 M/s far apart and
+//!   10 M/s in lockstep, where the consumer's prefetchers take each line just before it is written. (A consumer
+//!   that stays behind gains by the order: 1.24. It never stays there for long.)
+//! - Strides that put neighbouring lines 3 to 13 positions apart: 1.0 where tasks share what they touch, 0.5
+//!   where each has an `Arc` of its own.
+//! - The consumer prefetching lines that may not be filled: 0.3, at any distance.
+//! - The consumer looking at the tail when it has caught up, to work in rounds: 0.1 to 0.3. The tail's line
+//!   is worse to lose than a slot's. Every 128 positions: 0.83. Once per chunk is what we do.
+//! - The last pushes of a chunk prefetching the next chunk's lines: 0.64.
+//! - Chunks of 128 slots: 0.93. Of 512: the same as 256.
+//! - Keeping the task whole until the push can no longer fail: the compiler then builds it on the stack and
+//!   copies it twice.
 
 mod chain;
 mod chunk;

@@ -1,6 +1,7 @@
 //! The protocol under loom: every interleaving that matters, with chunks of two slots.
 //!
-//!     RUSTFLAGS="--cfg loom" cargo test -p tidegate-sys --release --lib loom
+//! `make loom`, which is `RUSTFLAGS="--cfg loom" cargo test -p tidegate-sys --release --lib mem::` in a target folder of
+//! its own.
 //!
 //! Loom also checks that a chunk is given back only after every push that could reach it (its
 //! `alive` cell), and that no two threads meet in a slot.

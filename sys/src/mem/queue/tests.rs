@@ -1,25 +1,38 @@
 //! The queue under real threads: order, counts, refusals, wake-ups, memory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::thread;
+use std::thread::{self, Thread};
 
+use super::chunk::SLOTS;
 use super::*;
 use crate::mem::Task;
+
+const SCALE: usize = if cfg!(miri) { 1 } else { 20 };
 
 fn nothing() -> Task {
     Task::new(|| {})
 }
 
+fn send_and_sync<T: Send + Sync>() {}
+fn send<T: Send>() {}
+
+#[test]
+fn ends_go_where_they_may() {
+    send_and_sync::<Producer>();
+    send::<Consumer>();
+    assert_eq!(size_of::<Producer>(), size_of::<usize>());
+}
+
 #[test]
 fn tasks_of_each_producer_run_in_order() {
-    const EACH: usize = 20_000;
+    const EACH: usize = 1000 * SCALE;
     let (producer, mut consumer) = new(None);
-    let last: Arc<[AtomicUsize; 4]> = Arc::new(std::array::from_fn(|_| AtomicUsize::new(0)));
+    let last: Arc<[AtomicUsize; 4]> = Arc::default();
     thread::scope(|scope| {
         for who in 0..4 {
-            let producer = producer.clone();
-            let last = Arc::clone(&last);
+            let (producer, last) = (producer.clone(), Arc::clone(&last));
             scope.spawn(move || {
                 for i in 0..EACH {
                     let last = Arc::clone(&last);
@@ -46,72 +59,283 @@ fn tasks_of_each_producer_run_in_order() {
 }
 
 #[test]
-fn a_sleep_is_ended_by_one_push() {
+fn one_push_per_sleep_must_wake() {
     let (producer, mut consumer) = new(None);
     assert_eq!(producer.push(nothing()).unwrap(), Pushed::Awake);
     assert!(!consumer.prepare_sleep(), "a task waits");
     consumer.pop().unwrap().run();
+    assert!(!consumer.wake_up(), "it did not sleep");
+    for _ in 0..3 {
+        assert!(consumer.prepare_sleep());
+        assert_eq!(producer.push(nothing()).unwrap(), Pushed::MustWake);
+        assert_eq!(producer.push(nothing()).unwrap(), Pushed::Awake);
+        assert!(consumer.wake_up());
+        assert!(!consumer.wake_up(), "it is awake already");
+        assert_eq!(consumer.len(), 2);
+        while let Some(task) = consumer.pop() {
+            task.run();
+        }
+    }
     assert!(consumer.prepare_sleep());
-    assert_eq!(producer.push(nothing()).unwrap(), Pushed::MustWake);
+    assert!(!consumer.wake_up(), "nobody was told");
     assert_eq!(producer.push(nothing()).unwrap(), Pushed::Awake);
+}
+
+#[test]
+fn a_lazy_push_wakes_nobody_and_waits() {
+    let (producer, mut consumer) = new(None);
+    assert!(consumer.prepare_sleep());
+    producer.push_lazy(nothing()).unwrap();
+    assert_eq!(producer.len(), 1);
+    assert_eq!(producer.push(nothing()).unwrap(), Pushed::MustWake);
     assert!(consumer.wake_up());
     assert_eq!(consumer.len(), 2);
+    consumer.pop().unwrap().run();
+    assert!(!consumer.prepare_sleep(), "the other still waits");
+}
+
+#[test]
+fn a_wake_is_claimed_without_a_push() {
+    let (producer, mut consumer) = new(None);
+    assert!(!producer.claim_wake());
+    assert!(consumer.prepare_sleep());
+    assert!(producer.claim_wake());
+    assert!(!producer.claim_wake());
+    assert!(consumer.wake_up());
+    assert!(consumer.prepare_sleep());
+    assert_eq!(producer.close(), Pushed::MustWake);
+    assert_eq!(producer.close(), Pushed::Awake);
+}
+
+#[test]
+fn wakes_equal_sleeps_under_two_producers() {
+    const EACH: usize = 25 * SCALE;
+    let (producer, mut consumer) = new(None);
+    let ran = Arc::new(AtomicUsize::new(0));
+    let wakes = AtomicUsize::new(0);
+    let me: Thread = thread::current();
+    let mut told = 0;
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            let (producer, ran, me, wakes) = (producer.clone(), &ran, &me, &wakes);
+            scope.spawn(move || {
+                for i in 0..EACH {
+                    let ran = Arc::clone(ran);
+                    let task = Task::new(move || {
+                        ran.fetch_add(1, SeqCst);
+                    });
+                    if producer.push(task).unwrap() == Pushed::MustWake {
+                        wakes.fetch_add(1, SeqCst);
+                        me.unpark();
+                    }
+                    if i % 7 == 0 {
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        while ran.load(SeqCst) < 2 * EACH {
+            if let Some(task) = consumer.pop() {
+                task.run();
+            } else if consumer.prepare_sleep() {
+                // Without a deadline on purpose: a lost wake-up hangs here. Parking may end early.
+                thread::park();
+                told += usize::from(consumer.wake_up());
+            }
+        }
+    });
+    assert_eq!(wakes.load(SeqCst), told);
+}
+
+#[test]
+fn a_full_queue_gives_the_task_back() {
+    let (producer, mut consumer) = new(Some(3));
+    assert_eq!(producer.capacity(), Some(3));
+    let held = Arc::new(());
+    let holding = || {
+        let held = Arc::clone(&held);
+        Task::new(move || drop(held))
+    };
+    for round in 0..1000 {
+        while consumer.len() < 3 {
+            assert_eq!(producer.push(holding()).unwrap(), Pushed::Awake);
+        }
+        let refused = producer.push(holding()).unwrap_err();
+        assert!(matches!(refused, Refused::Full(_)), "{round}: {refused}");
+        assert!(producer.push_lazy(refused.into_task()).is_err());
+        for _ in 0..=round % 3 {
+            consumer.pop().unwrap().run();
+        }
+    }
+    drop(consumer);
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert!(matches!(producer.push(nothing()), Err(Refused::Closed(_))));
+    assert_eq!(new(Some(0)).0.capacity(), Some(1));
+    assert_eq!(new(None).0.capacity(), None);
+}
+
+#[test]
+fn capacity_holds_under_three_producers() {
+    const EACH: usize = 25 * SCALE;
+    let (producer, mut consumer) = new(Some(2));
+    thread::scope(|scope| {
+        for _ in 0..3 {
+            let producer = producer.clone();
+            scope.spawn(move || {
+                for _ in 0..EACH {
+                    let mut task = nothing();
+                    while let Err(refused) = producer.push(task) {
+                        task = refused.into_task();
+                        thread::yield_now();
+                    }
+                }
+            });
+        }
+        let mut left = 3 * EACH;
+        while left > 0 {
+            assert!(consumer.len() <= 2);
+            match consumer.pop() {
+                Some(task) => {
+                    task.run();
+                    left -= 1;
+                }
+                None => thread::yield_now(),
+            }
+        }
+    });
 }
 
 #[test]
 fn dropping_the_consumer_drops_waiting_tasks_once() {
-    let dropped = Arc::new(());
-    let (producer, consumer) = new(None);
+    let held = Arc::new(());
+    let (producer, mut consumer) = new(None);
     for _ in 0..1000 {
-        let held = Arc::clone(&dropped);
+        let held = Arc::clone(&held);
         let _ = producer.push(Task::new(move || drop(held))).unwrap();
     }
-    assert_eq!(Arc::strong_count(&dropped), 1001);
+    assert_eq!(Arc::strong_count(&held), 1001);
+    for _ in 0..400 {
+        consumer.pop().unwrap().run();
+    }
+    assert_eq!(Arc::strong_count(&held), 601);
     drop(consumer);
-    assert_eq!(Arc::strong_count(&dropped), 1);
-    assert!(matches!(producer.push(nothing()), Err(Refused::Closed(_))));
+    assert_eq!(Arc::strong_count(&held), 1);
+    let refused = producer.push(nothing()).unwrap_err();
+    assert!(matches!(refused, Refused::Closed(_)));
+    assert!(producer.is_closed() && producer.is_empty());
+}
+
+#[test]
+fn a_panicking_task_harms_no_other() {
+    let held = Arc::new(());
+    let (producer, mut consumer) = new(None);
+    for i in 0..10 {
+        let held = Arc::clone(&held);
+        let task = Task::new(move || {
+            let _held = held;
+            assert!(i != 4, "on purpose");
+        });
+        let _ = producer.push(task).unwrap();
+    }
+    let mut panics = 0;
+    while let Some(task) = consumer.pop() {
+        panics += usize::from(catch_unwind(AssertUnwindSafe(|| task.run())).is_err());
+    }
+    assert_eq!((panics, Arc::strong_count(&held)), (1, 1));
+}
+
+#[test]
+fn a_panicking_destructor_keeps_no_other_task_from_being_dropped() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("on purpose");
+        }
+    }
+    let held = Arc::new(());
+    let (producer, consumer) = new(None);
+    for i in 0..600 {
+        let (held, bomb) = (Arc::clone(&held), (i == 300).then(|| Bomb));
+        let _ = producer
+            .push(Task::new(move || drop((held, bomb))))
+            .unwrap();
+    }
+    catch_unwind(AssertUnwindSafe(|| drop(consumer))).expect_err("the bomb");
+    assert_eq!(Arc::strong_count(&held), 1);
 }
 
 #[test]
 fn closing_races_with_pushes_and_loses_nothing() {
-    for _ in 0..200 {
+    for _ in 0..10 * SCALE {
         let (producer, mut consumer) = new(None);
-        let stop = Arc::new(AtomicBool::new(false));
-        let alive = Arc::new(());
-        let accepted = thread::scope(|scope| {
+        let done = AtomicBool::new(false);
+        let held = Arc::new(());
+        thread::scope(|scope| {
             let threads: Vec<_> = (0..2)
                 .map(|_| {
-                    let (producer, alive, stop) = (producer.clone(), &alive, &stop);
+                    let (producer, held, done) = (producer.clone(), &held, &done);
                     scope.spawn(move || {
-                        let mut n = 0;
-                        while !stop.load(SeqCst) {
-                            let held = Arc::clone(alive);
-                            match producer.push(Task::new(move || drop(held))) {
-                                Ok(_) => n += 1,
-                                Err(_) => break,
+                        let mut accepted = 0;
+                        loop {
+                            let held = Arc::clone(held);
+                            if producer.push(Task::new(move || drop(held))).is_err() {
+                                assert!(producer.is_closed() && !done.load(SeqCst));
+                                return accepted;
                             }
+                            accepted += 1;
                         }
-                        n
                     })
                 })
                 .collect();
-            let mut n = 0;
-            while n < 300 {
+            let mut taken = 0;
+            while taken < 300 {
                 if let Some(task) = consumer.pop() {
                     task.run();
-                    n += 1;
+                    taken += 1;
                 }
             }
             while let Some(task) = consumer.pop_last() {
                 task.run();
-                n += 1;
+                taken += 1;
             }
-            stop.store(true, SeqCst);
-            let pushed: usize = threads.into_iter().map(|t| t.join().unwrap()).sum();
-            assert_eq!(pushed, n);
-            n
+            let accepted: usize = threads.into_iter().map(|t| t.join().unwrap()).sum();
+            done.store(true, SeqCst);
+            assert_eq!(accepted, taken);
         });
-        assert!(accepted >= 300);
-        assert_eq!(Arc::strong_count(&alive), 1);
+        assert_eq!(Arc::strong_count(&held), 1);
+    }
+}
+
+#[test]
+fn an_idle_queue_gives_its_storage_up_but_for_two_chunks() {
+    let (producer, mut consumer) = new(None);
+    assert_eq!(consumer.chunks(), 0, "nothing before the first push");
+    for _ in 0..20 * SLOTS {
+        let _ = producer.push(nothing()).unwrap();
+    }
+    assert_eq!(consumer.chunks(), 20);
+    while let Some(task) = consumer.pop() {
+        task.run();
+    }
+    let busy = consumer.chunks();
+    assert!(busy <= 9, "{busy}");
+    for _ in 0..6 {
+        assert!(consumer.prepare_sleep());
+        consumer.wake_up();
+    }
+    assert_eq!(consumer.chunks(), 2);
+}
+
+#[test]
+fn a_busy_queue_reuses_its_chunks() {
+    let (producer, mut consumer) = new(None);
+    for round in 0..10 * SLOTS {
+        for _ in 0..5 {
+            let _ = producer.push(nothing()).unwrap();
+        }
+        for _ in 0..5 {
+            consumer.pop().unwrap().run();
+        }
+        assert!(consumer.chunks() <= 3, "round {round}");
     }
 }
