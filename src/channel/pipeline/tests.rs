@@ -681,10 +681,8 @@ fn other_threads_reach_a_running_loop() {
         handle.run(|_, _| Ok(())).unwrap_err().kind(),
         ErrorKind::NoSuchHandler
     );
-    channel
-        .write_future("late")
-        .sync_timeout(DEADLINE)
-        .unwrap_err();
+    let late = channel.write_and_flush("late").sync_timeout(DEADLINE);
+    assert_eq!(late.unwrap_err().kind(), ErrorKind::ChannelClosed);
 }
 
 /// Writability on a running loop: the thread that fills the buffer sees it at once and is called back.
