@@ -255,7 +255,7 @@ fn an_error_after_the_promise_was_done_is_told() {
 
 /// A failed write that nobody observes is told once per channel (and counted).
 ///
-/// Rules: 6.10, 8, C19
+/// Rules: 6.10, C19
 #[test]
 fn failed_writes_that_nobody_observes_are_told_once() {
     let log = Log::new();
@@ -323,7 +323,7 @@ fn errors_of_flush_and_read_go_to_their_own_handler() {
 
 /// A promise that a handler loses fails with an error that says so; so does that of a message it drops.
 ///
-/// Rules: 8, F1
+/// Rules: F1
 #[test]
 fn a_promise_that_a_handler_drops_fails_its_future() {
     let log = Log::new();
@@ -339,7 +339,7 @@ fn a_promise_that_a_handler_drops_fails_its_future() {
 
 /// A listener that panics ends, others are told, and the channel goes on.
 ///
-/// Rules: F5, 5 (panics)
+/// Rules: F5, 5.8
 #[test]
 fn a_listener_that_panics_keeps_nobody_else_from_being_told() {
     let log = Log::new();

@@ -32,7 +32,7 @@ fn quietly<R>(work: impl FnOnce() -> R) -> R {
 /// The handler on the stack is dropped without another callback; the others see the channel become inactive, and
 /// it closes.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn a_handler_that_panics_is_dropped_and_the_others_see_the_end() {
     let log = Log::new();
@@ -77,7 +77,7 @@ fn a_handler_that_panics_is_dropped_and_the_others_see_the_end() {
 
 /// Everything on the stack goes: the inbound handler and the outbound ones under it.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn all_handlers_on_the_stack_go() {
     let log = Log::new();
@@ -131,7 +131,7 @@ fn all_handlers_on_the_stack_go() {
 
 /// A drop that panics, too, changes nothing for the others.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn a_drop_that_panics_too_is_contained() {
     let log = Log::new();
@@ -168,7 +168,7 @@ fn a_drop_that_panics_too_is_contained() {
 
 /// A handler that panics in handler_removed, and again in its drop.
 ///
-/// Rules: 5 (panics), B8
+/// Rules: 5.8, B8
 #[test]
 fn a_panic_in_handler_removed_is_contained() {
     for by_itself in [false, true] {
@@ -217,7 +217,7 @@ fn a_panic_in_handler_removed_is_contained() {
 
 /// A panic in handler_added, inside the edit: the new handler goes, and with it whoever was on the stack.
 ///
-/// Rules: 5 (panics), B7
+/// Rules: 5.8, B7
 #[test]
 fn a_panic_in_handler_added_closes_the_channel() {
     let log = Log::new();
@@ -243,7 +243,7 @@ fn a_panic_in_handler_added_closes_the_channel() {
 /// The end itself: a handler that panics in channel_inactive, channel_unregistered or handler_removed keeps nobody
 /// behind it from hearing of the end, once.
 ///
-/// Rules: 5 (panics), A25
+/// Rules: 5.8, A25
 #[test]
 fn a_panic_in_the_last_events_keeps_nobody_from_hearing_of_the_end() {
     for stage in 0..3 {
@@ -323,7 +323,7 @@ fn a_panic_in_the_last_events_keeps_nobody_from_hearing_of_the_end() {
 
 /// Promises in the hands of the dead fail; those in the outbound buffer fail with the close.
 ///
-/// Rules: 5 (panics), 8
+/// Rules: 5.8
 #[test]
 fn promises_fail_when_their_handler_panics() {
     let log = Log::new();
@@ -358,7 +358,7 @@ fn promises_fail_when_their_handler_panics() {
 
 /// An operation that waits at the handler which panics fails.
 ///
-/// Rules: 5 (panics), 6.5
+/// Rules: 5.8, 6.5
 #[test]
 fn operations_that_wait_at_a_handler_which_panics_fail() {
     let log = Log::new();
@@ -381,7 +381,7 @@ fn operations_that_wait_at_a_handler_which_panics_fail() {
 
 /// What was waiting in the dispatch goes with it; what was waiting in the root queue does not.
 ///
-/// Rules: 5 (panics), 6.6
+/// Rules: 5.8, 6.6
 #[test]
 fn listeners_that_were_due_still_run_after_a_panic() {
     let log = Log::new();
@@ -404,7 +404,7 @@ fn listeners_that_were_due_still_run_after_a_panic() {
 
 /// Each way in is a boundary of its own: timers, handles, after, resume, write_done, edits, looks.
 ///
-/// Rules: 5 (panics), 6.11
+/// Rules: 5.8, 6.11
 #[test]
 fn every_way_into_a_handler_is_contained() {
     type Enter = fn(&mut EmbeddedChannel);
@@ -481,7 +481,7 @@ fn every_way_into_a_handler_is_contained() {
 
 /// A look that panics inside a callback takes the handler that looked and the one it looked into.
 ///
-/// Rules: 5 (panics), 6.11
+/// Rules: 5.8, 6.11
 #[test]
 fn a_look_that_panics_in_a_callback_takes_both() {
     struct Other(#[allow(dead_code, reason = "it tells when it is dropped")] Dropped);
@@ -511,7 +511,7 @@ fn a_look_that_panics_in_a_callback_takes_both() {
 
 /// After a panic the loop and its tasks go on.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn the_loop_goes_on_after_a_panic() {
     let log = Log::new();

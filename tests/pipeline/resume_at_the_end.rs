@@ -89,7 +89,7 @@ fn parked_data_comes_before_the_input_shutdown_event() {
 /// A handler further on takes the decoder out after the k-th of n messages: what is left goes where it now belongs,
 /// unframed, and reading goes on.
 ///
-/// Rules: 6.7, 6.8, H9
+/// Rules: 6.7, 6.8
 #[test]
 fn the_decoder_may_be_removed_after_any_message() {
     for k in 1..=4 {

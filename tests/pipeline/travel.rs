@@ -52,7 +52,7 @@ fn a_hundred_thousand_forwards_leave_the_stack_flat() {
     assert!(span.bytes() < 4096, "{} bytes of stack", span.bytes());
 }
 
-/// Rules: 6.1, 8
+/// Rules: 6.1
 #[test]
 fn a_row_of_a_thousand_handlers_is_walked_on_a_flat_stack() {
     let span = Span::default();

@@ -402,7 +402,7 @@ fn channels_take_turns_with_their_root_queues() {
 /// A panic in another channel that a handler writes to ends that channel; the writer goes on. A panic here leaves the
 /// other one alone.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn a_panic_stays_in_its_channel() {
     let bench = Bench::new();
@@ -444,7 +444,7 @@ fn a_panic_stays_in_its_channel() {
 
 /// An unhandled error is counted and closes the channel.
 ///
-/// Rules: 6.10, B17, 12 (unhandled error)
+/// Rules: 6.10, B17
 #[test]
 fn an_unhandled_error_closes_the_channel() {
     let bench = Bench::new();
@@ -618,7 +618,7 @@ fn on_a_thread(
 
 /// Everything a user does from another thread, on a loop that runs: operations, edits, handles, closures.
 ///
-/// Rules: 6.5, 6.11, B24, B30
+/// Rules: 6.5, 6.11, B24
 #[test]
 fn other_threads_reach_a_running_loop() {
     let group = EventLoopGroup::new(1).unwrap();
@@ -715,7 +715,7 @@ fn a_running_loop_tells_writability_back() {
 
 /// A panic on a running loop: the channel closes, its neighbour and the tasks of the loop go on.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn a_running_loop_survives_a_panic() {
     let group = EventLoopGroup::new(1).unwrap();
