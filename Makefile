@@ -89,7 +89,7 @@ syscalls: ## system calls per ping-pong message, counted by strace, against thei
 	@$(CARGO) build --release --examples
 	@benches/syscalls.sh
 
-idle: ## resident bytes per idle connection (CONNECTIONS=10000)
+idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
 	@$(CARGO) build --release --examples
 	@benches/idle.sh
 

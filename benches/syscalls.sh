@@ -3,7 +3,8 @@
 #
 # The echo server answers one connection that sends 64 bytes, waits for the echo, and sends again. It is
 # counted for MESSAGES and for three times as many; the difference leaves out starting, accepting and closing.
-# Per message there may be one read, one write and one wait, and no epoll_ctl or anything else.
+# Per message there may be one read, one write and one wait, and no epoll_ctl at all; the small shares above one
+# are for turns that found nothing, the share of anything else for allocation and timers.
 # Exit status 1 if there is more.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -30,6 +31,7 @@ awk -v messages="$((2 * messages))" '
         if (name ~ /^(read|readv|recvfrom|recvmsg)$/) return "reads"
         if (name ~ /^(write|writev|sendto|sendmsg)$/) return "writes"
         if (name ~ /^(epoll_wait|epoll_pwait|epoll_pwait2|poll|ppoll)$/) return "waits"
+        if (name == "epoll_ctl") return "controls"
         return "others"
     }
     END {
@@ -38,9 +40,11 @@ awk -v messages="$((2 * messages))" '
             if (each > 0.001 || each < -0.001) printf "  %-14s %7.3f per message\n", name, each
             sum[kind(name)] += each
         }
-        limit["reads"] = limit["writes"] = limit["waits"] = 1.02; limit["others"] = 0.002
-        split("reads writes waits others", order, " ")
-        for (at = 1; at <= 4; at++) {
+        limit["reads"] = limit["writes"] = 1.01; limit["waits"] = 1.05
+        # The two runs may differ by one call at their ends; a call per message would be 1.
+        limit["controls"] = 0.001; limit["others"] = 0.002
+        count = split("reads writes waits controls others", order, " ")
+        for (at = 1; at <= count; at++) {
             what = order[at]
             verdict = sum[what] <= limit[what] ? "ok" : "TOO MANY"
             if (verdict != "ok") failed = 1

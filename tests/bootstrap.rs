@@ -11,9 +11,11 @@ use tidegate::buffer::Message;
 use tidegate::channel::options::{
     ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT, MAX_MESSAGES_PER_READ, TCP_NODELAY,
 };
-use tidegate::channel::{Address, AttributeKey, Channel, Context, Handler, HandlerResult};
+use tidegate::channel::{
+    Address, AttributeKey, Channel, ChannelFuture, Context, Handler, HandlerResult,
+};
 use tidegate::error::{Error, ErrorKind, Failure};
-use tidegate::event_loop::{EventLoopGroup, LocalEventLoop};
+use tidegate::event_loop::{EventLoop, EventLoopGroup, LocalEventLoop};
 use tidegate::future::{Promise, TaskPromise};
 use tidegate::transport::tcp::{Accepted, Tcp};
 
@@ -45,6 +47,17 @@ impl Handler for Echo {
 
 fn client(group: &EventLoopGroup) -> Bootstrap {
     Bootstrap::new(group).handler(|pipeline| pipeline.add_last(Quiet))
+}
+
+/// Holds a loop until the sender is dropped, so that what is asked of it meanwhile has not begun.
+fn hold(event_loop: &EventLoop) -> mpsc::Sender<()> {
+    let (go, wait) = mpsc::channel::<()>();
+    let held = event_loop.execute(move || {
+        // An error: the sender is gone, as it should be.
+        let _ = wait.recv_timeout(DEADLINE);
+    });
+    held.expect("a loop that runs");
+    go
 }
 
 /// The channel of a future that failed is closed.
@@ -131,6 +144,8 @@ fn a_handler_that_fails_or_panics_fails_the_future_and_closes_the_channel() {
 }
 
 /// Rules: G2
+///
+/// Rules: A2, A6
 #[test]
 fn a_loop_that_has_ended_fails_the_future_and_the_channel_is_closed() {
     let group = group(1);
@@ -244,47 +259,48 @@ impl Handler for Order {
 /// Rules: A7, A14, G3
 #[test]
 fn handlers_are_added_then_registered_then_see_the_operation_whose_promise_comes_before_active() {
-    let group = group(2);
+    let group = group(1);
+    let event_loop = group.next();
     let (_listener, address) = listener();
     let noted = Arc::new(Mutex::new(Vec::new()));
+    let held = hold(&event_loop);
     let order = noted.clone();
-    let future = Bootstrap::new(&group)
+    let future = Bootstrap::new(&event_loop)
         .handler(move |pipeline| pipeline.add_last(Order(order.clone())))
         .connect(address);
-    let order = noted.clone();
-    future.add_listener(move |_, _| order.lock().unwrap().push("promise"));
-    let channel = future.sync_timeout(DEADLINE).unwrap();
-    channel.close().sync_timeout(DEADLINE).unwrap();
-    // Another round trip, so that the loop has done what the close left.
-    channel
-        .event_loop()
-        .submit(|| ())
+    note_promise(&future, &noted);
+    drop(held);
+    future
+        .sync_timeout(DEADLINE)
+        .unwrap()
+        .close()
         .sync_timeout(DEADLINE)
         .unwrap();
-    assert_eq!(
-        *noted.lock().unwrap(),
-        ["added", "registered", "connect", "promise", "active"]
-    );
+    let expected = ["added", "registered", "connect", "promise", "active"];
+    assert_eq!(*noted.lock().unwrap(), expected);
 
-    let noted = Arc::new(Mutex::new(Vec::new()));
+    noted.lock().unwrap().clear();
+    let held = hold(&event_loop);
     let order = noted.clone();
-    let future = ServerBootstrap::new(&group, &group)
+    let future = ServerBootstrap::new(&event_loop, &event_loop)
         .handler(move |pipeline| pipeline.add_last(Order(order.clone())))
         .child_handler(|pipeline| pipeline.add_last(Quiet))
         .bind("127.0.0.1:0");
-    let order = noted.clone();
-    future.add_listener(move |_, _| order.lock().unwrap().push("promise"));
-    let server = future.sync_timeout(DEADLINE).unwrap();
-    server.close().sync_timeout(DEADLINE).unwrap();
-    server
-        .event_loop()
-        .submit(|| ())
+    note_promise(&future, &noted);
+    drop(held);
+    future
+        .sync_timeout(DEADLINE)
+        .unwrap()
+        .close()
         .sync_timeout(DEADLINE)
         .unwrap();
-    assert_eq!(
-        *noted.lock().unwrap(),
-        ["added", "registered", "bind", "promise", "active"]
-    );
+    let expected = ["added", "registered", "bind", "promise", "active"];
+    assert_eq!(*noted.lock().unwrap(), expected);
+}
+
+fn note_promise(future: &ChannelFuture, noted: &Arc<Mutex<Vec<&'static str>>>) {
+    let noted = noted.clone();
+    future.add_listener(move |_, _| noted.lock().unwrap().push("promise"));
 }
 
 /// Rules: G7
@@ -432,7 +448,7 @@ impl Handler for Relay {
         let waited = future.sync().map(drop).map_err(|error| error.kind());
         let _ = tell.send(waited);
         future.add_listener(move |_, result| {
-            let _ = tell.send(result.as_ref().map(|()| ()).map_err(|error| error.kind()));
+            let _ = tell.send(result.as_ref().copied().map_err(|error| error.kind()));
         });
         ctx.fire_channel_active();
         Ok(())
@@ -554,11 +570,7 @@ fn a_connection_from_elsewhere_becomes_a_child() {
 fn a_future_cancelled_before_its_loop_saw_it_opens_nothing() {
     let group = group(1);
     let event_loop = group.next();
-    // The loop is held while we change our mind.
-    let (go, wait) = mpsc::channel::<()>();
-    event_loop
-        .execute(move || wait.recv_timeout(DEADLINE).unwrap())
-        .unwrap();
+    let held = hold(&event_loop);
     let filled = Arc::new(AtomicBool::new(false));
     let seen = filled.clone();
     let future = Bootstrap::new(&event_loop)
@@ -568,7 +580,7 @@ fn a_future_cancelled_before_its_loop_saw_it_opens_nothing() {
         })
         .connect("127.0.0.1:1");
     assert!(future.cancel());
-    go.send(()).unwrap();
+    drop(held);
     expect_closed(future.channel());
     event_loop.submit(|| ()).sync_timeout(DEADLINE).unwrap();
     assert!(!filled.load(Ordering::Relaxed));

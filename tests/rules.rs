@@ -1,5 +1,10 @@
 //! Keeps `tests/RULES.md`: which test pins which rule of behaviour.
 //!
+//! The clauses of the kernel door: 4.1 one place for errors and EINTR, 4.2 descriptors and layouts, 4.3 one contract for all
+//! backends, 4.4 interest is free on edges, 4.5 registered when there is something to report, 4.6 readiness is sticky until
+//! WouldBlock, 4.7 tokens have generations, 4.8 exact waits with a fallback, 4.9 wakers. Those of the turn: 5.1 its phases,
+//! 5.2 and 5.3 ioRatio and its bounds, 5.4 spin, 5.5 limits per channel, 5.6 rebuild, 5.7 timers, 5.8 panics.
+//!
 //! A test names what it pins in its doc comment (`/// Rules: A25, 6.4`). The table is made from those comments; this
 //! test fails when it is out of date (`UPDATE=1 cargo test --test rules` writes it anew), when a rule has neither a test
 //! nor a reason, and when it has both.
@@ -19,22 +24,30 @@ const GROUPS: [(&str, &str, u32); 10] = [
     ("E", "event loop", 33),
     ("F", "futures and promises", 10),
     ("G", "bootstrap", 11),
-    ("4.", "the kernel door", 11),
-    ("5.", "the turn of a loop", 9),
+    ("4.", "the kernel door", 9),
+    ("5.", "the turn of a loop", 8),
     ("6.", "how an event travels", 11),
 ];
 
 /// Rules that no test pins, and why.
 const WITHOUT_A_TEST: &[(&str, &str)] = &[
     (
+        "A1",
+        "a channel is opened on its loop: there is no register() to call twice",
+    ),
+    (
+        "A3",
+        "differs: a registration is no operation that could be cancelled",
+    ),
+    (
         "A5",
         "differs: a channel stays on its loop, so it is registered once",
     ),
-    ("A33", "differs: no deregister and register on another loop"),
     (
-        "B4",
-        "differs: a channel is on its loop before its pipeline is filled",
+        "A34",
+        "not public: a channel that never came to its loop is abandoned (A2, A6)",
     ),
+    ("A33", "differs: no deregister and register on another loop"),
     (
         "B21",
         "differs: ownership does what the sharable check does",
@@ -44,7 +57,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "differs: messages are owned, nothing is released by hand",
     ),
     ("B28", "comes with the codecs: combined handlers"),
-    ("B30", "differs: pipelines are confined to their loop"),
     ("C17", "comes with the codecs: progress of chunked writes"),
     ("C21", "comes with datagrams"),
     ("C25", "comes with the codecs: message-to-message encoders"),
@@ -55,6 +67,10 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
     (
         "D15",
         "differs: data and end of input stay in the kernel until read()",
+    ),
+    (
+        "D25",
+        "asking for a read can't fail here: interest that the selector refuses closes the channel",
     ),
     ("D24", "comes with datagrams"),
     ("E2", "differs: ioRatio (E4) instead of a fixed quantum"),
@@ -80,7 +96,9 @@ fn the_table_of_rules_is_true() {
     let known: BTreeSet<&str> = rules.iter().map(String::as_str).collect();
     let mut wrong = Vec::new();
     for (rule, tests) in &pinned {
-        if !known.contains(rule.as_str()) {
+        // Other references (rules of codecs, whole chapters of the design) are the reader's.
+        let ours = GROUPS.iter().any(|(group, _, _)| rule.starts_with(group));
+        if ours && !known.contains(rule.as_str()) {
             wrong.push(format!("{} names {rule}, which is no rule", tests[0]));
         }
     }

@@ -73,9 +73,9 @@ impl<T: ChildTransport> Acceptor<T> {
         let parent = server.clone();
         let task = Task::new(move || begin::<T>(&children, parent, accepted));
         if let Err((task, error)) = event_loop.try_execute(task) {
-            // The connection closes with it.
-            drop(task);
+            // Counted first: who sees the connection close may look at the count.
             LoopCore::with_current(|lp| lp.metrics().accept.refused.add(1));
+            drop(task);
             self.children.note(
                 &server,
                 "a connection was closed because its loop takes no more work",

@@ -167,6 +167,20 @@ impl RecvPredictor {
         }
     }
 
+    /// The room to offer the next read, in bytes: twice the guess while it adapts, so that a message of just the guessed
+    /// size does not look like the first part of more, which would cost a read that finds nothing.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        match &self.state {
+            State::Adaptive(adaptive) => {
+                let guess = adaptive.next as usize;
+                (guess * 2).min(adaptive.max as usize).max(guess)
+            }
+            State::Fixed(_) | State::MaxBytes { .. } => self.guess(),
+        }
+    }
+
     /// Tells whether the batch may go on after `reads` of at most `reads_max` reads.
     ///
     /// A byte budget takes the place of the count of reads (D10). Whether reading is still wanted,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::mem;
 use std::time::Duration;
 
 use super::address::Address;
@@ -9,7 +10,7 @@ use super::core::{Context, Core, Handler, attention, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
 use super::mask::Mask;
-use super::nodes::{Index, Resume, State};
+use super::nodes::{Index, Node, Resume, Slab, State};
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
@@ -20,27 +21,38 @@ use crate::future::Promise;
 
 impl<'a> Context<'a> {
     #[inline(always)]
-    pub(crate) fn new(core: &'a Core, index: Index) -> Self {
-        Self {
-            core,
-            index,
-            learn: true,
-        }
+    pub(crate) fn new(
+        core: &'a Core,
+        slab: &'a Slab<dyn Handler>,
+        node: &'a Node<dyn Handler>,
+    ) -> Self {
+        Self { core, slab, node }
+    }
+
+    /// Moves on to another handler of the same pipeline. Returns the node that it stood for.
+    #[inline(always)]
+    pub(crate) fn move_to(&mut self, node: &'a Node<dyn Handler>) -> &'a Node<dyn Handler> {
+        mem::replace(&mut self.node, node)
+    }
+
+    #[inline(always)]
+    fn index(&self) -> Index {
+        self.node.index()
     }
 
     /// A default body ran: the walk may skip this node for that event from now on.
     #[doc(hidden)]
     #[inline]
     pub(crate) fn learn_skip(&mut self, bit: Mask) {
-        if self.learn {
-            self.core.learn_skip(self.index, bit);
+        if !self.slab.is_empty() {
+            self.core.learn_skip(self.index(), bit);
         }
     }
 
     /// At the end of the channel: this node has been told. A panic further on does not tell it twice.
     pub(crate) fn heard_of_the_end(&self, bit: Mask) {
         if self.core.has(flag::ENDING) {
-            self.core.nodes.borrow_mut().get_mut(self.index).mask &= !bit;
+            self.core.nodes.clear_mask(self.index(), bit);
         }
     }
 
@@ -49,8 +61,8 @@ impl<'a> Context<'a> {
     pub fn delegate(&mut self) -> Context<'_> {
         Context {
             core: self.core,
-            index: self.index,
-            learn: false,
+            slab: &[],
+            node: self.node,
         }
     }
 
@@ -58,81 +70,86 @@ impl<'a> Context<'a> {
 
     /// Pass `channel_registered` on.
     pub fn fire_channel_registered(&mut self) {
-        self.core.emit(Inbound::Registered, self.index);
+        self.core.emit(Inbound::Registered, self.index());
     }
 
     /// Pass `channel_unregistered` on.
     pub fn fire_channel_unregistered(&mut self) {
-        self.core.emit(Inbound::Unregistered, self.index);
+        self.core.emit(Inbound::Unregistered, self.index());
     }
 
     /// Pass `channel_active` on.
     pub fn fire_channel_active(&mut self) {
-        self.core.emit(Inbound::Active, self.index);
+        self.core.emit(Inbound::Active, self.index());
     }
 
     /// Pass `channel_inactive` on.
     pub fn fire_channel_inactive(&mut self) {
-        self.core.emit(Inbound::Inactive, self.index);
+        self.core.emit(Inbound::Inactive, self.index());
     }
 
     /// Hand a message to the next handler.
     #[inline]
     pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
         self.core
-            .emit_message(Inbound::Read, self.index, msg.into());
+            .emit_message(Inbound::Read, self.index(), msg.into());
     }
 
     /// Pass the end of a batch of reads on.
     #[inline]
     pub fn fire_channel_read_complete(&mut self) {
-        self.core.emit(Inbound::ReadComplete, self.index);
+        self.core.emit(Inbound::ReadComplete, self.index());
     }
 
     /// Hand a user event to the next handler.
     pub fn fire_user_event_triggered(&mut self, event: Message) {
         self.core
-            .emit_message(Inbound::UserEvent, self.index, event);
+            .emit_message(Inbound::UserEvent, self.index(), event);
     }
 
     /// Pass a change of writability on.
     pub fn fire_channel_writability_changed(&mut self) {
-        self.core.emit(Inbound::Writability, self.index);
+        self.core.emit(Inbound::Writability, self.index());
     }
 
     /// Hand an error to the next handler.
     pub fn fire_exception_caught(&mut self, cause: impl Into<Failure>) {
         self.core
-            .emit_event(Event::Exception(self.index, cause.into()));
+            .emit_event(Event::Exception(self.index(), cause.into()));
     }
 
     // ---- outbound, to the previous handler
 
     /// Write a message; nobody waits for the result. A failure is counted and reported once per channel.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, msg: impl Into<Message>) {
-        self.core.op_write(self.index, msg.into(), Promise::void());
+        Core::op_write_along(self, msg.into());
     }
 
     /// Write a message and settle `promise` with the result.
-    #[inline]
+    #[inline(always)]
     pub fn write_with(&mut self, msg: impl Into<Message>, promise: Promise) {
-        if self.core.admit(&promise) {
-            self.core.op_write(self.index, msg.into(), promise);
+        if promise.is_void() {
+            // It owns nothing; forgetting it keeps it in a register.
+            mem::forget(promise);
+            Core::op_write_along(self, msg.into());
+        } else {
+            self.core
+                .op_write_observed(self.index(), msg.into(), promise);
         }
     }
 
     /// Write a message; the future tells when it was handed to the kernel.
     pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
-        self.core.op_write(self.index, msg.into(), promise);
+        self.core.op_write(self.index(), msg.into(), promise);
         future
     }
 
     /// Send what was written.
     #[inline]
     pub fn flush(&mut self) {
-        self.core.op_flush(self.index);
+        Core::op_flush_along(self);
     }
 
     /// Write and flush.
@@ -145,32 +162,32 @@ impl<'a> Context<'a> {
     /// Ask for one read, where auto-read is off.
     #[inline]
     pub fn read(&mut self) {
-        self.core.op_read(self.index);
+        Core::op_read_along(self);
     }
 
     /// Close the channel.
     pub fn close(&mut self) {
-        self.core.op_close(self.index, Promise::void());
+        self.core.op_close(self.index(), Promise::void());
     }
 
     /// Close the channel and settle `promise`.
     pub fn close_with(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
-            self.core.op_close(self.index, promise);
+            self.core.op_close(self.index(), promise);
         }
     }
 
     /// Disconnect; a close where the transport can't.
     pub fn disconnect(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
-            self.core.op_disconnect(self.index, promise);
+            self.core.op_disconnect(self.index(), promise);
         }
     }
 
     /// Bind to a local address.
     pub fn bind(&mut self, local: impl Into<Address>, promise: Promise) {
         if self.core.admit(&promise) {
-            self.core.op_bind(self.index, local.into(), promise);
+            self.core.op_bind(self.index(), local.into(), promise);
         }
     }
 
@@ -183,7 +200,7 @@ impl<'a> Context<'a> {
     ) {
         if self.core.admit(&promise) {
             self.core
-                .op_connect(self.index, remote.into(), local, promise);
+                .op_connect(self.index(), remote.into(), local, promise);
         }
     }
 
@@ -191,20 +208,18 @@ impl<'a> Context<'a> {
 
     /// Have `after(key)` called when everything emitted in this callback has been handled.
     pub fn after(&mut self, key: u64) {
-        self.core.emit_tail(Event::After(self.index, key));
+        self.core.emit_tail(Event::After(self.index(), key));
     }
 
     /// Have `resume` called when everything emitted was handled and reading is wanted. Asking twice is asking once.
     pub fn resume(&mut self) {
-        let mut nodes = self.core.nodes.borrow_mut();
-        let node = nodes.get_mut(self.index);
+        let node = self.core.nodes.get(self.index());
         // A handler that has left is not called any more.
-        if node.resume == Resume::Idle && node.state != State::Removed {
-            node.resume = Resume::Asked;
-            drop(nodes);
+        if node.resume() == Resume::Idle && node.state() != State::Removed {
+            node.set_resume(Resume::Asked);
             self.core.attend(attention::RESUMING);
             self.core.emit_tail(Event::Resume {
-                node: self.index,
+                node: self.index(),
                 unparked: false,
                 emitted: false,
             });
@@ -213,7 +228,7 @@ impl<'a> Context<'a> {
 
     /// Have `timer(key)` called after `delay`, unless the handler is gone by then. Never early. Allocates nothing.
     pub fn timer(&mut self, delay: Duration, key: u64) -> TimerKey {
-        self.core.handler_timer(self.index, delay, key)
+        self.core.handler_timer(self.index(), delay, key)
     }
 
     /// Cancel a timer. False if it has run or was cancelled.
@@ -233,19 +248,19 @@ impl<'a> Context<'a> {
 
     /// Have `write_done(key, result)` called when `promise` is done. False for a void promise, which never tells.
     pub fn notify(&mut self, promise: &Promise, key: u64) -> bool {
-        self.core.notify(self.index, promise, key)
+        self.core.notify(self.index(), promise, key)
     }
 
     /// A handle of this handler that other threads can use.
     pub fn handle<H: Handler>(&self) -> HandlerHandle<H> {
-        self.core.handler_handle(self.index)
+        self.core.handler_handle(self.index())
     }
 
     /// A handle of this handler for use on this loop.
     pub fn local_handle<H: Handler>(&self) -> LocalHandle<H> {
         LocalHandle::new(
             self.core.me.clone(),
-            self.core.nodes.borrow().id(self.index),
+            self.core.nodes.id(self.index()),
             PhantomData,
         )
     }
@@ -269,12 +284,12 @@ impl<'a> Context<'a> {
 
     /// This handler's name in the pipeline.
     pub fn name(&self) -> String {
-        self.core.nodes.borrow().name(self.index)
+        self.core.nodes.name(self.index())
     }
 
     /// True once this handler was taken out.
     pub fn is_removed(&self) -> bool {
-        self.core.is_removed(self.index)
+        self.core.is_removed(self.index())
     }
 
     /// Whether writing more is welcome: below the high watermark and no user-defined bit cleared.

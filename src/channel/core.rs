@@ -5,7 +5,7 @@
 //!
 //! Handler, context and core need each other, so they are defined together; the files beside hold what they do.
 //!
-//! Borrows: `nodes` and `slow` are borrowed for moments and never across a callback; `transport` and `outbound` are
+//! Borrows: `slow` is borrowed for moments and never across a callback; `transport` and `outbound` are
 //! borrowed for one step of the transport (`in_transport`), during which operations that reach the head wait in the
 //! root queue.
 use std::any::Any;
@@ -21,7 +21,7 @@ use super::address::Address;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
-use super::nodes::{Index, Nodes};
+use super::nodes::{Index, Node, Nodes, Slab};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::shared::Shared;
@@ -50,9 +50,13 @@ pub(crate) mod attention {
     pub(crate) const RESUMING: u8 = 32;
     /// Tombstones wait to be freed.
     pub(crate) const DEAD: u8 = 64;
+    /// The pipeline got a larger slab while handlers of the old one were on the stack.
+    pub(crate) const REGROWN: u8 = 128;
 
-    pub(crate) const AFTER_CALL: u8 = LIST | REMOVED_BUSY | WAITING;
-    pub(crate) const AFTER_OP: u8 = REMOVED_BUSY | WAITING;
+    pub(crate) const AFTER_CALL: u8 = LIST | REMOVED_BUSY | WAITING | REGROWN;
+    pub(crate) const AFTER_OP: u8 = REMOVED_BUSY | WAITING | REGROWN;
+    /// An operation must not go the straight way: it may overtake others, or go by an old slab.
+    pub(crate) const BEFORE_OP: u8 = WAITING | REGROWN;
 }
 
 /// Yes/no facts about a channel, packed because there are many channels.
@@ -299,9 +303,10 @@ pub trait Handler: Any {
 /// reached it, through all handlers on the way, when they return.
 pub struct Context<'a> {
     pub(crate) core: &'a Core,
-    pub(crate) index: Index,
-    /// Whether a default body that runs takes this node out of the event's walk.
-    pub(crate) learn: bool,
+    /// What the callback goes by; the core knows if the pipeline has outgrown it. Empty in a context for an inner
+    /// handler: then every operation goes the long way round, and nothing is learned.
+    pub(crate) slab: &'a Slab<dyn Handler>,
+    pub(crate) node: &'a Node<dyn Handler>,
 }
 
 /// One thing that waits for a quiet moment.
@@ -363,13 +368,15 @@ pub(crate) struct Core {
     pub(crate) lp: Rc<LoopCore>,
     pub(crate) me: Weak<Core>,
 
-    pub(crate) nodes: RefCell<Nodes<dyn Handler>>,
+    pub(crate) nodes: Nodes<dyn Handler>,
     pub(crate) first_msg: Cell<Option<Message>>,
     pub(crate) first_kind: Cell<Inbound>,
     pub(crate) attention: Cell<u8>,
     pub(crate) first_from: Cell<Index>,
     pub(crate) running: Cell<bool>,
     pub(crate) in_transport: Cell<bool>,
+    /// The first events are over: the root queue has been empty once.
+    pub(crate) has_settled: Cell<bool>,
     pub(crate) life: Cell<Life>,
     /// Nodes whose resume is parked.
     pub(crate) parks: Cell<u16>,

@@ -12,6 +12,7 @@ use super::core::{Context, Core, Gate, Handler, Root, attention, flag};
 use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
+use super::mask::{self, Mask};
 use super::nodes::{Index, NodeId, Nodes};
 use super::outbound::OutboundBuffer;
 use super::shared::{Channel, Shared};
@@ -45,13 +46,14 @@ impl Core {
             face,
             lp,
             me: me.clone(),
-            nodes: RefCell::new(Nodes::new()),
+            nodes: Nodes::new(),
             first_msg: Cell::new(None),
             first_kind: Cell::new(Inbound::None),
             attention: Cell::new(0),
             first_from: Cell::new(0),
             running: Cell::new(false),
             in_transport: Cell::new(false),
+            has_settled: Cell::new(false),
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),
@@ -116,6 +118,9 @@ impl Core {
 
     #[cold]
     fn end_dispatch(&self) {
+        // No handler is on the stack any more.
+        self.attention
+            .set(self.attention.get() & !attention::REGROWN);
         let idle = self.first_kind.get() == Inbound::None
             && self
                 .slow
@@ -126,7 +131,7 @@ impl Core {
             self.attention
                 .set(self.attention.get() & !(attention::RESUMING | attention::LIST));
             if self.attention.get() & attention::DEAD != 0 {
-                self.nodes.borrow_mut().free_dead();
+                self.nodes.free_dead();
                 self.attention.set(self.attention.get() & !attention::DEAD);
             }
         }
@@ -210,16 +215,14 @@ impl Core {
 
     #[cold]
     #[inline(never)]
-    pub(crate) fn learn_skip(&self, index: Index, bit: u32) {
-        let mut nodes = self.nodes.borrow_mut();
-        let node = nodes.get_mut(index);
-        node.mask &= !bit;
-        // The handler itself is away on the stack, so its declaration is noted in the mask.
-        if cfg!(debug_assertions) && node.mask & super::mask::DECLARED != 0 {
+    pub(crate) fn learn_skip(&self, index: Index, bit: Mask) {
+        self.nodes.clear_mask(index, bit);
+        let node = self.nodes.get(index);
+        if cfg!(debug_assertions) && node.is_declared() {
             tracing::error!(
                 channel = %self.shared.id(),
-                handler = node.kind.name(),
-                callbacks = ?super::mask::names(bit),
+                handler = node.kind().name(),
+                callbacks = ?mask::names(bit),
                 "declared callbacks are not overridden; take them out of declared()"
             );
         }
@@ -255,7 +258,7 @@ impl Core {
     }
 
     pub(crate) fn notify(&self, index: Index, promise: &Promise, key: u64) -> bool {
-        let node = self.nodes.borrow().id(index).to_bits();
+        let node = self.nodes.id(index).to_bits();
         promise.add_keyed(self.shared.clone(), node, key)
     }
 
@@ -265,7 +268,7 @@ impl Core {
         delay: std::time::Duration,
         key: u64,
     ) -> TimerKey {
-        let node = self.nodes.borrow().id(index);
+        let node = self.nodes.id(index);
         let me = self.me.clone();
         self.lp.add_timer(
             self.lp.now() + delay,
@@ -289,7 +292,7 @@ impl Core {
             return self.push_root(Root::Call(gate));
         }
         self.enter(|core| {
-            let index = core.nodes.borrow().resolve(node);
+            let index = core.nodes.resolve(node);
             if let Some(index) = index {
                 core.call(index, call);
             }
@@ -297,7 +300,7 @@ impl Core {
     }
 
     pub(crate) fn is_removed(&self, index: Index) -> bool {
-        self.has_mask(index, super::mask::GONE)
+        self.nodes.get(index).is_gone()
     }
 
     // ---- reports
@@ -312,7 +315,7 @@ impl Core {
         self.lp.metrics().channel.failed_exception_caught.add(1);
         tracing::warn!(
             channel = %self.shared.id(),
-            handler = self.nodes.borrow().name(index),
+            handler = self.nodes.name(index),
             while_handling = first,
             error = %second,
             "exception_caught failed itself"
@@ -336,7 +339,7 @@ impl Core {
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
     fn panicked(&self, text: String) {
-        let (names, dropped) = self.nodes.borrow_mut().bury_busy();
+        let (names, dropped) = self.nodes.bury_lost();
         self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
         tracing::error!(

@@ -89,7 +89,7 @@ impl<H: Handler> HandlerHandle<H> {
 
 impl Core {
     pub(crate) fn handler_handle<H: Handler>(&self, index: Index) -> HandlerHandle<H> {
-        let mut nodes = self.nodes.borrow_mut();
+        let nodes = &self.nodes;
         HandlerHandle {
             shared: self.shared.clone(),
             node: nodes.id(index),
@@ -141,7 +141,7 @@ impl<H: Handler> LocalHandle<H> {
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + 'static,
     ) -> Result<(), Error> {
         let core = self.core.upgrade().ok_or_else(gone)?;
-        if core.nodes.borrow().resolve(self.node).is_none() {
+        if core.nodes.resolve(self.node).is_none() {
             return Err(gone());
         }
         let (weak, node) = (self.core.clone(), self.node);
@@ -158,6 +158,6 @@ impl<H: Handler> LocalHandle<H> {
     pub fn is_alive(&self) -> bool {
         self.core
             .upgrade()
-            .is_some_and(|core| core.nodes.borrow().resolve(self.node).is_some())
+            .is_some_and(|core| core.nodes.resolve(self.node).is_some())
     }
 }

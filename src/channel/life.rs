@@ -327,7 +327,7 @@ impl Core {
             self.emit(Inbound::Unregistered, HEAD);
             self.run();
         }
-        let elsewhere = relay::lines(&self.nodes.borrow());
+        let elsewhere = relay::lines(&self.nodes);
         self.depart(elsewhere);
     }
 
@@ -350,7 +350,7 @@ impl Core {
     pub(crate) fn dissolve(&self) {
         self.set(flag::ENDED);
         loop {
-            let last = self.nodes.borrow().before(TAIL);
+            let last = self.nodes.before(TAIL);
             if last == HEAD {
                 break;
             }

@@ -4,7 +4,7 @@
 //! bit (`Context::learn_skip`), so from then on the event passes the handler without a call.
 
 /// A set of callbacks, one bit each.
-pub(crate) type Mask = u32;
+pub(crate) type Mask = u16;
 
 pub(crate) const REGISTERED: Mask = 1 << 0;
 pub(crate) const UNREGISTERED: Mask = 1 << 1;
@@ -16,25 +16,20 @@ pub(crate) const USER_EVENT: Mask = 1 << 6;
 pub(crate) const WRITABILITY: Mask = 1 << 7;
 pub(crate) const EXCEPTION: Mask = 1 << 8;
 
-pub(crate) const BIND: Mask = 1 << 16;
-pub(crate) const CONNECT: Mask = 1 << 17;
-pub(crate) const DISCONNECT: Mask = 1 << 18;
-pub(crate) const CLOSE: Mask = 1 << 19;
-pub(crate) const READ_OP: Mask = 1 << 20;
-pub(crate) const WRITE: Mask = 1 << 21;
-pub(crate) const FLUSH: Mask = 1 << 22;
+pub(crate) const BIND: Mask = 1 << 9;
+pub(crate) const CONNECT: Mask = 1 << 10;
+pub(crate) const DISCONNECT: Mask = 1 << 11;
+pub(crate) const CLOSE: Mask = 1 << 12;
+pub(crate) const READ_OP: Mask = 1 << 13;
+pub(crate) const WRITE: Mask = 1 << 14;
+pub(crate) const FLUSH: Mask = 1 << 15;
 
 /// Every event that travels from the head to the tail.
 pub(crate) const INBOUND: Mask = 0x01FF;
 /// Every operation that travels from the tail to the head.
-pub(crate) const OUTBOUND: Mask = 0x7F << 16;
+pub(crate) const OUTBOUND: Mask = 0x7F << 9;
 /// What a fresh node starts with.
 pub(crate) const ALL: Mask = INBOUND | OUTBOUND;
-
-/// No callback: the handler was taken out. Nothing stops at it any more.
-pub(crate) const GONE: Mask = 1 << 30;
-/// No callback: the handler declared its mask, so learning from a default body means that the declaration is wrong.
-pub(crate) const DECLARED: Mask = 1 << 31;
 
 /// Names of the callbacks whose bits are set, for errors and debug output.
 pub(crate) fn names(mask: Mask) -> Vec<&'static str> {

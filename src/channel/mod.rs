@@ -4,7 +4,7 @@
 //!
 //! - `options`, `attributes`, `address`, `events`: the vocabulary.
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
-//! - `nodes`, `slow`, `mask`, `op`: what a pipeline is made of.
+//! - `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
@@ -32,6 +32,7 @@ mod handler;
 pub(crate) mod life;
 pub(crate) mod lifetime;
 mod mask;
+mod names;
 mod nodes;
 mod op;
 pub mod options;

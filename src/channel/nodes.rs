@@ -6,14 +6,29 @@
 //! | 1 | TAIL: stops every inbound walk |
 //! | 2.. | handlers, in the order of their links, not of their indices |
 //!
-//! A removed node stays as a tombstone until no dispatch can name it: its mask is empty, so that walks pass it,
-//! and its links still lead to its old neighbours (after a replace: to the new node). `next` links lead only over
-//! handlers that are in the pipeline. `prev` links also lead over one that was taken out while it was on the stack or
-//! while operations waited at it, until they have gone on: so later ones do not overtake them.
+//! Every hop goes through here. Nodes are cells in a [`Slab`] that never moves: whoever delivers holds a reference to it,
+//! walks it without borrow flags, and puts a handler back where it took it from without looking it up. When a pipeline
+//! outgrows its slab, a larger one takes over all that is in place; a handler that is on the stack then comes back into
+//! the old one and is carried over ([`Nodes::carry_over`]; `attention::REGROWN` says that this may be necessary). Tried
+//! before: a `RefCell` around a `Vec` of nodes, borrowed twice per hop, cost 50 instructions more in each.
 //!
-//! Events name nodes by index; what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the generation.
+//! A node's mask stands in the links that lead to the node, because a walk is to learn whether it stops there before
+//! it goes there: a handler that is passed over costs six instructions so, and eight if the mask stands in the node
+//! itself. In its life a node only loses bits; a link that was not told of the last ones is not wrong, only slow.
+//!
+//! A removed node stays as a tombstone until no dispatch can name it: nothing stops at it, so that walks pass it, and
+//! its links still lead to its old neighbours (after a replace: to the new node). `next` links lead only over handlers
+//! that are in the pipeline. `prev` links also lead over one that was taken out while it was on the stack or while
+//! operations waited at it, until they have gone on: so later ones do not overtake them.
+//!
+//! Events name nodes by index; what outlives a dispatch (timers, handles, promises) names them by [`NodeId`] with the
+//! generation. What nodes are called is in `names`.
 
 use std::any::{Any, TypeId, type_name};
+use std::cell::{Cell, Ref, RefCell};
+use std::mem;
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -47,23 +62,24 @@ impl NodeId {
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum State {
     /// In the free list.
     Vacant,
     /// HEAD or TAIL.
     Sentinel,
-    /// Linked; its handler is in place and was told so.
+    /// Its handler was told that it is there. It is in place, or on the stack.
     Here,
-    /// Linked; `handler_added` has not run yet.
+    /// Linked; `handler_added` has not run yet. The handler waits elsewhere, so that every walk that stops here finds
+    /// none.
     Added,
-    /// Its handler is on the stack.
-    Busy,
     /// A tombstone.
     Removed,
 }
 
 /// Where a node stands with `resume`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub(crate) enum Resume {
     /// It did not ask.
     Idle,
@@ -75,6 +91,58 @@ pub(crate) enum Resume {
     Parked,
 }
 
+/// The small facts of a node in a byte.
+///
+/// | bits | what |
+/// |---|---|
+/// | 0 to 2 | [`State`] |
+/// | 3 | it was taken out: nothing stops at it any more |
+/// | 4, 5 | [`Resume`] |
+/// | 6 | its handler has declared its mask |
+#[derive(Clone, Copy)]
+struct Facts(u8);
+
+impl Facts {
+    const GONE: u8 = 1 << 3;
+    const DECLARED: u8 = 1 << 6;
+
+    const fn new(state: State) -> Self {
+        Self(state as u8)
+    }
+
+    fn state(self) -> State {
+        const STATES: [State; 8] = [
+            State::Vacant,
+            State::Sentinel,
+            State::Here,
+            State::Added,
+            State::Removed,
+            State::Vacant,
+            State::Vacant,
+            State::Vacant,
+        ];
+        STATES[usize::from(self.0 & 7)]
+    }
+
+    fn with_state(self, state: State) -> Self {
+        Self(self.0 & !7 | state as u8)
+    }
+
+    fn resume(self) -> Resume {
+        const RESUMES: [Resume; 4] = [
+            Resume::Idle,
+            Resume::Asked,
+            Resume::AskedWithCredit,
+            Resume::Parked,
+        ];
+        RESUMES[usize::from(self.0 >> 4 & 3)]
+    }
+
+    fn with_resume(self, resume: Resume) -> Self {
+        Self(self.0 & !(3 << 4) | (resume as u8) << 4)
+    }
+}
+
 /// What a node needs to know of its handler's type while the handler itself is away on the stack.
 #[derive(Clone, Copy)]
 pub(crate) struct Kind(fn() -> (TypeId, &'static str));
@@ -84,7 +152,7 @@ impl Kind {
         Self(|| (TypeId::of::<H>(), short_type_name::<H>()))
     }
 
-    fn is<H: Any>(self) -> bool {
+    pub(super) fn is<H: Any>(self) -> bool {
         self.0().0 == TypeId::of::<H>()
     }
 
@@ -93,324 +161,644 @@ impl Kind {
     }
 }
 
+/// The nodes of a pipeline, for those who deliver.
+pub(crate) type Slab<H> = [Node<H>];
+
 /// One place of a pipeline. `H` is the handler's trait object; the links need not know more of it.
 pub(crate) struct Node<H: ?Sized> {
-    /// `Some` unless Busy, Vacant, Sentinel or Removed.
-    pub(crate) handler: Option<Box<H>>,
-    pub(crate) kind: Kind,
-    pub(crate) mask: Mask,
-    pub(crate) generation: u32,
-    pub(crate) next: Index,
-    pub(crate) prev: Index,
+    /// `Some` only in the state Here, and then unless the handler is on the stack. A walk needs no other test: it takes
+    /// what it finds.
+    handler: Cell<Option<Box<H>>>,
+    kind: Cell<Kind>,
+    generation: Cell<u32>,
+    /// Toward the tail, and which inbound events stop there.
+    next: Cell<Index>,
+    next_mask: Cell<Mask>,
+    /// Toward the head.
+    prev: Cell<Index>,
+    /// Its own.
+    index: Index,
     /// Distinguishes generated names: `Type#ordinal`.
-    pub(crate) ordinal: u16,
-    pub(crate) state: State,
-    pub(crate) resume: Resume,
+    ordinal: Cell<u16>,
+    /// Which operations stop at `prev`: the upper half of a mask, where the outbound bits are.
+    prev_mask: Cell<u8>,
+    facts: Cell<Facts>,
 }
 
 const _: () = assert!(
     size_of::<Node<dyn Any>>() == 40,
     "one hop computes an index times this size"
 );
+const _: () = assert!(
+    mask::OUTBOUND & 0xFF == 0 && mask::INBOUND & mask::OUTBOUND == 0,
+    "prev_mask has room for all outbound bits and nothing else"
+);
 
-/// The slab. See the module's page.
-pub(crate) struct Nodes<H: ?Sized> {
-    slab: Vec<Node<H>>,
-    /// What most pipelines do without, and is kept per connection.
-    extras: Option<Box<Extras>>,
+/// The half of a mask with the outbound bits.
+const fn upper(mask: Mask) -> u8 {
+    (mask >> 8) as u8
 }
 
-#[derive(Default)]
-struct Extras {
+impl<H: ?Sized> Node<H> {
+    fn vacant(index: usize) -> Self {
+        Self {
+            handler: Cell::new(None),
+            kind: Cell::new(Kind(|| (TypeId::of::<()>(), ""))),
+            generation: Cell::new(0),
+            next: Cell::new(TAIL),
+            next_mask: Cell::new(mask::INBOUND),
+            prev: Cell::new(HEAD),
+            index: index as Index,
+            ordinal: Cell::new(0),
+            prev_mask: Cell::new(upper(mask::OUTBOUND)),
+            facts: Cell::new(Facts::new(State::Vacant)),
+        }
+    }
+
+    /// HEAD or TAIL of an empty pipeline.
+    fn sentinel(index: Index) -> Self {
+        Self {
+            facts: Cell::new(Facts::new(State::Sentinel)),
+            ..Self::vacant(index.into())
+        }
+    }
+
+    /// The same node for a larger slab. A handler that is in place moves along.
+    fn moved(&self) -> Self {
+        Self {
+            handler: Cell::new(self.handler.take()),
+            kind: self.kind.clone(),
+            generation: self.generation.clone(),
+            next: self.next.clone(),
+            next_mask: self.next_mask.clone(),
+            prev: self.prev.clone(),
+            index: self.index,
+            ordinal: self.ordinal.clone(),
+            prev_mask: self.prev_mask.clone(),
+            facts: self.facts.clone(),
+        }
+    }
+
+    // ---- the handler
+
+    /// Takes the handler onto the stack; `None` if it is there already, or does not know of its addition, or if this is no
+    /// handler's node.
+    #[inline(always)]
+    pub(crate) fn take(&self) -> Option<Box<H>> {
+        self.handler.take()
+    }
+
+    /// Puts the handler back.
+    #[inline(always)]
+    pub(crate) fn put(&self, handler: Box<H>) {
+        // The place is empty; forgetting what was in it spares the drop check.
+        mem::forget(self.handler.replace(Some(handler)));
+    }
+
+    /// Looks at the handler, if it is in place.
+    pub(crate) fn peek<R>(&self, look: impl FnOnce(&H) -> R) -> Option<R> {
+        let handler = self.take()?;
+        let result = look(&handler);
+        self.put(handler);
+        Some(result)
+    }
+
+    /// True while the handler is on the stack.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.state() == State::Here && self.peek(|_| ()).is_none()
+    }
+
+    // ---- what is known of it
+
+    #[inline(always)]
+    pub(crate) fn index(&self) -> Index {
+        self.index
+    }
+
+    pub(crate) fn next(&self) -> Index {
+        self.next.get()
+    }
+
+    pub(crate) fn prev(&self) -> Index {
+        self.prev.get()
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.kind.get()
+    }
+
+    pub(super) fn ordinal(&self) -> u16 {
+        self.ordinal.get()
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.facts.get().state()
+    }
+
+    pub(crate) fn set_state(&self, state: State) {
+        self.facts.set(self.facts.get().with_state(state));
+    }
+
+    pub(crate) fn resume(&self) -> Resume {
+        self.facts.get().resume()
+    }
+
+    pub(crate) fn set_resume(&self, resume: Resume) {
+        self.facts.set(self.facts.get().with_resume(resume));
+    }
+
+    /// True once the handler was taken out of the pipeline.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.facts.get().0 & Facts::GONE != 0
+    }
+
+    /// Whether the handler said which callbacks it has.
+    pub(crate) fn is_declared(&self) -> bool {
+        self.facts.get().0 & Facts::DECLARED != 0
+    }
+
+    fn add_fact(&self, fact: u8) {
+        self.facts.set(Facts(self.facts.get().0 | fact));
+    }
+
+    // ---- links
+
+    /// Links toward the tail.
+    fn link_next(&self, to: Index, mask: Mask) {
+        self.next.set(to);
+        self.next_mask.set(mask & mask::INBOUND);
+    }
+
+    /// Links toward the head.
+    fn link_prev(&self, to: Index, mask: Mask) {
+        self.prev.set(to);
+        self.prev_mask.set(upper(mask & mask::OUTBOUND));
+    }
+
+    /// Takes over the link of another node toward the tail.
+    fn link_next_like(&self, other: &Self) {
+        self.link_next(other.next.get(), other.next_mask.get());
+    }
+
+    /// Takes over the link of another node toward the head.
+    fn link_prev_like(&self, other: &Self) {
+        self.prev.set(other.prev.get());
+        self.prev_mask.set(other.prev_mask.get());
+    }
+}
+
+/// The next node toward the tail where `bit` stops; TAIL stops every inbound event. `None` if the slab is not the node's.
+#[inline(always)]
+pub(crate) fn next_with<'a, H: ?Sized>(
+    slab: &'a Slab<H>,
+    from: &Node<H>,
+    bit: Mask,
+) -> Option<&'a Node<H>> {
+    // The first step apart from the loop: an event stops at the next node more often than not, and loops are aligned.
+    // Indices are widened at once: a u16 that is carried around is extended at every use.
+    let mut to = usize::from(from.next.get());
+    if from.next_mask.get() & bit == 0 {
+        loop {
+            let node = slab.get(to)?;
+            to = usize::from(node.next.get());
+            if node.next_mask.get() & bit != 0 {
+                break;
+            }
+        }
+    }
+    slab.get(to)
+}
+
+/// The next node toward the head where `bit` stops; HEAD stops every operation. `None` if the slab is not the node's.
+#[inline(always)]
+pub(crate) fn prev_with<'a, H: ?Sized>(
+    slab: &'a Slab<H>,
+    from: &Node<H>,
+    bit: Mask,
+) -> Option<&'a Node<H>> {
+    let bit = upper(bit);
+    let mut to = usize::from(from.prev.get());
+    if from.prev_mask.get() & bit == 0 {
+        loop {
+            let node = slab.get(to)?;
+            to = usize::from(node.prev.get());
+            if node.prev_mask.get() & bit != 0 {
+                break;
+            }
+        }
+    }
+    slab.get(to)
+}
+
+/// Places of a new slab: head, tail, an initializer and three handlers, what a small pipeline needs without growing. Debug
+/// builds have no room to spare and grow by one, so that every test of an edit is one of growing as well.
+const START: usize = if cfg!(debug_assertions) { 2 } else { 6 };
+
+/// How many places a slab of this length grows by.
+fn room_at(len: usize) -> usize {
+    if cfg!(debug_assertions) {
+        1
+    } else {
+        (len / 2).max(4)
+    }
+}
+
+/// The nodes and what is known of them. See the module's page.
+pub(crate) struct Nodes<H: ?Sized> {
+    slab: RefCell<Rc<Slab<H>>>,
+    /// What most pipelines do without, and is kept per connection.
+    extras: RefCell<Option<Box<Extras<H>>>>,
+}
+
+pub(super) struct Extras<H: ?Sized> {
     /// Names that the user gave; a handler without one is called by its type and ordinal.
-    labels: Vec<(Index, Box<str>)>,
+    pub(super) labels: Vec<(Index, Box<str>)>,
     /// For handlers of which handles exist: whether they are still there.
     presences: Vec<(Index, Arc<AtomicBool>)>,
+    /// Handlers whose `handler_added` has to wait.
+    fresh: Vec<(Index, Box<H>)>,
+    /// Handlers that a panic has passed on the stack, in the order in which it did.
+    lost: Vec<(Index, Box<H>)>,
+}
+
+impl<H: ?Sized> Default for Extras<H> {
+    fn default() -> Self {
+        Self {
+            labels: Vec::new(),
+            presences: Vec::new(),
+            fresh: Vec::new(),
+            lost: Vec::new(),
+        }
+    }
+}
+
+/// One node, found by its index.
+pub(crate) struct At<H: ?Sized> {
+    slab: Rc<Slab<H>>,
+    index: Index,
+}
+
+impl<H: ?Sized> Deref for At<H> {
+    type Target = Node<H>;
+
+    fn deref(&self) -> &Node<H> {
+        &self.slab[usize::from(self.index)]
+    }
 }
 
 impl<H: ?Sized> Nodes<H> {
     pub(crate) fn new() -> Self {
-        let sentinel = |mask, next, prev| Node {
-            handler: None,
-            kind: Kind(|| (TypeId::of::<()>(), "")),
-            mask,
-            generation: 0,
-            next,
-            prev,
-            ordinal: 0,
-            state: State::Sentinel,
-            resume: Resume::Idle,
-        };
-        // Head, tail, an initializer and three handlers: what a small pipeline needs without growing.
-        let mut slab = Vec::with_capacity(6);
-        slab.push(sentinel(mask::OUTBOUND, TAIL, HEAD));
-        slab.push(sentinel(mask::INBOUND, TAIL, HEAD));
-        Self { slab, extras: None }
-    }
-
-    #[inline]
-    pub(crate) fn get(&self, index: Index) -> &Node<H> {
-        &self.slab[index as usize]
-    }
-
-    #[inline]
-    pub(crate) fn get_mut(&mut self, index: Index) -> &mut Node<H> {
-        &mut self.slab[index as usize]
-    }
-
-    /// The next node toward the tail whose mask has `bit`; TAIL has every inbound bit.
-    #[inline]
-    pub(crate) fn next_with(&self, from: Index, bit: Mask) -> Index {
-        let slab = self.slab.as_slice();
-        let mut index = slab[from as usize].next;
-        loop {
-            let node = &slab[index as usize];
-            if node.mask & bit != 0 {
-                return index;
-            }
-            index = node.next;
+        let slab: [Node<H>; START] = std::array::from_fn(|index| match index as Index {
+            HEAD => Node::sentinel(HEAD),
+            TAIL => Node::sentinel(TAIL),
+            _ => Node::vacant(index),
+        });
+        Self {
+            slab: RefCell::new(Rc::new(slab)),
+            extras: RefCell::new(None),
         }
     }
 
-    /// The next node toward the head whose mask has `bit`; HEAD has every outbound bit.
+    /// The nodes as they are kept now.
     #[inline]
-    pub(crate) fn prev_with(&self, from: Index, bit: Mask) -> Index {
-        let slab = self.slab.as_slice();
-        let mut index = slab[from as usize].prev;
-        loop {
-            let node = &slab[index as usize];
-            if node.mask & bit != 0 {
-                return index;
-            }
-            index = node.prev;
+    pub(crate) fn slab(&self) -> Rc<Slab<H>> {
+        self.slab.borrow().clone()
+    }
+
+    /// The node at `index`, for everything but the hop.
+    pub(crate) fn get(&self, index: Index) -> At<H> {
+        At {
+            slab: self.slab(),
+            index,
+        }
+    }
+
+    /// True if the slab is not the pipeline's any more.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn is_outgrown(&self, slab: &Slab<H>) -> bool {
+        !std::ptr::eq(&raw const **self.slab.borrow(), slab)
+    }
+
+    /// A handler has come back from the stack into a node of a slab that the pipeline may have outgrown.
+    #[cold]
+    pub(crate) fn carry_over(&self, old: &Node<H>) {
+        let now = self.get(old.index);
+        if !std::ptr::eq(&raw const *now, old)
+            && let Some(handler) = old.take()
+        {
+            now.put(handler);
         }
     }
 
     /// The node that `id` names, unless it is gone.
     pub(crate) fn resolve(&self, id: NodeId) -> Option<Index> {
-        let node = self.slab.get(id.index as usize)?;
-        let linked = matches!(node.state, State::Here | State::Added | State::Busy);
-        (linked && node.generation == id.generation).then_some(id.index)
+        let slab = self.slab.borrow();
+        let node = slab.get(usize::from(id.index))?;
+        let is_there = matches!(node.state(), State::Here | State::Added);
+        (is_there && node.generation.get() == id.generation).then_some(id.index)
     }
 
     pub(crate) fn id(&self, index: Index) -> NodeId {
         NodeId {
             index,
-            generation: self.get(index).generation,
+            generation: self.get(index).generation.get(),
         }
     }
 
     /// Indices of the linked handlers, head to tail.
-    pub(crate) fn linked(&self) -> impl Iterator<Item = Index> + '_ {
-        let mut index = self.get(HEAD).next;
+    pub(crate) fn linked(&self) -> impl Iterator<Item = Index> + use<H> {
+        let slab = self.slab();
+        let mut index = slab[usize::from(HEAD)].next();
         std::iter::from_fn(move || {
             let here = index;
             (here != TAIL).then(|| {
-                index = self.get(here).next;
+                index = slab[usize::from(here)].next();
                 here
             })
         })
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.get(HEAD).next == TAIL
+        self.get(HEAD).next() == TAIL
     }
 
     /// The handler before a linked node (or TAIL); HEAD if it is the first.
     pub(crate) fn before(&self, index: Index) -> Index {
-        let mut at = self.get(index).prev;
-        while self.get(at).mask & mask::GONE != 0 {
-            at = self.get(at).prev;
+        let slab = self.slab();
+        let mut at = slab[usize::from(index)].prev();
+        while slab[usize::from(at)].is_gone() {
+            at = slab[usize::from(at)].prev();
         }
         at
     }
 
     /// True while some handler between `index` and the head (itself included) is on the stack.
     pub(crate) fn busy_toward_head(&self, index: Index) -> bool {
+        let slab = self.slab();
         let mut at = index;
         while at != HEAD {
-            if self.get(at).state == State::Busy {
+            let node = &slab[usize::from(at)];
+            if node.is_busy() {
                 return true;
             }
-            at = self.get(at).prev;
+            at = node.prev();
         }
         false
     }
 
     pub(crate) fn any_busy(&self) -> bool {
-        self.slab.iter().any(|node| node.state == State::Busy)
+        self.slab().iter().any(Node::is_busy)
     }
 
-    // ---- links
+    // ---- the careful walk, which knows of tombstones
 
-    /// Puts a new node behind the linked node `prev`. `None` when the pipeline is full (65,533 handlers).
+    /// The next linked node toward the tail (or TAIL) where `bit` stops.
+    pub(crate) fn next_linked(&self, from: Index, bit: Mask) -> At<H> {
+        let slab = self.slab();
+        let mut from = from;
+        loop {
+            let node = &slab[usize::from(from)];
+            from = node.next();
+            if node.next_mask.get() & bit != 0 && !slab[usize::from(from)].is_gone() {
+                return At { slab, index: from };
+            }
+        }
+    }
+
+    /// The node before this one on the way of operations, linked or not, and whether `bit` stops there.
+    pub(crate) fn step_toward_head(&self, from: Index, bit: Mask) -> (At<H>, bool) {
+        let slab = self.slab();
+        let node = &slab[usize::from(from)];
+        let (index, stops) = (node.prev(), node.prev_mask.get() & upper(bit) != 0);
+        let stops = stops && !slab[usize::from(index)].is_gone();
+        (At { slab, index }, stops)
+    }
+
+    /// The node whose link toward the head leads to this one, if it is on the way of operations.
+    fn after_on_the_way(&self, index: Index) -> Option<At<H>> {
+        let slab = self.slab();
+        let mut at = TAIL;
+        while at != HEAD {
+            let prev = slab[usize::from(at)].prev();
+            if prev == index {
+                return Some(At { slab, index: at });
+            }
+            at = prev;
+        }
+        None
+    }
+
+    /// Whether an event or operation stops at a node.
+    pub(crate) fn has_mask(&self, index: Index, bit: Mask) -> bool {
+        if self.get(index).is_gone() {
+            return false;
+        }
+        let inbound = self.get(self.before(index)).next_mask.get();
+        let outbound = self.after_on_the_way(index);
+        inbound & bit != 0 || outbound.is_some_and(|after| after.prev_mask.get() & upper(bit) != 0)
+    }
+
+    /// The events and operations of `bits` pass a node from now on.
+    pub(crate) fn clear_mask(&self, index: Index, bits: Mask) {
+        if self.get(index).is_gone() {
+            return;
+        }
+        let before = self.get(self.before(index));
+        before.next_mask.set(before.next_mask.get() & !bits);
+        if let Some(after) = self.after_on_the_way(index) {
+            after.prev_mask.set(after.prev_mask.get() & !upper(bits));
+        }
+    }
+
+    // ---- edits
+
+    /// Puts a new node behind the linked node `prev`, for a handler that is not there yet. Without a declaration
+    /// everything stops there. `None` when the pipeline is full (65,533 handlers).
     pub(crate) fn insert_after(
-        &mut self,
+        &self,
         prev: Index,
-        handler: Box<H>,
-        mask: Mask,
+        declared: Option<Mask>,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
-        let index = self.make(handler, mask, name, kind)?;
-        let next = self.get(prev).next;
-        let before = self.get(next).prev;
-        self.link(index, before, next);
-        self.get_mut(prev).next = index;
-        self.get_mut(next).prev = index;
+        let mask = declared.unwrap_or(mask::ALL);
+        let index = self.make(declared.is_some(), name, kind)?;
+        let (node, before) = (self.get(index), self.get(prev));
+        let after = self.get(before.next());
+        node.link_next_like(&before);
+        node.link_prev_like(&after);
+        before.link_next(index, mask);
+        after.link_prev(index, mask);
         Some(index)
     }
 
     /// Puts a new node in the place of `old`, which is taken out: both its links lead to the new one.
     pub(crate) fn insert_for(
-        &mut self,
+        &self,
         old: Index,
-        handler: Box<H>,
-        mask: Mask,
+        declared: Option<Mask>,
         name: Option<&str>,
         kind: Kind,
     ) -> Option<Index> {
-        let index = self.make(handler, mask, name, kind)?;
-        let (prev, next) = (self.get(old).prev, self.get(old).next);
-        let before = self.before(old);
-        self.link(index, prev, next);
-        self.get_mut(before).next = index;
-        self.unlabel(old);
-        let tomb = self.get_mut(old);
-        tomb.mask = mask::GONE;
-        tomb.next = index;
-        tomb.prev = index;
+        let mask = declared.unwrap_or(mask::ALL);
+        let index = self.make(declared.is_some(), name, kind)?;
+        let (node, tomb) = (self.get(index), self.get(old));
+        node.link_next_like(&tomb);
+        node.link_prev_like(&tomb);
+        self.get(self.before(old)).link_next(index, mask);
+        self.retire(&tomb);
+        tomb.link_next(index, mask);
+        tomb.link_prev(index, mask);
         Some(index)
     }
 
-    fn link(&mut self, index: Index, prev: Index, next: Index) {
-        let node = self.get_mut(index);
-        node.prev = prev;
-        node.next = next;
+    /// A node that is not linked yet.
+    fn make(&self, is_declared: bool, name: Option<&str>, kind: Kind) -> Option<Index> {
+        let ordinal = self.next_ordinal(kind.name());
+        let index = self.vacancy()?;
+        let node = self.get(index);
+        node.kind.set(kind);
+        node.ordinal.set(ordinal);
+        node.facts.set(Facts::new(State::Added));
+        if is_declared {
+            node.add_fact(Facts::DECLARED);
+        }
+        if let Some(name) = name {
+            let mut extras = self.extras.borrow_mut();
+            let labels = &mut extras.get_or_insert_default().labels;
+            labels.push((index, name.into()));
+        }
+        Some(index)
     }
 
-    /// A node that is not linked yet.
-    fn make(
-        &mut self,
-        handler: Box<H>,
-        mask: Mask,
-        name: Option<&str>,
-        kind: Kind,
-    ) -> Option<Index> {
-        let node = Node {
-            handler: Some(handler),
-            kind,
-            mask,
-            generation: 0,
-            next: TAIL,
-            prev: HEAD,
-            ordinal: self.next_ordinal(kind.name()),
-            state: State::Added,
-            resume: Resume::Idle,
-        };
-        let index = match self
-            .slab
-            .iter()
-            .position(|node| node.state == State::Vacant)
-        {
-            Some(vacant) => {
-                let generation = self.slab[vacant].generation;
-                self.slab[vacant] = Node { generation, ..node };
-                vacant as Index
-            }
-            None => {
-                let index = Index::try_from(self.slab.len()).ok()?;
-                if self.slab.len() == self.slab.capacity() {
-                    self.slab.reserve_exact(2);
-                }
-                self.slab.push(node);
-                index
-            }
-        };
-        if let Some(name) = name {
-            self.extras
-                .get_or_insert_default()
-                .labels
-                .push((index, name.into()));
+    /// The index of a vacant node, in a larger slab if there is none in this.
+    fn vacancy(&self) -> Option<Index> {
+        let slab = self.slab();
+        let vacant = slab.iter().position(|node| node.state() == State::Vacant);
+        if let Some(vacant) = vacant {
+            return Some(vacant as Index);
         }
+        let len = slab.len();
+        let index = Index::try_from(len).ok()?;
+        let room = room_at(len).min(usize::from(Index::MAX) + 1 - len);
+        let nodes = slab.iter().map(Node::moved);
+        let nodes: Rc<Slab<H>> = nodes.chain((len..len + room).map(Node::vacant)).collect();
+        *self.slab.borrow_mut() = nodes;
         Some(index)
     }
 
     /// Takes a node out of the way of events; its own links keep leading to its old neighbours. It stays on the way
     /// of operations, which may wait there, until it is released.
-    pub(crate) fn take_out(&mut self, index: Index) {
-        let before = self.before(index);
-        self.get_mut(before).next = self.get(index).next;
-        self.get_mut(index).mask = mask::GONE;
-        self.unlabel(index);
+    pub(crate) fn take_out(&self, index: Index) {
+        let node = self.get(index);
+        self.get(self.before(index)).link_next_like(&node);
+        self.retire(&node);
+    }
+
+    /// Nothing stops at the node any more, and it has no name.
+    fn retire(&self, node: &Node<H>) {
+        if let Some(after) = self.after_on_the_way(node.index) {
+            after.prev_mask.set(0);
+        }
+        node.add_fact(Facts::GONE);
+        self.unlabel(node.index);
     }
 
     /// Takes a node that was taken out before off the way of operations as well.
-    pub(crate) fn release(&mut self, index: Index) {
-        let mut at = TAIL;
-        while at != HEAD {
-            let prev = self.get(at).prev;
-            if prev == index {
-                self.get_mut(at).prev = self.get(index).prev;
-                return;
-            }
-            at = prev;
+    pub(crate) fn release(&self, index: Index) {
+        if let Some(after) = self.after_on_the_way(index) {
+            after.link_prev_like(&self.get(index));
         }
     }
 
-    /// Gives up the handler of a node that was taken out.
-    pub(crate) fn bury(&mut self, index: Index) -> Option<Box<H>> {
+    /// Gives up the handler of a node that was taken out, if it is in place.
+    pub(crate) fn bury(&self, index: Index) -> Option<Box<H>> {
         self.end_presence(index);
-        let node = self.get_mut(index);
-        node.state = State::Removed;
-        node.resume = Resume::Idle;
-        node.handler.take()
+        let node = self.get(index);
+        let handler = match node.state() {
+            State::Added => self.take_fresh(index),
+            _ => node.take(),
+        };
+        node.set_state(State::Removed);
+        node.set_resume(Resume::Idle);
+        handler
     }
 
-    /// After a panic: buries all that were on the stack, in their order from the head, those that had been taken out
-    /// last. Their names, and the handlers.
-    pub(crate) fn bury_busy(&mut self) -> (Vec<String>, Vec<Box<H>>) {
-        let all = self.linked().chain(0..self.slab.len() as Index);
-        let mut busy: Vec<Index> = Vec::new();
-        for index in all.filter(|index| self.get(*index).state == State::Busy) {
-            if !busy.contains(&index) {
-                busy.push(index);
+    /// Keeps the handler of a new node until it can be told that it is there.
+    pub(crate) fn keep_fresh(&self, index: Index, handler: Box<H>) {
+        let mut extras = self.extras.borrow_mut();
+        extras.get_or_insert_default().fresh.push((index, handler));
+    }
+
+    /// The handler of a node that does not know yet that it is there.
+    pub(crate) fn take_fresh(&self, index: Index) -> Option<Box<H>> {
+        let mut extras = self.extras.borrow_mut();
+        let fresh = &mut extras.as_mut()?.fresh;
+        let position = fresh.iter().position(|(at, _)| *at == index)?;
+        Some(fresh.remove(position).1)
+    }
+
+    /// Keeps a handler that a panic has passed for the catch boundary.
+    pub(crate) fn lose(&self, index: Index, handler: Box<H>) {
+        let mut extras = self.extras.borrow_mut();
+        extras.get_or_insert_default().lost.push((index, handler));
+    }
+
+    /// Buries what a panic has passed, in their order from the head, those that had been taken out last. Their names, and
+    /// the handlers, to be dropped with care.
+    pub(crate) fn bury_lost(&self) -> (Vec<String>, Vec<Box<H>>) {
+        let mut lost = match &mut *self.extras.borrow_mut() {
+            Some(extras) => mem::take(&mut extras.lost),
+            None => Vec::new(),
+        };
+        let linked: Vec<Index> = self.linked().collect();
+        lost.sort_by_key(|(index, _)| {
+            let position = linked.iter().position(|at| at == index);
+            position.unwrap_or(linked.len())
+        });
+        let names = lost.iter().map(|(index, _)| self.name(*index)).collect();
+        for (index, _) in &lost {
+            if !self.get(*index).is_gone() {
+                self.take_out(*index);
             }
-        }
-        let names = busy.iter().map(|index| self.name(*index)).collect();
-        let mut handlers = Vec::new();
-        for index in busy {
-            if self.get(index).mask & mask::GONE == 0 {
-                self.take_out(index);
-            }
-            handlers.extend(self.bury(index));
+            self.bury(*index);
         }
         self.release_all();
-        (names, handlers)
+        (
+            names,
+            lost.into_iter().map(|(_, handler)| handler).collect(),
+        )
     }
 
     /// Only linked nodes stay on the way of operations.
-    fn release_all(&mut self) {
-        let linked: Vec<Index> = self.linked().collect();
-        let mut prev = HEAD;
-        for index in linked.into_iter().chain([TAIL]) {
-            self.get_mut(index).prev = prev;
-            prev = index;
+    fn release_all(&self) {
+        let slab = self.slab();
+        let mut at = TAIL;
+        while at != HEAD {
+            let node = &slab[usize::from(at)];
+            let prev = &slab[usize::from(node.prev())];
+            if prev.is_gone() {
+                node.link_prev_like(prev);
+            } else {
+                at = prev.index;
+            }
         }
     }
 
-    fn unlabel(&mut self, index: Index) {
-        if let Some(extras) = &mut self.extras {
+    fn unlabel(&self, index: Index) {
+        if let Some(extras) = &mut *self.extras.borrow_mut() {
             extras.labels.retain(|(labelled, _)| *labelled != index);
         }
     }
 
     /// Whether the handler is still there, for its handles.
-    pub(crate) fn presence(&mut self, index: Index) -> Arc<AtomicBool> {
-        if matches!(self.get(index).state, State::Removed | State::Vacant) {
+    pub(crate) fn presence(&self, index: Index) -> Arc<AtomicBool> {
+        if matches!(self.get(index).state(), State::Removed | State::Vacant) {
             return Arc::default();
         }
-        let presences = &mut self.extras.get_or_insert_default().presences;
+        let mut extras = self.extras.borrow_mut();
+        let presences = &mut extras.get_or_insert_default().presences;
         if let Some((_, presence)) = presences.iter().find(|(at, _)| *at == index) {
             return presence.clone();
         }
@@ -419,8 +807,9 @@ impl<H: ?Sized> Nodes<H> {
         presence
     }
 
-    fn end_presence(&mut self, index: Index) {
-        let Some(extras) = &mut self.extras else {
+    fn end_presence(&self, index: Index) {
+        let mut extras = self.extras.borrow_mut();
+        let Some(extras) = &mut *extras else {
             return;
         };
         extras.presences.retain(|(at, presence)| {
@@ -432,100 +821,17 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     /// Frees the tombstones. Only when no dispatch runs and no event waits.
-    pub(crate) fn free_dead(&mut self) {
-        for node in self
-            .slab
-            .iter_mut()
-            .filter(|node| node.state == State::Removed)
-        {
-            node.state = State::Vacant;
-            node.generation = node.generation.wrapping_add(1);
-        }
-    }
-
-    // ---- names and types
-
-    /// The smallest number that makes a free name together with the type.
-    fn next_ordinal(&self, short_type: &str) -> u16 {
-        let mut taken: Vec<u16> = self
-            .linked()
-            .filter_map(|index| match self.label(index) {
-                Some(own) => own
-                    .strip_prefix(short_type)?
-                    .strip_prefix('#')?
-                    .parse()
-                    .ok(),
-                None => {
-                    let node = self.get(index);
-                    (node.kind.name() == short_type).then_some(node.ordinal)
-                }
-            })
-            .collect();
-        taken.sort_unstable();
-        taken.dedup();
-        let free = taken
-            .iter()
-            .zip(0..)
-            .find(|(taken, number)| **taken != *number);
-        free.map_or(taken.len() as u16, |(_, number)| number)
-    }
-
-    fn label(&self, index: Index) -> Option<&str> {
-        let labels = &self.extras.as_ref()?.labels;
-        labels
-            .iter()
-            .find(|(labelled, _)| *labelled == index)
-            .map(|(_, name)| &**name)
-    }
-
-    /// The name of a linked node: its own, or its type with an ordinal.
-    pub(crate) fn name(&self, index: Index) -> String {
-        match index {
-            HEAD => "head".into(),
-            TAIL => "tail".into(),
-            _ => match self.label(index) {
-                Some(name) => name.into(),
-                None => format!(
-                    "{}#{}",
-                    self.get(index).kind.name(),
-                    self.get(index).ordinal
-                ),
-            },
-        }
-    }
-
-    /// The linked node of that name.
-    pub(crate) fn find(&self, name: &str) -> Option<Index> {
-        self.linked().find(|index| match self.label(*index) {
-            Some(own) => own == name,
-            None => {
-                let node = self.get(*index);
-                name.strip_prefix(node.kind.name())
-                    .and_then(|rest| rest.strip_prefix('#'))
-                    .is_some_and(|ordinal| ordinal.parse() == Ok(node.ordinal))
+    pub(crate) fn free_dead(&self) {
+        for node in self.slab().iter() {
+            if node.state() == State::Removed {
+                node.facts.set(Facts::new(State::Vacant));
+                node.generation.set(node.generation.get().wrapping_add(1));
             }
-        })
-    }
-
-    /// The first linked node, from the head, whose handler is an `H`.
-    pub(crate) fn find_type<T: Any>(&self) -> Option<Index> {
-        self.linked().find(|index| self.get(*index).kind.is::<T>())
-    }
-
-    /// All names, head to tail.
-    pub(crate) fn names(&self) -> Vec<String> {
-        self.linked().map(|index| self.name(index)).collect()
-    }
-
-    /// The pipeline in one line, for errors and logs.
-    pub(crate) fn describe(&self) -> String {
-        let mut text = String::from("head");
-        for index in self.linked() {
-            text.push_str(" -> ");
-            text.push_str(&self.name(index));
         }
-        text.push_str(" -> tail");
-        text
+    }
+
+    pub(super) fn extras(&self) -> Ref<'_, Option<Box<Extras<H>>>> {
+        self.extras.borrow()
     }
 }
 

@@ -509,10 +509,11 @@ impl Services for Core {
         read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes> {
         let mut predictor = self.predictor.borrow_mut();
-        let guess = predictor.guess();
-        match self.lp.arena().borrow_mut().read(guess, read)? {
+        let room = predictor.room();
+        match self.lp.arena().borrow_mut().read(room, read)? {
             Some(bytes) => {
-                let filled = predictor.record(bytes.len());
+                predictor.record(bytes.len());
+                let filled = bytes.len() >= room;
                 Ok(ReadBytes { bytes, filled })
             }
             None => Ok(ReadBytes {

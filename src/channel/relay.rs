@@ -185,8 +185,11 @@ impl Relay {
 /// The lines to handlers of this pipeline that live elsewhere, head to tail.
 pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
     let line = |index| {
-        let any: &dyn Any = nodes.get(index).handler.as_deref()?;
-        any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
+        let line = nodes.get(index).peek(|handler| {
+            let any: &dyn Any = handler;
+            any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
+        });
+        line.flatten()
     };
     nodes.linked().filter_map(line).collect()
 }

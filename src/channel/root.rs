@@ -70,8 +70,10 @@ impl Core {
         }
         if root.is_none() {
             self.attention.set(self.attention.get() & !attention::ROOTS);
-            // A queue that was long once is not kept: there are many channels.
-            if roots.capacity() > usize::from(ITEMS_PER_TURN) {
+            // A queue that was long once is not kept, nor what only the first events needed: there are many channels, and
+            // most never use it again.
+            let first_events = !self.has_settled.replace(true);
+            if first_events || roots.capacity() > usize::from(ITEMS_PER_TURN) {
                 roots.shrink_to_fit();
             }
         }
@@ -123,7 +125,7 @@ impl Core {
         let Err(panic) = boundary::catch(|| job.run()) else {
             return;
         };
-        if self.nodes.borrow().any_busy() {
+        if self.nodes.any_busy() {
             std::panic::resume_unwind(Box::new(panic));
         }
         self.lp.metrics().panics.add(1);

@@ -66,6 +66,8 @@ fn running_out_of_descriptors_is_the_machines_and_a_bad_one_ours() {
 }
 
 /// A17, A22: a failed connect names the address and keeps the cause.
+///
+/// Rules: A17, A22
 #[test]
 fn a_failed_connect_names_the_address() {
     let refused = Error::connect(&"192.0.2.1:80", io::ErrorKind::ConnectionRefused.into());

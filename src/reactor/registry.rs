@@ -171,6 +171,7 @@ mod tests {
         matches!(registry.look_up(token), Lookup::Live(_))
     }
 
+    /// Rules: 4.7, D19
     #[test]
     fn a_slot_freed_in_a_batch_is_stale_there_and_a_ghost_later() {
         let mut registry = Registry::new();

@@ -177,6 +177,8 @@ fn switching_auto_read_off_and_on_again_within_a_batch_changes_nothing() {
 }
 
 /// Rules: D7, D8
+///
+/// Rules: 5.5
 #[test]
 fn a_batch_is_at_most_sixteen_reads_and_others_have_their_turn_before_the_rest() {
     let log = Log::default();

@@ -382,6 +382,8 @@ fn a_write_error_in_the_middle_of_a_row_of_flushes_is_seen_once() {
 }
 
 /// Rules: C10
+///
+/// Rules: 5.5
 #[test]
 fn a_row_of_yields_ends_with_everything_sent() {
     let (mut embedded, _) = recorded();

@@ -125,7 +125,7 @@ macro_rules! play {
         match &mut $self.hooks.$field {
             Some(hook) => hook($($arg),*),
             None => {
-                $default;
+                let () = $default;
                 Ok(())
             }
         }

@@ -165,12 +165,15 @@ impl Handler for Echo {
     }
 }
 
+/// The streams that the peer opened, with what each has seen, by their number.
+pub type Accepted = BTreeMap<u16, (Channel, Rc<Seen>)>;
+
 /// One end of the connection.
 pub struct Side {
     pub embedded: EmbeddedChannel,
     pub hub: Rc<Hub>,
     /// Streams that the peer opened, by id.
-    pub accepted: Rc<RefCell<BTreeMap<u16, (Channel, Rc<Seen>)>>>,
+    pub accepted: Rc<RefCell<Accepted>>,
 }
 
 impl Side {

@@ -1,6 +1,5 @@
 //! Edits of and around handlers that are on the stack.
 
-use super::edits::{Alpha, empty, names, once};
 use std::cell::Cell;
 use std::rc::Rc;
 
@@ -8,7 +7,9 @@ use tidegate::{
     Context, EmbeddedChannel, Error, ErrorKind, Failure, Handler, HandlerResult, Message,
 };
 
+use super::edits::{Alpha, empty, names, once};
 use crate::common::{Log, Script, channel, inbound};
+
 /// The new handler has heard of it before the old one leaves, so what the old one leaves behind finds it ready.
 ///
 /// Rules: 6.8, B10

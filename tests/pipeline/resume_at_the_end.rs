@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use tidegate::channel::options::ALLOW_HALF_CLOSURE;
-use tidegate::{EmbeddedChannel, Error, Failure, Handler, Message, OptionSet};
+use tidegate::{EmbeddedChannel, Error, Failure, Message, OptionSet};
 
 use crate::common::{Log, Script, channel, inbound, manual};
 /// The same when the channel is closed while messages are parked: they are emitted, then it is inactive.

@@ -208,7 +208,7 @@ fn a_closed_channel_is_unwritable_and_silent() {
 /// What another thread has submitted counts at once, and is told of; when it has gone out the channel is writable
 /// again and says so.
 ///
-/// Rules: 6.4, B24, C2
+/// Rules: 6.4, B24, C3
 #[test]
 fn submitted_bytes_count_before_they_arrive() {
     let log = Log::new();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_CLOSE, SO_LINGER, SO_SNDBUF};
+use tidegate::channel::options::{ALLOW_HALF_CLOSURE, SO_LINGER, SO_SNDBUF};
 use tidegate::error::ErrorKind;
 
 use crate::support::{
@@ -174,25 +174,6 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
             }
         }
         assert!(has_failed);
-    });
-}
-
-#[test]
-fn without_auto_close_a_write_error_ends_the_output_only() {
-    with_each_backend(|group| {
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap
-                .option(AUTO_CLOSE, false)
-                .option(ALLOW_HALF_CLOSURE, true)
-        });
-        // The socket can be written no more, and we do not know: as if the peer's kernel had refused.
-        let fd_side = client.shutdown_output();
-        fd_side.sync_timeout(DEADLINE).unwrap();
-        wait_for(&seen, &Seen::Event("ChannelOutputShutdown"));
-        assert!(client.is_active());
-        peer.write_all(b"readable").unwrap();
-        assert_eq!(read_exactly(&seen, 8), b"readable");
-        client.close().sync_timeout(DEADLINE).unwrap();
     });
 }
 

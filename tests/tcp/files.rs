@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate::buffer::FileRegion;
-use tidegate::channel::options::SO_SNDBUF;
+use tidegate::channel::options::{AUTO_CLOSE, SO_SNDBUF};
 use tidegate::error::ErrorKind;
 
 use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_backend};
@@ -104,5 +104,26 @@ fn a_file_that_is_not_there_fails_the_write() {
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert!(error.to_string().contains("/nonexistent/file"), "{error}");
         wait_for(&seen, &Seen::Inactive);
+    });
+}
+
+/// Rules: A44
+#[test]
+fn without_auto_close_a_write_error_ends_the_output_only() {
+    with_each_backend(|group| {
+        let file = Temp::with(&contents(250));
+        let (client, mut peer, seen) =
+            client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_CLOSE, false));
+        let region = client.write_and_flush(FileRegion::open(&file.0, 0, 5000).unwrap());
+        let error = region.sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::FileTooShort);
+        wait_for(&seen, &Seen::Event("ChannelOutputShutdown"));
+        let mut got = Vec::new();
+        peer.read_to_end(&mut got).unwrap();
+        assert_eq!(got, contents(250), "what there was, and then the end");
+        assert!(client.is_active());
+        peer.write_all(b"still readable").unwrap();
+        wait_for(&seen, &Seen::Read(b"still readable".to_vec()));
+        client.close().sync_timeout(DEADLINE).unwrap();
     });
 }

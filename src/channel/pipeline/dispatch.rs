@@ -11,7 +11,7 @@ use std::mem;
 use super::super::core::{Context, Core, Handler, attention, flag};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::nodes::{Index, Resume, State, TAIL};
+use super::super::nodes::{self, HEAD, Index, Node, Resume, Slab, State};
 use super::super::root::Quiet;
 use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
@@ -21,20 +21,41 @@ use crate::error::Failure;
 /// connection's backlog can't keep the loop from the others.
 const RESUMES_PER_DISPATCH: u16 = 1024;
 
+/// How far the trampoline came.
+enum Turn {
+    /// Nothing is left, or the dispatch was suspended.
+    Over,
+    /// The pipeline has got a larger slab.
+    Regrown,
+}
+
+/// How a callback ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Quietly,
+    /// Something was seen to, and may have changed what the dispatch goes by.
+    Attention,
+}
+
 /// A handler on the stack. Its box is away from the node as long as this lives, which is what makes a second
 /// entry impossible.
 pub(crate) struct Visit<'a> {
     core: &'a Core,
-    pub(crate) index: Index,
+    node: &'a Node<dyn Handler>,
+    /// `Some` until the visit ends.
     handler: Option<Box<dyn Handler>>,
 }
 
 impl<'a> Visit<'a> {
     #[inline(always)]
-    pub(crate) fn new(core: &'a Core, index: Index, handler: Box<dyn Handler>) -> Self {
+    pub(crate) fn new(
+        core: &'a Core,
+        node: &'a Node<dyn Handler>,
+        handler: Box<dyn Handler>,
+    ) -> Self {
         Self {
             core,
-            index,
+            node,
             handler: Some(handler),
         }
     }
@@ -49,16 +70,12 @@ impl<'a> Visit<'a> {
 
     /// Puts the handler back into its node.
     #[inline(always)]
-    pub(crate) fn put_back(mut self) {
-        let handler = self.handler.take();
-        {
-            let mut nodes = self.core.nodes.borrow_mut();
-            let node = nodes.get_mut(self.index);
-            // The old value is None by construction; forgetting it spares the drop check.
-            mem::forget(mem::replace(&mut node.handler, handler));
-            node.state = State::Here;
+    pub(crate) fn put_back(mut self) -> &'a Node<dyn Handler> {
+        let node = self.node;
+        if let Some(handler) = self.handler.take() {
+            node.put(handler);
         }
-        mem::forget(self);
+        node
     }
 
     /// Ends the visit of a handler that has left its node for good.
@@ -67,14 +84,14 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// With a handler, only reached by unwinding: it goes back to its node, marked busy, and the catch boundary buries it.
+/// With a handler, only reached by unwinding: it is kept for the catch boundary, which buries its node.
 impl Drop for Visit<'_> {
+    #[inline(always)]
     fn drop(&mut self) {
+        // By value into a function of its own, so that the visit itself never needs an address: with `&mut self` passed
+        // on from here it lived in memory and was copied there three times per hop.
         if let Some(handler) = self.handler.take() {
-            let mut nodes = self.core.nodes.borrow_mut();
-            let node = nodes.get_mut(self.index);
-            node.handler = Some(handler);
-            node.state = State::Busy;
+            self.core.lose(self.node.index(), handler);
         }
     }
 }
@@ -134,135 +151,142 @@ impl Core {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
+        while let Turn::Regrown = self.deliver_along(&self.nodes.slab()) {}
+    }
+
+    /// The trampoline itself. Everything that happens once per hop is inlined here.
+    fn deliver_along(&self, slab: &Slab<dyn Handler>) -> Turn {
+        // One context for all hops: only its node changes from one to the next.
+        let mut ctx = Context::new(self, slab, &slab[usize::from(HEAD)]);
         loop {
-            let from = self.first_from.get();
-            match self.first_kind.replace(Inbound::None) {
-                Inbound::Read => {
-                    if let Some(msg) = self.first_msg.take() {
-                        self.deliver_read(from, msg);
+            let left = match self.first_kind.replace(Inbound::None) {
+                Inbound::Read => match self.claim_next(slab, mask::READ) {
+                    Some(mut visit) => {
+                        ctx.move_to(visit.node);
+                        // The message goes from the slot to where the call expects it, and nowhere between.
+                        let Some(msg) = self.first_msg.take() else {
+                            continue;
+                        };
+                        let result = visit.handler().channel_read(&mut ctx, msg);
+                        self.leave(visit, result)
                     }
-                }
-                Inbound::ReadComplete => {
-                    self.deliver(
-                        from,
-                        mask::READ_COMPLETE,
-                        Inbound::ReadComplete,
-                        |h, ctx| h.channel_read_complete(ctx),
-                    );
-                }
+                    None => self.deliver_message_slow(mask::READ),
+                },
+                Inbound::ReadComplete => self.deliver(
+                    slab,
+                    &mut ctx,
+                    mask::READ_COMPLETE,
+                    Inbound::ReadComplete,
+                    |handler, ctx| handler.channel_read_complete(ctx),
+                ),
                 Inbound::None | Inbound::Spilled => {
                     if !self.run_waiting() {
-                        return;
+                        return Turn::Over;
                     }
+                    Left::Attention
                 }
-                kind => self.deliver_kind(kind, from),
+                kind => self.deliver_rare(slab, &mut ctx, kind),
+            };
+            if left == Left::Attention
+                && self.attention.get() & attention::REGROWN != 0
+                && self.nodes.is_outgrown(slab)
+            {
+                return Turn::Regrown;
             }
         }
     }
 
-    #[inline(always)]
-    fn deliver_read(&self, from: Index, msg: Message) {
-        match self.claim_next(from, mask::READ) {
-            Some(mut visit) => {
-                let mut ctx = Context::new(self, visit.index);
-                let result = visit.handler().channel_read(&mut ctx, msg);
-                self.leave(visit, result);
+    /// A message whose next node was found without a handler, and every user event.
+    #[cold]
+    #[inline(never)]
+    fn deliver_message_slow(&self, bit: Mask) -> Left {
+        // Out of the slot first: the search may run handler_added, which may emit.
+        if let Some(msg) = self.first_msg.take() {
+            match self.find_next(self.first_from.get(), bit) {
+                Some(index) if bit == mask::READ => {
+                    self.call(index, |handler, ctx| handler.channel_read(ctx, msg));
+                }
+                Some(index) => {
+                    self.call(index, |handler, ctx| handler.user_event_triggered(ctx, msg));
+                }
+                None if bit == mask::READ => self.tail_message(msg),
+                None => self.tail_user_event(msg),
             }
-            None => self.tail_message(msg),
         }
+        Left::Attention
     }
 
     #[inline(always)]
-    fn deliver(
-        &self,
-        from: Index,
+    fn deliver<'a>(
+        &'a self,
+        slab: &'a Slab<dyn Handler>,
+        ctx: &mut Context<'a>,
         bit: Mask,
         kind: Inbound,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
-    ) {
-        match self.claim_next(from, bit) {
-            Some(mut visit) => {
-                let mut ctx = Context::new(self, visit.index);
-                let result = call(visit.handler(), &mut ctx);
-                self.leave(visit, result);
+    ) -> Left {
+        if let Some(mut visit) = self.claim_next(slab, bit) {
+            ctx.move_to(visit.node);
+            let result = call(visit.handler(), ctx);
+            return self.leave(visit, result);
+        }
+        match self.find_next(self.first_from.get(), bit) {
+            Some(index) => {
+                self.call(index, call);
             }
             None => self.tail_plain(kind),
         }
+        Left::Attention
     }
 
-    fn deliver_kind(&self, kind: Inbound, from: Index) {
+    #[inline(never)]
+    fn deliver_rare<'a>(
+        &'a self,
+        slab: &'a Slab<dyn Handler>,
+        ctx: &mut Context<'a>,
+        kind: Inbound,
+    ) -> Left {
         match kind {
-            Inbound::Registered => {
-                self.deliver(from, mask::REGISTERED, kind, |h, ctx| {
-                    h.channel_registered(ctx)
-                });
+            Inbound::Registered => self.deliver(slab, ctx, mask::REGISTERED, kind, |h, ctx| {
+                h.channel_registered(ctx)
+            }),
+            Inbound::Unregistered => self.deliver(slab, ctx, mask::UNREGISTERED, kind, |h, ctx| {
+                ctx.heard_of_the_end(mask::UNREGISTERED);
+                h.channel_unregistered(ctx)
+            }),
+            Inbound::Active => self.deliver(slab, ctx, mask::ACTIVE, kind, |h, ctx| {
+                h.channel_active(ctx)
+            }),
+            Inbound::Inactive => self.deliver(slab, ctx, mask::INACTIVE, kind, |h, ctx| {
+                ctx.heard_of_the_end(mask::INACTIVE);
+                h.channel_inactive(ctx)
+            }),
+            Inbound::Writability => self.deliver(slab, ctx, mask::WRITABILITY, kind, |h, ctx| {
+                h.channel_writability_changed(ctx)
+            }),
+            Inbound::UserEvent => self.deliver_message_slow(mask::USER_EVENT),
+            Inbound::Read | Inbound::ReadComplete | Inbound::None | Inbound::Spilled => {
+                Left::Attention
             }
-            Inbound::Unregistered => {
-                self.deliver(from, mask::UNREGISTERED, kind, |h, ctx| {
-                    ctx.heard_of_the_end(mask::UNREGISTERED);
-                    h.channel_unregistered(ctx)
-                });
-            }
-            Inbound::Active => {
-                self.deliver(from, mask::ACTIVE, kind, |h, ctx| h.channel_active(ctx))
-            }
-            Inbound::Inactive => {
-                self.deliver(from, mask::INACTIVE, kind, |h, ctx| {
-                    ctx.heard_of_the_end(mask::INACTIVE);
-                    h.channel_inactive(ctx)
-                });
-            }
-            Inbound::Writability => {
-                self.deliver(from, mask::WRITABILITY, kind, |h, ctx| {
-                    h.channel_writability_changed(ctx)
-                });
-            }
-            Inbound::ReadComplete => {
-                self.deliver(from, mask::READ_COMPLETE, kind, |h, ctx| {
-                    h.channel_read_complete(ctx)
-                });
-            }
-            Inbound::UserEvent => {
-                if let Some(event) = self.first_msg.take() {
-                    self.deliver_user_event(from, event);
-                }
-            }
-            Inbound::Read => {
-                if let Some(msg) = self.first_msg.take() {
-                    self.deliver_read(from, msg);
-                }
-            }
-            Inbound::None | Inbound::Spilled => {}
-        }
-    }
-
-    fn deliver_user_event(&self, from: Index, event: Message) {
-        match self.claim_next(from, mask::USER_EVENT) {
-            Some(mut visit) => {
-                let mut ctx = Context::new(self, visit.index);
-                let result = visit.handler().user_event_triggered(&mut ctx, event);
-                self.leave(visit, result);
-            }
-            None => self.tail_user_event(event),
         }
     }
 
     fn deliver_exception(&self, from: Index, cause: Failure) {
-        match self.claim_next(from, mask::EXCEPTION) {
-            Some(visit) => self.call_exception_caught(visit, cause),
+        match self.find_next(from, mask::EXCEPTION) {
+            Some(index) => self.call_exception_caught(index, cause),
             None => self.tail_exception(cause),
         }
     }
 
-    fn call_exception_caught(&self, mut visit: Visit<'_>, cause: Failure) {
+    fn call_exception_caught(&self, index: Index, cause: Failure) {
         let text = cause.to_string();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().exception_caught(&mut ctx, cause);
-        if let Err(second) = &result {
-            self.report_failed_exception_caught(visit.index, &text, second);
-        }
-        // An error of exception_caught itself ends here.
-        self.leave(visit, Ok(()));
+        self.call(index, |handler, ctx| {
+            if let Err(second) = handler.exception_caught(ctx, cause) {
+                self.report_failed_exception_caught(index, &text, &second);
+            }
+            // An error of exception_caught itself ends here.
+            Ok(())
+        });
     }
 
     /// Calls one handler by its node, from outside of the walk. False if it is not there to be called.
@@ -271,21 +295,28 @@ impl Core {
         index: Index,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) -> bool {
-        match self.claim(index) {
-            Some(mut visit) => {
-                let mut ctx = Context::new(self, visit.index);
-                let result = call(visit.handler(), &mut ctx);
-                self.leave(visit, result);
-                true
+        self.ensure_added(index);
+        let slab = self.nodes.slab();
+        let node = &slab[usize::from(index)];
+        let Some(handler) = node.take() else {
+            if node.state() == State::Here {
+                panic!(
+                    "Tidegate's invariant broke: an inbound event reached a handler that is on the stack"
+                )
             }
-            None => false,
-        }
+            return false;
+        };
+        let mut visit = Visit::new(self, node, handler);
+        let result = call(visit.handler(), &mut Context::new(self, &slab, node));
+        self.leave(visit, result);
+        true
     }
 
     // ---- what waits
 
     /// Takes the next waiting event and delivers it. False when there is none or the dispatch is suspended.
     #[cold]
+    #[inline(never)]
     fn run_waiting(&self) -> bool {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
@@ -312,20 +343,19 @@ impl Core {
             }
         }
         match event {
-            Event::Plain(kind, from) => self.deliver_kind(kind, from),
-            Event::Message(Inbound::UserEvent, from, msg) => self.deliver_user_event(from, msg),
-            Event::Message(_, from, msg) => self.deliver_read(from, msg),
+            // Into the slot, which is free, and from there like everything else.
+            Event::Plain(kind, from) => self.emit(kind, from),
+            Event::Message(kind, from, msg) => self.emit_message(kind, from, msg),
             Event::Exception(from, cause) => self.deliver_exception(from, cause),
-            Event::ExceptionAt(index, cause) => match self.claim(index) {
-                Some(visit) if self.has_mask(index, mask::EXCEPTION) => {
-                    self.call_exception_caught(visit, cause);
-                }
-                Some(visit) => {
-                    self.leave(visit, Ok(()));
+            Event::ExceptionAt(index, cause) => {
+                self.ensure_added(index);
+                let is_there = self.nodes.get(index).state() == State::Here;
+                if is_there && self.nodes.has_mask(index, mask::EXCEPTION) {
+                    self.call_exception_caught(index, cause);
+                } else {
                     self.deliver_exception(index, cause);
                 }
-                None => self.deliver_exception(index, cause),
-            },
+            }
             Event::Added(index) => self.ensure_added(index),
             Event::After(index, key) => {
                 self.call(index, |handler, ctx| handler.after(ctx, key));
@@ -376,7 +406,7 @@ impl Core {
     // ---- resume (rule 7)
 
     fn run_resume(&self, node: Index, unparked: bool, emitted: bool) -> bool {
-        let state = self.nodes.borrow().get(node).resume;
+        let state = self.nodes.get(node).resume();
         let (wanted, credit) = match state {
             Resume::AskedWithCredit => (true, true),
             Resume::Asked => (self.reading_wanted(), false),
@@ -389,7 +419,7 @@ impl Core {
             }
         };
         if !wanted {
-            self.nodes.borrow_mut().get_mut(node).resume = Resume::Parked;
+            self.nodes.get(node).set_resume(Resume::Parked);
             self.parks.set(self.parks.get() + 1);
             if unparked && emitted {
                 self.emit(Inbound::ReadComplete, node);
@@ -405,19 +435,24 @@ impl Core {
             return false;
         }
         self.resumes.set(self.resumes.get() + 1);
-        self.nodes.borrow_mut().get_mut(node).resume = Resume::Idle;
-        let Some(mut visit) = self.claim(node) else {
-            return true;
-        };
-        let mut ctx = Context::new(self, node);
-        let result = visit.handler().resume(&mut ctx);
+        self.nodes.get(node).set_resume(Resume::Idle);
+        self.call(node, |handler, ctx| {
+            let result = handler.resume(ctx);
+            self.resumed(node, unparked, emitted, credit);
+            result
+        });
+        true
+    }
+
+    /// What follows from a `resume` that has just returned.
+    fn resumed(&self, node: Index, unparked: bool, emitted: bool, credit: bool) {
         let emits_now = self.first_kind.get() != Inbound::None;
         let emits = emitted || emits_now;
         if credit && !emits_now {
             // Nothing came of the read() that this resume has consumed: it goes on.
             self.emit_tail(Event::ReadOp(node));
         }
-        let mut asked = self.nodes.borrow().get(node).resume != Resume::Idle;
+        let mut asked = self.nodes.get(node).resume() != Resume::Idle;
         if asked && !emits_now {
             self.put_off(node);
             asked = false;
@@ -439,8 +474,6 @@ impl Core {
         } else if unparked && emits {
             self.end_chain(node);
         }
-        self.leave(visit, result);
-        true
     }
 
     /// A resume that emitted nothing and asks again would be asked for ever: it waits for a read(), or has ended with the
@@ -451,7 +484,9 @@ impl Core {
             .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
         let parked = !self.has(flag::DRAINING);
         let resume = if parked { Resume::Parked } else { Resume::Idle };
-        let was = mem::replace(&mut self.nodes.borrow_mut().get_mut(node).resume, resume);
+        let node_at = self.nodes.get(node);
+        let was = node_at.resume();
+        node_at.set_resume(resume);
         self.parks.set(self.parks.get() + u16::from(parked));
         if was == Resume::AskedWithCredit {
             // A read() that it made itself, and consumed by asking again.
@@ -480,13 +515,10 @@ impl Core {
             return;
         }
         let parked: Vec<Index> = {
-            let mut nodes = self.nodes.borrow_mut();
-            let parked: Vec<Index> = nodes
-                .linked()
-                .filter(|index| nodes.get(*index).resume == Resume::Parked)
-                .collect();
+            let is_parked = |index: &Index| self.nodes.get(*index).resume() == Resume::Parked;
+            let parked: Vec<Index> = self.nodes.linked().filter(is_parked).collect();
             for index in &parked {
-                nodes.get_mut(*index).resume = Resume::AskedWithCredit;
+                self.nodes.get(*index).set_resume(Resume::AskedWithCredit);
             }
             parked
         };
@@ -501,92 +533,73 @@ impl Core {
 
     // ---- entering and leaving handlers
 
+    /// Takes the handler onto the stack that the event in the slot goes to, if it is in place.
     #[inline(always)]
-    fn claim_next(&self, from: Index, bit: Mask) -> Option<Visit<'_>> {
-        let mut nodes = self.nodes.borrow_mut();
-        let index = nodes.next_with(from, bit);
-        let node = nodes.get_mut(index);
-        if node.state == State::Here
-            && let Some(handler) = node.handler.take()
-        {
-            node.state = State::Busy;
-            return Some(Visit::new(self, index, handler));
-        }
-        drop(nodes);
-        self.claim_next_slow(from, bit)
+    fn claim_next<'a>(&'a self, slab: &'a Slab<dyn Handler>, bit: Mask) -> Option<Visit<'a>> {
+        let from = slab.get(usize::from(self.first_from.get()))?;
+        let node = nodes::next_with(slab, from, bit)?;
+        Some(Visit::new(self, node, node.take()?))
     }
 
+    /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the
+    /// walk of a hop found a node without a handler.
     #[cold]
     #[inline(never)]
-    fn claim_next_slow(&self, from: Index, bit: Mask) -> Option<Visit<'_>> {
+    fn find_next(&self, from: Index, bit: Mask) -> Option<Index> {
         loop {
-            let index = self.nodes.borrow().next_with(from, bit);
-            if index == TAIL {
-                return None;
+            let node = self.nodes.next_linked(from, bit);
+            match node.state() {
+                State::Sentinel => return None,
+                // handler_added may take the handler out again: look once more.
+                State::Added => self.ensure_added(node.index()),
+                State::Here | State::Removed | State::Vacant => return Some(node.index()),
             }
-            if let Some(visit) = self.claim(index) {
-                return Some(visit);
-            }
-            // handler_added took the handler out again: look once more.
-        }
-    }
-
-    /// Takes the handler of a linked node onto the stack, after its `handler_added` if that is still due.
-    pub(crate) fn claim(&self, index: Index) -> Option<Visit<'_>> {
-        self.ensure_added(index);
-        let mut nodes = self.nodes.borrow_mut();
-        let node = nodes.get_mut(index);
-        match node.state {
-            State::Here => {
-                node.state = State::Busy;
-                let handler = node.handler.take()?;
-                Some(Visit::new(self, index, handler))
-            }
-            State::Busy => {
-                panic!(
-                    "Tidegate's invariant broke: an inbound event reached a handler that is on the stack"
-                )
-            }
-            State::Added | State::Vacant | State::Sentinel | State::Removed => None,
         }
     }
 
     /// Ends an inbound callback.
     #[inline(always)]
-    pub(crate) fn leave(&self, visit: Visit<'_>, result: HandlerResult) {
-        let index = visit.index;
-        visit.put_back();
+    fn leave(&self, visit: Visit<'_>, result: HandlerResult) -> Left {
+        let node = visit.put_back();
         if result.is_err() || self.attention.get() & attention::AFTER_CALL != 0 {
-            self.leave_slow(index, result);
+            self.leave_slow(result, node);
+            return Left::Attention;
         }
+        Left::Quietly
     }
 
     #[cold]
     #[inline(never)]
-    fn leave_slow(&self, index: Index, result: HandlerResult) {
+    fn leave_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
         if let Err(failure) = result {
-            self.slow()
-                .tail
-                .insert(0, Event::ExceptionAt(index, failure));
+            let event = Event::ExceptionAt(node.index(), failure);
+            self.slow().tail.insert(0, event);
             self.attend(attention::LIST);
         }
-        self.after_call(index);
+        self.after_call(node);
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
     }
 
-    /// What is due when a handler has left the stack: its removal, and operations that waited for it.
-    pub(crate) fn after_call(&self, index: Index) {
+    /// What is due when a handler has left the stack: the way into a larger slab, its removal, and operations that waited
+    /// for it.
+    pub(crate) fn after_call(&self, node: &Node<dyn Handler>) {
+        if self.attention.get() & attention::REGROWN != 0 {
+            self.nodes.carry_over(node);
+        }
         if self.attention.get() & attention::REMOVED_BUSY != 0 {
-            self.finish_removal(index);
+            self.finish_removal(node.index());
         }
         if self.attention.get() & attention::WAITING != 0 {
-            self.run_waiting_ops(index);
+            self.run_waiting_ops(node.index());
         }
     }
 
-    pub(crate) fn has_mask(&self, index: Index, bit: Mask) -> bool {
-        self.nodes.borrow().get(index).mask & bit != 0
+    /// A panic passes a handler that was on the stack.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn lose(&self, index: Index, handler: Box<dyn Handler>) {
+        self.nodes.lose(index, handler);
     }
 }

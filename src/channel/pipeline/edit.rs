@@ -6,10 +6,10 @@
 //! right after it has returned.
 
 use std::any::Any;
-use std::mem;
+use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
-use super::super::mask::{self, Mask};
+use super::super::mask::Mask;
 use super::super::nodes::{Index, Kind, Nodes, Resume, State};
 use super::super::slow::Event;
 use super::dispatch::Visit;
@@ -28,19 +28,32 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, None)?;
-        let mask = start_mask(handler.as_ref());
-        let index = self
-            .nodes
-            .borrow_mut()
-            .insert_after(prev, handler, mask, name, kind);
-        let index = index.ok_or_else(|| {
+        let index = self.link(handler.as_ref(), |nodes, declared| {
+            nodes.insert_after(prev, declared, name, kind)
+        })?;
+        self.announce(index, handler);
+        Ok(index)
+    }
+
+    /// Puts a node for `handler` into the pipeline.
+    fn link(
+        &self,
+        handler: &dyn Handler,
+        insert: impl FnOnce(&Nodes<dyn Handler>, Option<Mask>) -> Option<Index>,
+    ) -> Result<Index, Error> {
+        let declared = handler.declared().map(|declared| declared.0);
+        let before = self.nodes.slab();
+        let index = insert(&self.nodes, declared);
+        // Somebody on the stack goes by the slab that was.
+        if self.nodes.is_outgrown(&before) && Rc::strong_count(&before) > 1 {
+            self.attend(attention::REGROWN);
+        }
+        index.ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
                 "a pipeline holds at most 65,533 handlers",
             )
-        })?;
-        self.announce(index);
-        Ok(index)
+        })
     }
 
     fn is_over(&self) -> bool {
@@ -50,7 +63,7 @@ impl Core {
     /// Explicit names are unique; `besides` may keep its own.
     fn check_name(&self, name: Option<&str>, besides: Option<Index>) -> Result<(), Error> {
         let Some(name) = name else { return Ok(()) };
-        let nodes = self.nodes.borrow();
+        let nodes = &self.nodes;
         let taken = name == "head"
             || name == "tail"
             || nodes.find(name).is_some_and(|at| Some(at) != besides);
@@ -66,53 +79,51 @@ impl Core {
         Ok(())
     }
 
-    fn announce(&self, index: Index) {
-        let blocked = {
-            let nodes = self.nodes.borrow();
-            nodes.any_busy() && !self.nearer_than_busy(&nodes, index)
-        };
-        if blocked {
+    fn announce(&self, index: Index, handler: Box<dyn Handler>) {
+        if self.nodes.any_busy() && self.nodes.busy_toward_head(index) {
+            self.nodes.keep_fresh(index, handler);
             self.emit_event(Event::Added(index));
         } else {
-            self.ensure_added(index);
+            self.call_added(index, handler);
         }
-    }
-
-    /// True if every handler on the stack stands nearer to the tail than `index`.
-    fn nearer_than_busy(&self, nodes: &Nodes<dyn Handler>, index: Index) -> bool {
-        !nodes.busy_toward_head(index)
     }
 
     /// Runs `handler_added` if it is still due.
     pub(crate) fn ensure_added(&self, index: Index) {
-        let handler = {
-            let mut nodes = self.nodes.borrow_mut();
-            let node = nodes.get_mut(index);
-            if node.state != State::Added {
-                return;
+        if self.nodes.get(index).state() != State::Added {
+            return;
+        }
+        match self.nodes.take_fresh(index) {
+            Some(handler) => self.call_added(index, handler),
+            None => {
+                panic!("Tidegate's invariant broke: a handler is gone before it was told of itself")
             }
-            // Before the callback, so that what it fires or asks for finds it in place (B3).
-            node.state = State::Busy;
-            node.handler.take()
-        };
-        let Some(handler) = handler else { return };
-        let mut visit = Visit::new(self, index, handler);
-        let mut ctx = Context::new(self, index);
-        let result = visit.handler().handler_added(&mut ctx);
-        visit.put_back();
-        let failed = result.is_err();
+        }
+    }
+
+    fn call_added(&self, index: Index, handler: Box<dyn Handler>) {
+        let slab = self.nodes.slab();
+        let node = &slab[usize::from(index)];
+        // Before the callback, so that what it fires or asks for finds it in place (B3).
+        node.set_state(State::Here);
+        let mut visit = Visit::new(self, node, handler);
+        let result = visit
+            .handler()
+            .handler_added(&mut Context::new(self, &slab, node));
+        let node = visit.put_back();
+        if self.attention.get() & attention::REGROWN != 0 {
+            self.nodes.carry_over(node);
+        }
         if let Err(failure) = result {
             self.added_failed(index, failure);
         }
-        if !failed || self.attention.get() & attention::AFTER_OP != 0 {
-            self.after_call(index);
-        }
+        self.after_call(node);
     }
 
     /// B7: the handler goes again, and the pipeline is told.
     #[cold]
     fn added_failed(&self, index: Index, failure: Failure) {
-        let name = self.nodes.borrow().name(index);
+        let name = self.nodes.name(index);
         // If it took itself out, its farewell is due as for any handler that was on the stack.
         if !self.is_removed_busy(index) {
             self.remove_node(index);
@@ -127,18 +138,22 @@ impl Core {
 
     /// Takes a handler out. One that is on the stack gets its `handler_removed` when it has returned.
     pub(crate) fn remove_node(&self, index: Index) -> Option<Box<dyn Handler>> {
-        let state = self.nodes.borrow().get(index).state;
+        let node = self.nodes.get(index);
+        let state = node.state();
         match state {
-            State::Busy => {
+            State::Here if node.is_busy() => {
+                if node.is_gone() {
+                    return None;
+                }
                 self.slow().removed_busy.push((index, None));
                 self.attend(attention::REMOVED_BUSY);
                 // The walk passes it from now on; it is buried when it returns.
-                self.nodes.borrow_mut().take_out(index);
+                self.nodes.take_out(index);
                 None
             }
             State::Here | State::Added => {
                 self.unpark_one(index);
-                self.nodes.borrow_mut().take_out(index);
+                self.nodes.take_out(index);
                 self.bury(index, state == State::Here)
             }
             State::Vacant | State::Sentinel | State::Removed => None,
@@ -157,26 +172,19 @@ impl Core {
             return Err(self.closed_error());
         }
         self.check_name(name, Some(old))?;
-        let mask = start_mask(handler.as_ref());
-        let state = self.nodes.borrow().get(old).state;
-        let new = self
-            .nodes
-            .borrow_mut()
-            .insert_for(old, handler, mask, name, kind);
-        let new = new.ok_or_else(|| {
-            Error::new(
-                ErrorKind::InvalidArgument,
-                "a pipeline holds at most 65,533 handlers",
-            )
+        let new = self.link(handler.as_ref(), |nodes, declared| {
+            nodes.insert_for(old, declared, name, kind)
         })?;
-        if state == State::Busy {
+        let node = self.nodes.get(old);
+        let state = node.state();
+        if node.is_busy() {
             self.slow().removed_busy.push((old, Some(new)));
             self.attend(attention::REMOVED_BUSY);
-            self.announce(new);
+            self.announce(new, handler);
         } else {
             self.unpark_one(old);
             // The new one first, so that what the old one leaves behind finds it ready (B10).
-            self.ensure_added(new);
+            self.call_added(new, handler);
             drop(self.bury(old, state == State::Here));
         }
         Ok(new)
@@ -200,13 +208,13 @@ impl Core {
             self.ensure_added(new);
         }
         self.unpark_one(index);
-        let told = self.nodes.borrow().get(index).state == State::Here;
+        let told = self.nodes.get(index).state() == State::Here;
         drop(self.bury(index, told));
     }
 
     /// The end of a handler that was taken out, with its `handler_removed` if it knows of its addition.
     fn bury(&self, index: Index, told: bool) -> Option<Box<dyn Handler>> {
-        let handler = self.nodes.borrow_mut().bury(index);
+        let handler = self.nodes.bury(index);
         self.attend(attention::DEAD);
         let handler = self.farewell(index, handler, told);
         self.release(index);
@@ -215,9 +223,9 @@ impl Core {
 
     /// Takes a buried node off the way of operations, unless some still wait there.
     pub(crate) fn release(&self, index: Index) {
-        let is_buried = self.nodes.borrow().get(index).state == State::Removed;
+        let is_buried = self.nodes.get(index).state() == State::Removed;
         if is_buried && !self.is_draining_at(index) {
-            self.nodes.borrow_mut().release(index);
+            self.nodes.release(index);
         }
     }
 
@@ -233,33 +241,33 @@ impl Core {
         index: Index,
         look: impl FnOnce(&mut H) -> R,
     ) -> Result<R, Error> {
-        let (handler, was) = {
-            let mut nodes = self.nodes.borrow_mut();
-            let node = nodes.get_mut(index);
-            let was = node.state;
-            let handler = match was {
-                State::Here | State::Added => node.handler.take(),
-                _ => None,
-            };
-            if handler.is_some() {
-                node.state = State::Busy;
-            }
-            (handler, was)
+        let node = self.nodes.get(index);
+        let was = node.state();
+        let handler = match was {
+            State::Added => self.nodes.take_fresh(index),
+            _ => node.take(),
         };
         let Some(handler) = handler else {
-            let name = self.nodes.borrow().name(index);
+            let name = self.nodes.name(index);
             return Err(Error::new(
                 ErrorKind::Busy,
                 format!("{name} is on the stack; use its handle to come back later"),
             ));
         };
-        let mut visit = Visit::new(self, index, handler);
+        node.set_state(State::Here);
+        let mut visit = Visit::new(self, &node, handler);
         let any: &mut dyn Any = visit.handler();
         let result = any.downcast_mut::<H>().map(look);
-        visit.put_back();
-        // Its handler_added may still be due.
-        self.nodes.borrow_mut().get_mut(index).state = was;
-        self.after_call(index);
+        if was != State::Added {
+            visit.put_back();
+        } else if let Some(handler) = visit.into_handler() {
+            // Its handler_added is still due.
+            self.nodes.get(index).set_state(State::Added);
+            self.nodes.keep_fresh(index, handler);
+        }
+        // The look need not have been part of a dispatch, which would remember that the slab has changed.
+        self.nodes.carry_over(&node);
+        self.after_call(&node);
         result.ok_or_else(|| Error::new(ErrorKind::NoSuchHandler, "the handler is of another type"))
     }
 
@@ -274,15 +282,14 @@ impl Core {
             return handler;
         }
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
-        let mut visit = Visit::new(self, index, handler?);
-        let mut ctx = Context::new(self, index);
+        let slab = self.nodes.slab();
+        let node = &slab[usize::from(index)];
+        let mut visit = Visit::new(self, node, handler?);
+        let mut ctx = Context::new(self, &slab, node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
             let error = Error::with_source(
                 ErrorKind::User,
-                format!(
-                    "handler_removed of {} failed",
-                    self.nodes.borrow().name(index)
-                ),
+                format!("handler_removed of {} failed", self.nodes.name(index)),
                 failure.into_error(),
             );
             self.push_root(Root::Exception(error.into()));
@@ -292,21 +299,13 @@ impl Core {
 
     /// A node that leaves takes its parked resume with it; a read() that it had consumed and not answered goes on.
     fn unpark_one(&self, index: Index) {
-        let resume = {
-            let mut nodes = self.nodes.borrow_mut();
-            mem::replace(&mut nodes.get_mut(index).resume, Resume::Idle)
-        };
+        let node = self.nodes.get(index);
+        let resume = node.resume();
+        node.set_resume(Resume::Idle);
         match resume {
             Resume::Parked => self.parks.set(self.parks.get() - 1),
             Resume::AskedWithCredit => self.emit_event(Event::ReadOp(index)),
             Resume::Idle | Resume::Asked => {}
         }
     }
-}
-
-/// Everything, to be learned, or what the handler declares.
-fn start_mask(handler: &dyn Handler) -> Mask {
-    handler
-        .declared()
-        .map_or(mask::ALL, |declared| declared.0 | mask::DECLARED)
 }

@@ -20,7 +20,7 @@ impl Core {
             tracing::warn!(
                 channel = %self.shared.id(),
                 message = msg.type_name(),
-                pipeline = self.nodes.borrow().describe(),
+                pipeline = self.nodes.describe(),
                 "a message reached the tail and is dropped: no handler took its type; said once per channel, counted in the loop's metrics"
             );
         }
@@ -45,7 +45,7 @@ impl Core {
         tracing::warn!(
             channel = %self.shared.id(),
             error = %cause,
-            pipeline = self.nodes.borrow().describe(),
+            pipeline = self.nodes.describe(),
             closes,
             "an error reached the tail: no handler took it in exception_caught"
         );

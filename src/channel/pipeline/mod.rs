@@ -132,7 +132,7 @@ impl<'a> Pipeline<'a> {
         name: Option<&str>,
         handler: H,
     ) -> Result<(), Error> {
-        let prev = self.core.nodes.borrow().before(base);
+        let prev = self.core.nodes.before(base);
         self.insert_after(prev, name, handler)
     }
 
@@ -183,7 +183,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_first(&mut self) -> Result<(), Error> {
-        let first = self.core.nodes.borrow().get(HEAD).next;
+        let first = self.core.nodes.get(HEAD).next();
         self.remove_at(first)
     }
 
@@ -192,7 +192,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_last(&mut self) -> Result<(), Error> {
-        let last = self.core.nodes.borrow().before(TAIL);
+        let last = self.core.nodes.before(TAIL);
         self.remove_at(last)
     }
 
@@ -249,22 +249,22 @@ impl<'a> Pipeline<'a> {
 
     /// The handlers' names, head to tail.
     pub fn names(&self) -> Vec<String> {
-        self.core.nodes.borrow().names()
+        self.core.nodes.names()
     }
 
     /// True if no handler is in the pipeline.
     pub fn is_empty(&self) -> bool {
-        self.core.nodes.borrow().is_empty()
+        self.core.nodes.is_empty()
     }
 
     /// True if a handler of that name is in the pipeline.
     pub fn contains(&self, name: &str) -> bool {
-        self.core.nodes.borrow().find(name).is_some()
+        self.core.nodes.find(name).is_some()
     }
 
     /// True if a handler of that type is in the pipeline.
     pub fn contains_type<H: Handler>(&self) -> bool {
-        self.core.nodes.borrow().find_type::<H>().is_some()
+        self.core.nodes.find_type::<H>().is_some()
     }
 
     /// Looks into the first handler of type `H`.
@@ -303,7 +303,7 @@ impl<'a> Pipeline<'a> {
         let index = self.index_of_type::<H>()?;
         Ok(LocalHandle::new(
             self.core.me.clone(),
-            self.core.nodes.borrow().id(index),
+            self.core.nodes.id(index),
             PhantomData,
         ))
     }
@@ -319,7 +319,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn index_of(&self, name: &str) -> Result<Index, Error> {
-        let nodes = self.core.nodes.borrow();
+        let nodes = &self.core.nodes;
         nodes.find(name).ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
@@ -332,7 +332,7 @@ impl<'a> Pipeline<'a> {
     }
 
     fn index_of_type<H: Handler>(&self) -> Result<Index, Error> {
-        let nodes = self.core.nodes.borrow();
+        let nodes = &self.core.nodes;
         nodes.find_type::<H>().ok_or_else(|| {
             Error::new(
                 ErrorKind::NoSuchHandler,
@@ -388,6 +388,6 @@ impl Core {
 /// The pipeline in one line.
 impl fmt::Debug for Pipeline<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.core.nodes.borrow().describe())
+        f.write_str(&self.core.nodes.describe())
     }
 }

@@ -6,10 +6,10 @@
 //! behind it may not overtake it, not even if the handler is taken out before it returns.
 
 use super::super::address::Address;
-use super::super::core::{Context, Core, attention};
+use super::super::core::{Context, Core, Handler, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::nodes::{HEAD, Index, Resume, State};
+use super::super::nodes::{self, HEAD, Index, Node, Resume, State};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
@@ -17,67 +17,189 @@ use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::future::Promise;
 
-/// The next hop of an operation.
-enum Hop<'a> {
-    Handler(Visit<'a>),
+/// The next hop of an operation, once everything was looked at that may be in its way.
+enum Hop {
+    /// The handler is in place.
+    Handler(Index),
     Head,
     /// The node is on the stack, or operations wait at it already.
     Wait(Index),
 }
 
-impl Core {
-    // ---- the operations, from the predecessor of `from` on
+/// How an operation goes on from a context.
+enum Start<'c, 'a> {
+    Handler(Step<'c, 'a>),
+    Head(&'a Core),
+    /// Something may be in the way, or the slab at hand is outgrown: from this node on, with everything looked at.
+    Detour(&'a Core, Index),
+}
 
-    #[inline]
+/// One handler's call of the next. While it lives the next handler is on the stack, and the caller's context stands for it.
+struct Step<'c, 'a> {
+    ctx: &'c mut Context<'a>,
+    caller: &'a Node<dyn Handler>,
+    /// `Some` until [`end`](Self::end).
+    handler: Option<Box<dyn Handler>>,
+}
+
+impl<'c, 'a> Step<'c, 'a> {
+    #[inline(always)]
+    fn begin(ctx: &'c mut Context<'a>, bit: Mask) -> Start<'c, 'a> {
+        let core = ctx.core;
+        if core.attention.get() & attention::BEFORE_OP == 0
+            && let Some(node) = nodes::prev_with(ctx.slab, ctx.node, bit)
+        {
+            if let Some(handler) = node.take() {
+                let caller = ctx.move_to(node);
+                return Start::Handler(Self {
+                    ctx,
+                    caller,
+                    handler: Some(handler),
+                });
+            }
+            if node.index() == HEAD {
+                return Start::Head(core);
+            }
+        }
+        Start::Detour(core, ctx.node.index())
+    }
+
+    #[inline(always)]
+    fn parts(&mut self) -> (&mut dyn Handler, &mut Context<'a>) {
+        match &mut self.handler {
+            Some(handler) => (handler.as_mut(), self.ctx),
+            None => unreachable!("a step holds its handler until it ends"),
+        }
+    }
+
+    /// Puts the handler back into its node, and the context back to the caller's.
+    #[inline(always)]
+    fn end(mut self) -> (&'a Core, &'a Node<dyn Handler>) {
+        let node = self.ctx.move_to(self.caller);
+        if let Some(handler) = self.handler.take() {
+            node.put(handler);
+        }
+        (self.ctx.core, node)
+    }
+
+    /// The whole of an operation without a promise. Err goes to the handler's own exception_caught.
+    #[inline(always)]
+    fn call(mut self, call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult) {
+        let (handler, ctx) = self.parts();
+        let result = call(handler, ctx);
+        let (core, node) = self.end();
+        if result.is_err() || core.attention.get() & attention::AFTER_OP != 0 {
+            core.leave_plain_slow(result, node);
+        }
+    }
+}
+
+/// Only does something while unwinding. By value into a function of its own, as in [`Visit`].
+impl Drop for Step<'_, '_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(handler) = self.handler.take() {
+            lose(self.ctx, self.caller, handler);
+        }
+    }
+}
+
+/// A panic passes a handler that another one has called.
+#[cold]
+#[inline(never)]
+fn lose<'a>(ctx: &mut Context<'a>, caller: &'a Node<dyn Handler>, handler: Box<dyn Handler>) {
+    let node = ctx.move_to(caller);
+    ctx.core.lose(node.index(), handler);
+}
+
+impl Core {
+    // ---- the operations that are many, from a context on
+    //
+    // The way from handler to handler is inlined into these, so that it ends up in the handler that writes: one frame per
+    // hop instead of two, and the handler's own context serves the next one for the time of the call.
+
+    /// A write whose promise is void.
+    #[inline(always)]
+    pub(crate) fn op_write_along(ctx: &mut Context<'_>, msg: Message) {
+        match Step::begin(ctx, mask::WRITE) {
+            Start::Handler(mut step) => {
+                let (handler, ctx) = step.parts();
+                let result = handler.write(ctx, msg, Promise::void());
+                let (core, node) = step.end();
+                if result.is_err() || core.attention.get() & attention::AFTER_OP != 0 {
+                    core.leave_write_slow(result, node);
+                }
+            }
+            Start::Head(core) => core.head_write(msg, Promise::void()),
+            Start::Detour(core, from) => core.op_write(from, msg, Promise::void()),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn op_flush_along(ctx: &mut Context<'_>) {
+        match Step::begin(ctx, mask::FLUSH) {
+            Start::Handler(step) => step.call(|handler, ctx| handler.flush(ctx)),
+            Start::Head(core) => core.head_flush(),
+            Start::Detour(core, from) => core.op_flush(from),
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn op_read_along(ctx: &mut Context<'_>) {
+        if ctx.core.has_resumes() {
+            // It may have to stop at a node that has no read() of its own, only a resume.
+            return ctx.core.op_read(ctx.node.index());
+        }
+        match Step::begin(ctx, mask::READ_OP) {
+            Start::Handler(step) => step.call(|handler, ctx| handler.read(ctx)),
+            Start::Head(core) => core.head_read(),
+            Start::Detour(core, from) => core.op_read(from),
+        }
+    }
+
+    // ---- the same from anywhere
+
+    /// A write that somebody waits for, unless the promise says that it is not to be done. It goes the long way: beside
+    /// the atomics of its second promise end nothing else shows.
+    #[inline(never)]
+    pub(crate) fn op_write_observed(&self, from: Index, msg: Message, promise: Promise) {
+        if self.admit(&promise) {
+            self.op_write(from, msg, promise);
+        }
+    }
+
+    /// A write with any promise.
+    #[inline(never)]
     pub(crate) fn op_write(&self, from: Index, msg: Message, promise: Promise) {
-        match self.claim_prev(from, mask::WRITE) {
-            Hop::Handler(visit) => self.call_write(visit, msg, promise),
+        match self.find_prev(from, mask::WRITE) {
+            Hop::Handler(index) => {
+                self.call_promised(index, promise, |handler, ctx, promise| {
+                    handler.write(ctx, msg, promise)
+                });
+            }
             Hop::Head => self.head_write(msg, promise),
             Hop::Wait(at) => self.wait(at, Op::Write(msg, promise)),
         }
     }
 
-    #[inline(always)]
-    fn call_write(&self, mut visit: Visit<'_>, msg: Message, promise: Promise) {
-        let second = promise.second();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().write(&mut ctx, msg, promise);
-        self.leave_with_promise(visit, result, second);
-    }
-
-    #[inline]
     pub(crate) fn op_flush(&self, from: Index) {
-        match self.claim_prev(from, mask::FLUSH) {
-            Hop::Handler(visit) => self.call_flush(visit),
+        match self.find_prev(from, mask::FLUSH) {
+            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
             Hop::Head => self.head_flush(),
             Hop::Wait(at) => self.wait(at, Op::Flush),
         }
     }
 
-    #[inline(always)]
-    fn call_flush(&self, mut visit: Visit<'_>) {
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().flush(&mut ctx);
-        self.leave_outbound(visit, result);
-    }
-
-    #[inline]
     pub(crate) fn op_read(&self, from: Index) {
         if self.has_resumes() {
-            let at = self.nodes.borrow().get(from).prev;
-            return self.op_read_slow(at);
+            let (node, stops) = self.nodes.step_toward_head(from, mask::READ_OP);
+            return self.op_read_slow(node.index(), stops);
         }
-        match self.claim_prev(from, mask::READ_OP) {
-            Hop::Handler(visit) => self.call_read(visit),
+        match self.find_prev(from, mask::READ_OP) {
+            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.read(ctx)),
             Hop::Head => self.head_read(),
             Hop::Wait(at) => self.wait(at, Op::Read),
         }
-    }
-
-    fn call_read(&self, mut visit: Visit<'_>) {
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().read(&mut ctx);
-        self.leave_outbound(visit, result);
     }
 
     #[inline]
@@ -85,18 +207,15 @@ impl Core {
         self.parks.get() != 0 || self.attention.get() & attention::RESUMING != 0
     }
 
-    /// A read() with resumes about, that has come to `at`: the first node that has one, parked or asked for, consumes it.
+    /// A read() with resumes about, that has come to `at`, where it stops or not: the first node that has one, parked or
+    /// asked for, consumes it.
     #[cold]
-    fn op_read_slow(&self, mut at: Index) {
+    fn op_read_slow(&self, mut at: Index, mut stops: bool) {
         loop {
-            let (state, resume, mask, prev) = {
-                let nodes = self.nodes.borrow();
-                let node = nodes.get(at);
-                (node.state, node.resume, node.mask, node.prev)
-            };
-            match resume {
+            let node = self.nodes.get(at);
+            match node.resume() {
                 Resume::Parked => {
-                    self.nodes.borrow_mut().get_mut(at).resume = Resume::AskedWithCredit;
+                    node.set_resume(Resume::AskedWithCredit);
                     self.parks.set(self.parks.get() - 1);
                     self.emit_event(Event::Resume {
                         node: at,
@@ -105,44 +224,38 @@ impl Core {
                     });
                     return;
                 }
-                Resume::Asked => {
-                    self.nodes.borrow_mut().get_mut(at).resume = Resume::AskedWithCredit;
-                    return;
-                }
+                Resume::Asked => return node.set_resume(Resume::AskedWithCredit),
                 Resume::AskedWithCredit => return,
                 Resume::Idle => {}
             }
             if at == HEAD {
                 return self.head_read();
             }
-            if self.is_waited_at(at) {
+            if self.is_waited_at(at) || stops && node.is_busy() {
                 return self.wait(at, Op::Read);
             }
-            if mask & mask::READ_OP != 0 {
-                if state == State::Busy {
-                    return self.wait(at, Op::Read);
-                }
-                if let Some(visit) = self.claim(at) {
-                    return self.call_read(visit);
-                }
+            if stops && self.is_ready(at) {
+                return self.call_plain(at, |handler, ctx| handler.read(ctx));
             }
-            at = prev;
+            let (next, stops_next) = self.nodes.step_toward_head(at, mask::READ_OP);
+            (at, stops) = (next.index(), stops_next);
         }
     }
 
+    // ---- the operations that are few
+
     pub(crate) fn op_close(&self, from: Index, promise: Promise) {
-        match self.claim_prev(from, mask::CLOSE) {
-            Hop::Handler(visit) => self.call_close(visit, promise),
+        match self.find_prev(from, mask::CLOSE) {
+            Hop::Handler(index) => self.call_close(index, promise),
             Hop::Head => self.head_close(promise),
             Hop::Wait(at) => self.wait(at, Op::Close(promise)),
         }
     }
 
-    fn call_close(&self, mut visit: Visit<'_>, promise: Promise) {
-        let second = promise.second();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().close(&mut ctx, promise);
-        self.leave_with_promise(visit, result, second);
+    fn call_close(&self, index: Index, promise: Promise) {
+        self.call_promised(index, promise, |handler, ctx, promise| {
+            handler.close(ctx, promise)
+        });
     }
 
     pub(crate) fn op_disconnect(&self, from: Index, promise: Promise) {
@@ -150,33 +263,31 @@ impl Core {
         if !self.metadata.has_disconnect {
             return self.op_close(from, promise);
         }
-        match self.claim_prev(from, mask::DISCONNECT) {
-            Hop::Handler(visit) => self.call_disconnect(visit, promise),
+        match self.find_prev(from, mask::DISCONNECT) {
+            Hop::Handler(index) => self.call_disconnect(index, promise),
             Hop::Head => self.head_disconnect(promise),
             Hop::Wait(at) => self.wait(at, Op::Disconnect(promise)),
         }
     }
 
-    fn call_disconnect(&self, mut visit: Visit<'_>, promise: Promise) {
-        let second = promise.second();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().disconnect(&mut ctx, promise);
-        self.leave_with_promise(visit, result, second);
+    fn call_disconnect(&self, index: Index, promise: Promise) {
+        self.call_promised(index, promise, |handler, ctx, promise| {
+            handler.disconnect(ctx, promise)
+        });
     }
 
     pub(crate) fn op_bind(&self, from: Index, local: Address, promise: Promise) {
-        match self.claim_prev(from, mask::BIND) {
-            Hop::Handler(visit) => self.call_bind(visit, local, promise),
+        match self.find_prev(from, mask::BIND) {
+            Hop::Handler(index) => self.call_bind(index, local, promise),
             Hop::Head => self.head_bind(local, promise),
             Hop::Wait(at) => self.wait(at, Op::Bind(Box::new(local), promise)),
         }
     }
 
-    fn call_bind(&self, mut visit: Visit<'_>, local: Address, promise: Promise) {
-        let second = promise.second();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().bind(&mut ctx, local, promise);
-        self.leave_with_promise(visit, result, second);
+    fn call_bind(&self, index: Index, local: Address, promise: Promise) {
+        self.call_promised(index, promise, |handler, ctx, promise| {
+            handler.bind(ctx, local, promise)
+        });
     }
 
     pub(crate) fn op_connect(
@@ -186,8 +297,8 @@ impl Core {
         local: Option<Address>,
         promise: Promise,
     ) {
-        match self.claim_prev(from, mask::CONNECT) {
-            Hop::Handler(visit) => self.call_connect(visit, remote, local, promise),
+        match self.find_prev(from, mask::CONNECT) {
+            Hop::Handler(index) => self.call_connect(index, remote, local, promise),
             Hop::Head => self.head_connect(remote, local, promise),
             Hop::Wait(at) => self.wait(at, Op::Connect(Box::new((remote, local)), promise)),
         }
@@ -195,15 +306,14 @@ impl Core {
 
     fn call_connect(
         &self,
-        mut visit: Visit<'_>,
+        index: Index,
         remote: Address,
         local: Option<Address>,
         promise: Promise,
     ) {
-        let second = promise.second();
-        let mut ctx = Context::new(self, visit.index);
-        let result = visit.handler().connect(&mut ctx, remote, local, promise);
-        self.leave_with_promise(visit, result, second);
+        self.call_promised(index, promise, |handler, ctx, promise| {
+            handler.connect(ctx, remote, local, promise)
+        });
     }
 
     /// Any operation, from the predecessor of `from` on.
@@ -223,51 +333,72 @@ impl Core {
 
     // ---- hops
 
-    #[inline(always)]
-    fn claim_prev(&self, from: Index, bit: Mask) -> Hop<'_> {
-        if self.attention.get() & attention::WAITING != 0 {
-            return self.claim_prev_slow(from, bit);
-        }
-        let mut nodes = self.nodes.borrow_mut();
-        let index = nodes.prev_with(from, bit);
-        if index == HEAD {
-            return Hop::Head;
-        }
-        let node = nodes.get_mut(index);
-        if node.state == State::Here
-            && let Some(handler) = node.handler.take()
-        {
-            node.state = State::Busy;
-            return Hop::Handler(Visit::new(self, index, handler));
-        }
-        drop(nodes);
-        self.claim_prev_slow(from, bit)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn claim_prev_slow(&self, from: Index, bit: Mask) -> Hop<'_> {
-        let mut at = self.nodes.borrow().get(from).prev;
-        while at != HEAD {
-            if self.is_waited_at(at) {
+    /// Where an operation goes, with everything looked at that may be in its way.
+    fn find_prev(&self, from: Index, bit: Mask) -> Hop {
+        let mut at = from;
+        loop {
+            let (node, stops) = self.nodes.step_toward_head(at, bit);
+            at = node.index();
+            if at == HEAD {
+                return Hop::Head;
+            }
+            if self.is_waited_at(at) || stops && node.is_busy() {
                 return Hop::Wait(at);
             }
-            let (state, mask, prev) = {
-                let nodes = self.nodes.borrow();
-                let node = nodes.get(at);
-                (node.state, node.mask, node.prev)
-            };
-            if mask & bit != 0 {
-                if state == State::Busy {
-                    return Hop::Wait(at);
-                }
-                if let Some(visit) = self.claim(at) {
-                    return Hop::Handler(visit);
-                }
+            if stops && self.is_ready(at) {
+                return Hop::Handler(at);
             }
-            at = prev;
         }
-        Hop::Head
+    }
+
+    /// Whether the handler of a node that is not on the stack can be called, after its `handler_added` if that is still
+    /// due.
+    fn is_ready(&self, at: Index) -> bool {
+        self.ensure_added(at);
+        let node = self.nodes.get(at);
+        node.state() == State::Here && !node.is_busy()
+    }
+
+    /// A call of an operation that has no promise, of a handler that is known to be in place.
+    fn call_plain(
+        &self,
+        index: Index,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) {
+        let slab = self.nodes.slab();
+        let node = &slab[usize::from(index)];
+        if let Some(handler) = node.take() {
+            let mut visit = Visit::new(self, node, handler);
+            let result = call(visit.handler(), &mut Context::new(self, &slab, node));
+            let node = visit.put_back();
+            if result.is_err() || self.attention.get() & attention::AFTER_OP != 0 {
+                self.leave_plain_slow(result, node);
+            }
+        }
+    }
+
+    /// The same with a promise.
+    fn call_promised(
+        &self,
+        index: Index,
+        promise: Promise,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>, Promise) -> HandlerResult,
+    ) {
+        let slab = self.nodes.slab();
+        let node = &slab[usize::from(index)];
+        if let Some(handler) = node.take() {
+            let mut visit = Visit::new(self, node, handler);
+            let second = promise.second();
+            let mut ctx = Context::new(self, &slab, node);
+            let result = call(visit.handler(), &mut ctx, promise);
+            let node = visit.put_back();
+            if let Err(failure) = result {
+                self.fail_operation(index, failure, &second);
+            }
+            if self.attention.get() & attention::AFTER_OP != 0 {
+                self.after_call(node);
+            }
+        }
     }
 
     fn is_waited_at(&self, index: Index) -> bool {
@@ -349,57 +480,52 @@ impl Core {
             Op::Connect(..) => mask::CONNECT,
         };
         if bit == mask::READ_OP && self.has_resumes() {
-            return self.op_read_slow(index);
+            return self.op_read_slow(index, self.nodes.has_mask(index, bit));
         }
-        if !self.has_mask(index, bit) {
+        if !self.nodes.has_mask(index, bit) || !self.is_ready(index) {
             return self.op(index, op);
         }
-        let Some(visit) = self.claim(index) else {
-            return self.op(index, op);
-        };
         match op {
-            Op::Write(msg, promise) => self.call_write(visit, msg, promise),
-            Op::Flush => self.call_flush(visit),
-            Op::Read => self.call_read(visit),
-            Op::Close(promise) => self.call_close(visit, promise),
-            Op::Disconnect(promise) => self.call_disconnect(visit, promise),
-            Op::Bind(local, promise) => self.call_bind(visit, *local, promise),
+            Op::Write(msg, promise) => {
+                self.call_promised(index, promise, |handler, ctx, promise| {
+                    handler.write(ctx, msg, promise)
+                });
+            }
+            Op::Flush => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
+            Op::Read => self.call_plain(index, |handler, ctx| handler.read(ctx)),
+            Op::Close(promise) => self.call_close(index, promise),
+            Op::Disconnect(promise) => self.call_disconnect(index, promise),
+            Op::Bind(local, promise) => self.call_bind(index, *local, promise),
             Op::Connect(addresses, promise) => {
-                self.call_connect(visit, addresses.0, addresses.1, promise)
+                self.call_connect(index, addresses.0, addresses.1, promise)
             }
         }
     }
 
     // ---- leaving
 
-    #[inline(always)]
-    fn leave_with_promise(&self, visit: Visit<'_>, result: HandlerResult, second: Promise) {
-        let index = visit.index;
-        visit.put_back();
+    #[cold]
+    #[inline(never)]
+    fn leave_write_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
         if let Err(failure) = result {
-            self.fail_operation(index, failure, &second);
+            self.fail_operation(node.index(), failure, &Promise::void());
         }
-        if self.attention.get() & attention::AFTER_OP != 0 {
-            self.after_call(index);
-        }
+        self.after_call(node);
     }
 
     /// Err of flush and read goes to the handler's own exception_caught.
-    #[inline(always)]
-    fn leave_outbound(&self, visit: Visit<'_>, result: HandlerResult) {
-        let index = visit.index;
-        visit.put_back();
+    #[cold]
+    #[inline(never)]
+    fn leave_plain_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
         if let Err(failure) = result {
-            self.emit_event(Event::ExceptionAt(index, failure));
+            self.emit_event(Event::ExceptionAt(node.index(), failure));
         }
-        if self.attention.get() & attention::AFTER_OP != 0 {
-            self.after_call(index);
-        }
+        self.after_call(node);
     }
 
     #[cold]
     fn fail_operation(&self, index: Index, failure: Failure, promise: &Promise) {
-        let name = self.nodes.borrow().name(index);
+        let name = self.nodes.name(index);
         let error: Error = failure.into();
         if promise.is_void() {
             self.count_void_failure(&name, &error);

@@ -151,8 +151,9 @@ fn shed<A>(mut accept: impl FnMut() -> io::Result<A>, count: &AcceptCounters) ->
     for _ in 0..SHED_MAX {
         match accept() {
             Ok(client) => {
-                drop(client);
+                // Counted first: who sees the connection close may look at the count.
                 count.shed.add(1);
+                drop(client);
             }
             Err(error) => match AcceptFailure::of(&error) {
                 AcceptFailure::Empty => return true,

@@ -69,7 +69,7 @@ impl<T: Any + Send> Table<T> {
 /// are boxed. `Send`, because every type that can be put in is; not `Sync`.
 #[repr(C)]
 pub struct Erased {
-    /// `payload` holds a live T (or Box<T>) for the T that `vtable` was made for.
+    /// `payload` holds a live `T` (or `Box<T>`) for the `T` that `vtable` was made for.
     vtable: &'static Vtable,
     payload: Payload,
     /// Not Sync; Send by the impl below.

@@ -112,6 +112,7 @@ mod tests {
         assert!(raise_nofile(u64::MAX).unwrap() >= now);
     }
 
+    /// Rules: 4.2
     #[test]
     fn flags_are_set_on_descriptors_from_elsewhere() {
         let (reader, _writer) = std::os::unix::net::UnixStream::pair().unwrap();

@@ -71,6 +71,7 @@ mod tests {
         ret
     }
 
+    /// Rules: 4.1
     #[test]
     fn minus_one_is_the_errno() {
         let error = once(fail_with(libc::ENOTCONN)).unwrap_err();
@@ -78,6 +79,7 @@ mod tests {
         assert_eq!(once(7_isize).unwrap(), 7);
     }
 
+    /// Rules: 4.1
     #[test]
     fn eintr_is_retried_and_nothing_else_is() {
         let mut calls = 0;

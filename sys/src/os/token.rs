@@ -53,6 +53,7 @@ impl fmt::Debug for Token {
 mod tests {
     use super::*;
 
+    /// Rules: 4.7
     #[test]
     fn slot_and_generation_survive_the_packing() {
         for slot in [0, 1, 7, u32::MAX] {

@@ -215,6 +215,8 @@ mod tests {
     }
 
     /// The pipe is what a system without eventfd and EVFILT_USER uses; it must not rot on the others.
+    ///
+    /// Rules: 4.9
     #[test]
     fn a_pipe_wakes_every_backend() {
         for &backend in Backend::available() {
@@ -243,6 +245,7 @@ mod tests {
         assert_silent(selector);
     }
 
+    /// Rules: 4.9
     #[cfg(tidegate_epoll)]
     #[test]
     fn a_counter_at_its_end_still_wakes() {

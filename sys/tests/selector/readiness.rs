@@ -10,6 +10,7 @@ use tidegate_sys::os::{Backend, Interest, Ready};
 
 use crate::kit::{DEADLINE, Kit, drain, fill, swallow, tcp_pair, token};
 
+/// Rules: 4.3
 pub fn data_makes_readable(kit: &mut Kit) {
     let (near, mut far) = tcp_pair();
     kit.register(&near, token(1), Interest::READ);
@@ -18,6 +19,7 @@ pub fn data_makes_readable(kit: &mut Kit) {
     assert!(!ready.intersects(Ready::ERROR | Ready::HANGUP | Ready::READ_CLOSED));
 }
 
+/// Rules: 4.3
 pub fn room_makes_writable(kit: &mut Kit) {
     let (near, _far) = tcp_pair();
     kit.register(&near, token(1), Interest::WRITE);
@@ -50,6 +52,7 @@ fn wait_for_data(stream: &TcpStream) -> std::io::Result<usize> {
     count
 }
 
+/// Rules: 4.3, 4.6
 pub fn an_edge_comes_again_after_would_block(kit: &mut Kit) {
     let (near, mut far) = tcp_pair();
     kit.register(&near, token(1), Interest::READ);
@@ -67,6 +70,7 @@ pub fn an_edge_comes_again_after_would_block(kit: &mut Kit) {
     );
 }
 
+/// Rules: 4.6
 pub fn an_edge_is_told_once(kit: &mut Kit) {
     if !kit.is_edge() {
         return;

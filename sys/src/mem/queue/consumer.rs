@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use super::Shared;
 use super::chain::Chain;
-use super::chunk::Chunk;
+use super::chunk::{Chunk, READ_AHEAD, SLOTS};
 use super::sync::{Arc, spin_loop, yield_now};
 use super::word::{CLOSED, FLAGS, SLEEPING, SPAN, STEP};
 use crate::mem::task::Task;
@@ -28,6 +28,9 @@ pub struct Consumer {
     chunk: *mut Chunk,
     /// The lap of `chunk`.
     lap: usize,
+    /// Up to here the slots some way on are in this chunk and were reserved when it was entered: they
+    /// may be asked for early.
+    ahead: usize,
     /// The first chunk that is not given back: `chunk`, or one in front of it.
     oldest: *mut Chunk,
     /// There may be more than one spare chunk.
@@ -48,6 +51,7 @@ impl Consumer {
             head: 0,
             chunk: ptr::null_mut(),
             lap: 0,
+            ahead: 0,
             oldest: ptr::null_mut(),
             spares: false,
             asleep: false,
@@ -67,8 +71,14 @@ impl Consumer {
         if self.head & (SPAN - 1) == 0 && !self.enter_chunk() {
             return None;
         }
-        // SAFETY: chunk holds the slot of head, and head moves on with each take.
-        let task = unsafe { (*self.chunk).slot(self.head / STEP).take(self.lap) }?;
+        // SAFETY: chunk is the one of head, linked and not given back.
+        let chunk = unsafe { &*self.chunk };
+        let nth = self.head / STEP;
+        if self.ahead.wrapping_sub(self.head).cast_signed() > 0 {
+            chunk.want_to_read(nth);
+        }
+        // SAFETY: this is the slot of head, and head moves on with each take.
+        let task = unsafe { chunk.slot(nth).take(self.lap) }?;
         self.head = self.head.wrapping_add(STEP);
         self.shared.head.0.store(self.head, Release);
         Some(task)
@@ -177,6 +187,10 @@ impl Consumer {
         };
         self.lap = chunk.lap();
         self.chunk = next;
+        // Looking at the tail takes it away from the producers, so once per chunk is enough. The newest
+        // two may be under way.
+        let known = self.len().min(SLOTS).saturating_sub(READ_AHEAD + 2);
+        self.ahead = self.head.wrapping_add(known * STEP);
         if self.oldest.is_null() {
             self.oldest = next;
         }

@@ -174,7 +174,7 @@ impl Producer {
         unsafe {
             let chunk = tail.chain.chunk(base, &tail.word);
             let nth = before / STEP;
-            chunk.want_behind(nth);
+            chunk.want_to_write(nth);
             chunk.slot(nth).fill(chunk.lap(), vtable, payload);
         }
         Ok(before)

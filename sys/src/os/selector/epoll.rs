@@ -325,6 +325,7 @@ mod tests {
         }
     }
 
+    /// Rules: 4.8
     #[test]
     fn a_kernel_without_pwait2_is_served_by_epoll_wait() {
         std::thread::spawn(|| {
