@@ -39,7 +39,7 @@ fn on_a_thread(
 
 /// Everything a user does from another thread, on a loop that runs: operations, edits, handles, closures.
 ///
-/// Rules: 6.5, 6.11, B24
+/// Rules: 6.5, 6.11, B24, B30
 #[test]
 fn other_threads_reach_a_running_loop() {
     let group = EventLoopGroup::new(1).unwrap();
