@@ -41,9 +41,9 @@ test: ## every test of the workspace, and how many there were
 		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
 		target/test.log
 
-ci: ## exactly what CI runs: format, lints, docs, tests, other targets, loom, examples, counted costs
+ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs
 	@started=$$SECONDS; \
-	for step in fmt-check clippy doc $(if $(TESTED),,test) targets loom examples hops allocs syscalls; do \
+	for step in fmt-check clippy doc $(if $(TESTED),,test) targets examples hops allocs syscalls; do \
 		echo "==> make $$step"; \
 		begun=$$SECONDS; \
 		$(MAKE) $$step; \
@@ -66,7 +66,7 @@ doc: ## the reference in target/doc, warnings refused
 targets: ## type-check and lint both crates for FreeBSD and macOS
 	@sys/targets.sh
 
-loom: ## every interleaving of the cross-thread queue (slow by nature)
+loom: ## every interleaving of the cross-thread queue (many minutes; not part of ci)
 	@mkdir -p target
 	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --package tidegate-sys --release --lib mem:: 2>&1 \
 		| tee target/loom.log

@@ -1,4 +1,4 @@
-//! A server that reads and forgets, and prints each second how much that was.
+//! A server that reads and forgets, prints how much that was each second, and the sum when SIGINT or SIGTERM stops it.
 //!
 //! ```text
 //! cargo run --release --example discard -- --port 9009
@@ -7,28 +7,34 @@
 //!
 //! Port 0, the default, lets the system choose; the first line says which it was.
 
-use std::env;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidegate::{
-    Context, EventLoopGroup, Failure, Handler, HandlerResult, Message, ServerBootstrap,
+    Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message, ServerBootstrap,
 };
 
+#[path = "common/args.rs"]
+mod args;
+#[path = "common/limits.rs"]
+mod limits;
+#[path = "common/stop.rs"]
+mod stop;
+#[path = "common/tell.rs"]
+mod tell;
+
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("discard: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    tell::run("discard", serve)
 }
 
-fn run() -> Result<(), Failure> {
-    let port = port()?;
+fn serve() -> Result<(), Error> {
+    let mut args = args::Args::from_env("discard [--port N]");
+    let port: u16 = args.get("port", 0);
+    args.finish();
+    limits::raise_descriptors();
+    let stop = stop::Stop::on_signals()?;
     let boss = EventLoopGroup::new(1)?;
     let workers = EventLoopGroup::builder().build()?;
     let totals = Arc::new(Totals::default());
@@ -38,9 +44,21 @@ fn run() -> Result<(), Failure> {
         .bind(("127.0.0.1", port))
         .sync()?;
     if let Some(address) = server.local_address() {
-        println!("listening on {address}");
+        tell::say(&format!("listening on {address}"));
     }
-    report(&totals)
+    let mut report = Report::new(totals.clone());
+    let second = Duration::from_secs(1);
+    boss.next()
+        .schedule_at_fixed_rate(second, second, move || report.print());
+    let stopped = stop.wait(Some(&server));
+    for group in [&boss, &workers] {
+        group
+            .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))
+            .sync()?;
+    }
+    let bytes = totals.bytes.load(Ordering::Relaxed);
+    tell::say(&format!("forgot {bytes} bytes in all"));
+    stopped
 }
 
 /// Drops what arrives.
@@ -71,36 +89,45 @@ impl Handler for Discard {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
         Ok(())
     }
-}
 
-/// Prints a line for each second, until somebody ends the program.
-fn report(totals: &Totals) -> ! {
-    let (mut bytes, mut messages) = (0, 0);
-    let mut since = Instant::now();
-    loop {
-        std::thread::sleep(Duration::from_secs(1));
-        let seconds = since.elapsed().as_secs_f64();
-        since = Instant::now();
-        let bytes_now = totals.bytes.load(Ordering::Relaxed);
-        let messages_now = totals.messages.load(Ordering::Relaxed);
-        println!(
-            "{} connections, {:.1} MiB/s, {:.0} messages/s, {bytes_now} bytes in all",
-            totals.connections.load(Ordering::Relaxed),
-            (bytes_now - bytes) as f64 / f64::from(1 << 20) / seconds,
-            (messages_now - messages) as f64 / seconds,
-        );
-        (bytes, messages) = (bytes_now, messages_now);
+    /// Mostly a peer that broke off, which is no news to someone who does not listen.
+    fn exception_caught(&mut self, ctx: &mut Context<'_>, _cause: Failure) -> HandlerResult {
+        ctx.close();
+        Ok(())
     }
 }
 
-/// What follows `--port`; 0 if nothing was given.
-fn port() -> Result<u16, Failure> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(0),
-        ["--port", port] => port
-            .parse()
-            .map_err(|_| Failure::msg(format!("--port {port}: give a number from 0 to 65535"))),
-        _ => Err(Failure::msg("usage: discard [--port N]")),
+/// Prints a line for each second in which something came.
+struct Report {
+    totals: Arc<Totals>,
+    /// As of the last line.
+    bytes: u64,
+    messages: u64,
+    since: Instant,
+}
+
+impl Report {
+    fn new(totals: Arc<Totals>) -> Self {
+        Self {
+            totals,
+            bytes: 0,
+            messages: 0,
+            since: Instant::now(),
+        }
+    }
+
+    fn print(&mut self) {
+        let seconds = self.since.elapsed().as_secs_f64();
+        let bytes = self.totals.bytes.load(Ordering::Relaxed);
+        let messages = self.totals.messages.load(Ordering::Relaxed);
+        if messages > self.messages {
+            tell::say(&format!(
+                "{} connections, {:.1} MiB/s, {:.0} messages/s, {bytes} bytes in all",
+                self.totals.connections.load(Ordering::Relaxed),
+                (bytes - self.bytes) as f64 / f64::from(1 << 20) / seconds,
+                (messages - self.messages) as f64 / seconds,
+            ));
+        }
+        (self.bytes, self.messages, self.since) = (bytes, messages, Instant::now());
     }
 }

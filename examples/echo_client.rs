@@ -22,11 +22,21 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use tidegate::channel::options::SO_LINGER;
 use tidegate::{
-    Bootstrap, Channel, Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    Bootstrap, Channel, Context, Error, ErrorKind, EventLoopGroup, Failure, Fault, Handler,
+    HandlerResult, Message,
 };
 
 #[path = "common/args.rs"]
 mod args;
+#[path = "common/limits.rs"]
+mod limits;
+#[path = "common/stop.rs"]
+mod stop;
+#[path = "common/tell.rs"]
+mod tell;
+
+use stop::Stop;
+use tell::say;
 
 const USAGE: &str =
     "echo_client [--connect HOST:PORT] [--connections N] [--size BYTES] [--window N]
@@ -75,7 +85,7 @@ enum Told {
     /// Its messages are back.
     Done(u64),
     /// It failed, or closed too early.
-    Failed(String),
+    Failed(Error),
     /// It has closed.
     Closed,
 }
@@ -168,7 +178,10 @@ impl Handler for Client {
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
         if !self.is_right(msg.as_bytes().unwrap_or_default()) {
-            return Err(Failure::msg("what came back is not what was sent"));
+            let text = "what came back is not what was sent";
+            return Err(Error::new(ErrorKind::Io, text)
+                .with_fault(Fault::Peer)
+                .into());
         }
         let now = Instant::now();
         let complete = self.bytes / self.plan.size as u64;
@@ -199,7 +212,7 @@ impl Handler for Client {
 
     fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
         if !self.is_done {
-            self.tell(Told::Failed("the server closed the connection".to_owned()));
+            self.tell(Told::Failed(closed_early()));
         }
         self.tell(Told::Closed);
         Ok(())
@@ -207,7 +220,7 @@ impl Handler for Client {
 
     fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
         if !self.is_done {
-            self.tell(Told::Failed(cause.to_string()));
+            self.tell(Told::Failed(cause.into_error()));
         }
         ctx.close();
         Ok(())
@@ -223,22 +236,46 @@ impl FromStr for Hold {
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
             "forever" => Ok(Self(None)),
-            _ => match text.parse().map(Duration::try_from_secs_f64) {
-                Ok(Ok(time)) => Ok(Self(Some(time))),
-                _ => Err("expected seconds, or forever".to_owned()),
+            _ => match text.parse() {
+                Ok(Seconds(time)) => Ok(Self(Some(time))),
+                Err(_) => Err("expected seconds, or forever".to_owned()),
             },
         }
     }
 }
 
+/// `--seconds`.
+struct Seconds(Duration);
+
+impl FromStr for Seconds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.parse().map(Duration::try_from_secs_f64) {
+            Ok(Ok(time)) => Ok(Self(time)),
+            _ => Err("expected seconds".to_owned()),
+        }
+    }
+}
+
+/// When idle connections are no longer held.
+enum Until {
+    Over(Duration),
+    Signal(Stop),
+}
+
 fn main() -> ExitCode {
+    tell::run("echo_client", run)
+}
+
+fn run() -> Result<(), Error> {
     let mut args = args::Args::from_env(USAGE);
     let remote: String = args.get("connect", "127.0.0.1:8007".to_owned());
     let connections: usize = args.get("connections", 1);
     let size: usize = args.get("size", 256);
     let window: usize = args.get("window", 1);
     let messages: Option<u64> = args.optional("messages");
-    let seconds: Option<f64> = args.optional("seconds");
+    let time: Option<Seconds> = args.optional("seconds");
     let hold: Option<Hold> = args.optional("hold");
     let cycles: Option<usize> = args.optional("cycles");
     let threads: usize = args.get("threads", 1);
@@ -252,7 +289,7 @@ fn main() -> ExitCode {
     let plan = Plan {
         size,
         window,
-        messages: match (messages, seconds) {
+        messages: match (messages, &time) {
             _ if is_single => 1,
             (Some(messages), _) => messages,
             (None, Some(_)) => u64::MAX,
@@ -263,26 +300,27 @@ fn main() -> ExitCode {
         pattern: (0..size + PERIOD).map(|at| (at % PERIOD) as u8).collect(),
         tell,
     };
-    let outcome = EventLoopGroup::builder()
+    limits::raise_descriptors();
+    // Only who holds connections has something to end in good order; the others die of a signal.
+    let hold = match hold {
+        Some(Hold(None)) => Some(Until::Signal(Stop::on_signals()?)),
+        Some(Hold(Some(time))) => Some(Until::Over(time)),
+        None => None,
+    };
+    let group = EventLoopGroup::builder()
         .name("client")
         .threads(threads)
-        .build()
-        .map_err(|error| error.to_string())
-        .and_then(|group| {
-            let load = Load::new(group, &remote, plan, told);
-            match (cycles, hold) {
-                (Some(cycles), _) => load.cycle(cycles, connections),
-                (None, Some(hold)) => load.hold(connections, hold.0),
-                (None, None) => load.measure(connections, seconds),
-            }
-        });
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(complaint) => {
-            eprintln!("echo_client: {complaint}");
-            ExitCode::FAILURE
-        }
-    }
+        .build()?;
+    let load = Load::new(group.clone(), &remote, plan, told);
+    let outcome = match (cycles, hold) {
+        (Some(cycles), _) => load.cycle(cycles, connections),
+        (None, Some(until)) => load.hold(connections, &until),
+        (None, None) => load.measure(connections, time.map(|time| time.0)),
+    };
+    group
+        .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))
+        .sync()?;
+    outcome
 }
 
 /// The connections together.
@@ -314,41 +352,40 @@ impl Load {
     }
 
     /// Messages on all connections at once, and how fast they went.
-    fn measure(&self, connections: usize, seconds: Option<f64>) -> Result<(), String> {
-        let channels = self.connect(connections).map_err(|e| e.to_string())?;
+    fn measure(&self, connections: usize, time: Option<Duration>) -> Result<(), Error> {
+        let channels = self.connect(connections)?;
         let started = Instant::now();
-        let until = seconds.map(|seconds| started + Duration::from_secs_f64(seconds));
+        // So far off that the clock can't tell it: without end.
+        let until = time.and_then(|time| started.checked_add(time));
         for channel in &channels {
             channel.fire_user_event_triggered(Message::new(Start { until }));
         }
-        let longest = until.map_or(PATIENCE, |until| until - started + PATIENCE);
+        let longest = time.unwrap_or_default().saturating_add(PATIENCE);
         let messages = self.wait_done(connections, longest)?;
         let took = started.elapsed();
         let per_second = messages as f64 / took.as_secs_f64();
-        println!(
+        say(&format!(
             "{messages} messages in {:.2} s: {per_second:.0} messages/s, {:.1} MiB/s each way",
             took.as_secs_f64(),
             per_second * self.plan.size as f64 / f64::from(1 << 20),
-        );
+        ));
         self.tell_latencies()
     }
 
     /// Idle connections.
-    fn hold(&self, connections: usize, time: Option<Duration>) -> Result<(), String> {
-        let _channels = self.connect(connections).map_err(|e| e.to_string())?;
+    fn hold(&self, connections: usize, until: &Until) -> Result<(), Error> {
+        let _channels = self.connect(connections)?;
         self.wait_done(connections, PATIENCE)?;
-        println!("holding {connections} connections");
-        match time {
-            Some(time) => std::thread::sleep(time),
-            None => loop {
-                std::thread::park();
-            },
+        say(&format!("holding {connections} connections"));
+        match until {
+            Until::Over(time) => std::thread::sleep(*time),
+            Until::Signal(stop) => stop.wait(None)?,
         }
         Ok(())
     }
 
     /// Connections that come and go.
-    fn cycle(&self, cycles: usize, at_once: usize) -> Result<(), String> {
+    fn cycle(&self, cycles: usize, at_once: usize) -> Result<(), Error> {
         let started = Instant::now();
         let mut begun = 0;
         let mut ended = 0;
@@ -364,10 +401,10 @@ impl Load {
             }
         }
         let took = started.elapsed().as_secs_f64();
-        println!(
+        say(&format!(
             "{cycles} cycles in {took:.2} s: {:.0} cycles/s",
             cycles as f64 / took
-        );
+        ));
         self.tell_latencies()
     }
 
@@ -392,48 +429,64 @@ impl Load {
         let connecting = self.bootstrap.connect(self.remote.as_str());
         connecting.add_listener(move |_, connected| {
             if let Err(error) = connected {
-                let _ = tell.send(Told::Failed(error.to_string()));
+                let _ = tell.send(Told::Failed(error.clone()));
             }
         });
     }
 
     /// The messages of all connections, when they are back.
-    fn wait_done(&self, connections: usize, longest: Duration) -> Result<u64, String> {
+    fn wait_done(&self, connections: usize, longest: Duration) -> Result<u64, Error> {
         let mut messages = 0;
         for _ in 0..connections {
             match self.told.recv_timeout(longest) {
                 Ok(Told::Done(count)) => messages += count,
                 Ok(Told::Failed(why)) => return Err(why),
-                Ok(Told::Closed) => return Err("a connection closed too early".to_owned()),
-                Err(_) => return Err(format!("nothing happened for {longest:?}")),
+                // Behind its end, when others are not done yet.
+                Ok(Told::Closed) => return Err(closed_early()),
+                Err(_) => return Err(silent(longest)),
             }
         }
         Ok(messages)
     }
 
-    fn next_told(&self) -> Result<Told, String> {
+    fn next_told(&self) -> Result<Told, Error> {
         let told = self.told.recv_timeout(PATIENCE);
-        told.map_err(|_| format!("nothing happened for {PATIENCE:?}"))
+        told.map_err(|_| silent(PATIENCE))
     }
 
     /// Percentiles over all loops.
-    fn tell_latencies(&self) -> Result<(), String> {
+    fn tell_latencies(&self) -> Result<(), Error> {
         let mut all = histogram();
         for event_loop in self.group.iter() {
             let of_loop = event_loop.submit(|| LATENCIES.with_borrow(Clone::clone));
-            let of_loop = of_loop.sync().map_err(|error| error.to_string())?;
-            all.add(of_loop).map_err(|error| error.to_string())?;
+            // The bounds of all histograms are the same.
+            all.add(of_loop.sync()?).map_err(|error| {
+                Error::new(
+                    ErrorKind::InvalidArgument,
+                    format!("adding latencies: {error}"),
+                )
+            })?;
         }
         let micros = |value: u64| value as f64 / 1000.0;
         let at = |percentile: f64| micros(all.value_at_percentile(percentile));
-        println!(
+        say(&format!(
             "latency in us: p50 {:.1}, p90 {:.1}, p99 {:.1}, p99.9 {:.1}, max {:.1}",
             at(50.0),
             at(90.0),
             at(99.0),
             at(99.9),
             micros(all.max()),
-        );
+        ));
         Ok(())
     }
+}
+
+fn closed_early() -> Error {
+    let text = "the server closed a connection before everything had come back";
+    Error::new(ErrorKind::ChannelClosed, text).with_fault(Fault::Peer)
+}
+
+fn silent(time: Duration) -> Error {
+    let text = format!("the server has not answered for {time:?}");
+    Error::new(ErrorKind::TimedOut, text).with_fault(Fault::Peer)
 }

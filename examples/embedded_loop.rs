@@ -10,13 +10,19 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tidegate::{
-    Context, Failure, Handler, HandlerResult, LocalEventLoop, Message, ServerBootstrap,
+    Context, Error, Failure, Handler, HandlerResult, LocalEventLoop, Message, ServerBootstrap,
 };
+
+#[path = "common/tell.rs"]
+mod tell;
+
+use tell::say;
 
 /// How often the client has something echoed.
 const EXCHANGES: u8 = 5;
@@ -35,7 +41,11 @@ impl Handler for Echo {
     }
 }
 
-fn main() -> Result<(), Failure> {
+fn main() -> ExitCode {
+    tell::run("embedded_loop", || host().map_err(Error::from))
+}
+
+fn host() -> Result<(), Failure> {
     let event_loop = LocalEventLoop::new()?;
     let bound = ServerBootstrap::new(event_loop.handle(), event_loop.handle())
         .child_handler(|pipeline| pipeline.add_last(Echo))
@@ -44,7 +54,7 @@ fn main() -> Result<(), Failure> {
     let server = event_loop.block_on(bound)??;
     let address = server.local_address().and_then(|address| address.as_inet());
     let address = address.ok_or(Failure::msg("the server has no address"))?;
-    println!("listening on {address}");
+    say(&format!("listening on {address}"));
 
     let (mut told, tell) = UnixStream::pair()?;
     let client = thread::spawn(move || talk(address, tell));
@@ -65,14 +75,14 @@ fn main() -> Result<(), Failure> {
             if told.read(&mut exchange)? == 0 {
                 break; // The client has finished.
             }
-            println!("exchange {} of {EXCHANGES} done", exchange[0]);
+            say(&format!("exchange {} of {EXCHANGES} done", exchange[0]));
         }
     }
     match client.join() {
         Ok(outcome) => outcome?,
         Err(_) => return Err(Failure::msg("the client panicked")),
     }
-    println!("the loop made {turns} turns on the host's thread");
+    say(&format!("the loop made {turns} turns on the host's thread"));
     Ok(())
 }
 

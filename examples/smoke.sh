@@ -46,13 +46,14 @@ wait_for() {
 	done
 }
 
-# serve NAME ARGUMENTS: starts a server and leaves its address in $address.
+# serve NAME ARGUMENTS: starts a server, leaves its address in $address and its process in $server.
 serve() {
 	local name=$1
 	shift
 	rm -f "$logs/$name.log" # of one that was started before
 	"$bin/$name" "$@" >"$logs/$name.log" 2>&1 &
-	started+=($!)
+	server=$!
+	started+=("$server")
 	wait_for "$logs/$name.log" '^listening on '
 	address=$(sed -n 's/^listening on //p' "$logs/$name.log" | head -n 1)
 }
@@ -63,6 +64,28 @@ run() {
 	shift
 	timeout "$deadline" "$bin/$name" "$@" >"$logs/$name.log" 2>&1 ||
 		fail "$name $* ended with status $? (124: not within $deadline s)"
+}
+
+# fails TEXT NAME ARGUMENTS: runs a program that must fail by itself, and say TEXT.
+fails() {
+	local text=$1 name=$2 status=0
+	shift 2
+	timeout "$deadline" "$bin/$name" "$@" >"$logs/$name.failed.log" 2>&1 || status=$?
+	((status == 1)) || fail "$name $* ended with status $status instead of 1"
+	grep -q 'at fault: ' "$logs/$name.failed.log" || fail "$name $* does not say who is at fault"
+	grep -qE -- "$text" "$logs/$name.failed.log" || fail "$name $* does not say '$text'"
+}
+
+# stop PROCESS: asks a program to end, which it must do well.
+stop() {
+	local status=0 end=$((SECONDS + deadline))
+	kill "$1"
+	while kill -0 "$1" 2>/dev/null; do
+		((SECONDS < end)) || fail "still there $deadline s after SIGTERM"
+		sleep 0.02
+	done
+	wait "$1" || status=$?
+	((status == 0)) || fail "status $status after SIGTERM"
 }
 
 # hears FD TEXT: the next line from a connection.
@@ -87,6 +110,8 @@ discard() {
 	serve discard --port 0
 	timeout "$deadline" head -c 1000000 /dev/zero >"/dev/tcp/${address%:*}/${address##*:}"
 	wait_for "$logs/discard.log" ' 1000000 bytes in all'
+	stop "$server"
+	wait_for "$logs/discard.log" '^forgot 1000000 bytes in all'
 }
 
 telnet_chat() {
@@ -106,18 +131,41 @@ telnet_chat() {
 	head -c 5000 /dev/zero | tr '\0' x >&"$bob"
 	hears "$bob" '^sorry: a line may have 4096 bytes$'
 	hears "$ada" '^#[0-9]+ left$'
+	stop "$server"
+	hears "$ada" '^the room closes$'
 	exec {ada}>&- {bob}>&-
 }
 
 echo_server() {
+	local backend
+	# Both are there on every system that CI knows.
+	for backend in epoll poll; do
+		serve echo_server --port 0 --threads 2 --handlers 2 --backend "$backend"
+		run echo_client --connect "$address" --connections 8 --size 1024 --window 4 --messages 2000
+		run echo_client --connect "$address" --connections 2 --size 5000000 --messages 2
+		run echo_client --connect "$address" --connections 4 --cycles 100
+		run echo_client --connect "$address" --connections 10 --hold 0
+		stop "$server"
+		wait_for "$logs/echo_server.log" '^served 120 connections$'
+	done
+	fails 'what to do: .*start the server' echo_client --connect "$address"
+	serve echo_server --port 0 --boss 2
+	run echo_client --connect "$address" --connections 4
+	stop "$server"
 	serve echo_server --port 0
-	run echo_client --connect "$address" --connections 8 --size 1024 --window 4 --messages 2000
+	fails 'what to do: .*another program has this port' echo_server --port "${address##*:}"
+	stop "$server"
 }
 
 tcp_proxy() {
 	serve echo_server --port 0
+	local behind=$server
 	serve tcp_proxy --listen 127.0.0.1:0 --to "$address"
 	run echo_client --connect "$address" --connections 8 --size 16384 --window 4 --messages 500
+	stop "$behind"
+	fails 'the server closed a connection|reset' echo_client --connect "$address"
+	wait_for "$logs/tcp_proxy.log" 'nobody listens there'
+	stop "$server"
 }
 
 embedded_loop() {

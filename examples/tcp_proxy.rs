@@ -9,6 +9,9 @@
 //! Both sides live on the loop of the client's connection. They still speak through [`Channel`], whose calls are
 //! direct on that loop and would be tasks between two.
 
+use std::process::ExitCode;
+use std::time::Duration;
+
 use tidegate::channel::events::{ChannelInputShutdownReadComplete, ChannelOutputShutdown};
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ};
 use tidegate::{
@@ -18,6 +21,12 @@ use tidegate::{
 
 #[path = "common/args.rs"]
 mod args;
+#[path = "common/limits.rs"]
+mod limits;
+#[path = "common/stop.rs"]
+mod stop;
+#[path = "common/tell.rs"]
+mod tell;
 
 const USAGE: &str = "tcp_proxy [--listen HOST:PORT] [--to HOST:PORT] [--threads N]";
 
@@ -71,7 +80,10 @@ impl Side {
                 client.set_auto_read(true);
             }
             Err(error) => {
-                eprintln!("{error}");
+                // Unless the client has given up before.
+                if client.is_open() {
+                    eprintln!("tcp_proxy: {}", tell::explain(error));
+                }
                 client.close();
             }
         });
@@ -143,13 +155,19 @@ impl Handler for Side {
     }
 }
 
-fn main() -> Result<(), Error> {
+fn main() -> ExitCode {
+    tell::run("tcp_proxy", serve)
+}
+
+fn serve() -> Result<(), Error> {
     let mut args = args::Args::from_env(USAGE);
     let listen: String = args.get("listen", "127.0.0.1:8008".to_owned());
     let to: String = args.get("to", "127.0.0.1:8007".to_owned());
     let threads: usize = args.get("threads", 0);
     args.finish();
 
+    limits::raise_descriptors();
+    let stop = stop::Stop::on_signals()?;
     let boss = EventLoopGroup::new(1)?;
     let workers = EventLoopGroup::new(threads)?;
     let server = ServerBootstrap::new(&boss, &workers)
@@ -159,7 +177,13 @@ fn main() -> Result<(), Error> {
         .bind(listen.as_str())
         .sync()?;
     if let Some(address) = server.local_address() {
-        println!("listening on {address}");
+        tell::say(&format!("listening on {address}"));
     }
-    server.close_future().sync().map(drop)
+    let stopped = stop.wait(Some(&server));
+    for group in [&boss, &workers] {
+        group
+            .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))
+            .sync()?;
+    }
+    stopped
 }

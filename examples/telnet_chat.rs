@@ -8,45 +8,66 @@
 //! The room is a `ChannelGroup`: channels of all loops are in it, and one that closes leaves by itself. Port 0, the
 //! default, lets the system choose; the first line says which it was.
 
-use std::env;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tidegate::buffer::{Bytes, BytesMut};
 use tidegate::{
-    ChannelGroup, Context, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    ChannelGroup, Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message,
     ServerBootstrap,
 };
+
+#[path = "common/args.rs"]
+mod args;
+#[path = "common/limits.rs"]
+mod limits;
+#[path = "common/stop.rs"]
+mod stop;
+#[path = "common/tell.rs"]
+mod tell;
 
 /// Longer lines end their connection: a peer may not make us keep what it never finishes.
 const LINE_MAX: usize = 4096;
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("telnet_chat: {failure}");
-            ExitCode::FAILURE
-        }
-    }
+    tell::run("telnet_chat", serve)
 }
 
-fn run() -> Result<(), Failure> {
-    let port = port()?;
+fn serve() -> Result<(), Error> {
+    let mut args = args::Args::from_env("telnet_chat [--port N]");
+    let port: u16 = args.get("port", 0);
+    args.finish();
+    limits::raise_descriptors();
+    let stop = stop::Stop::on_signals()?;
     let boss = EventLoopGroup::new(1)?;
     let workers = EventLoopGroup::builder().build()?;
-    let room = ChannelGroup::new("room");
+    // Once it was closed nobody comes in any more.
+    let room = ChannelGroup::staying_closed("room");
+    let guests = room.clone();
     let server = ServerBootstrap::new(&boss, &workers)
         .child_handler(move |pipeline| {
             pipeline.add_last(Lines::default())?;
-            pipeline.add_last(Chat { room: room.clone() })
+            pipeline.add_last(Chat {
+                room: guests.clone(),
+            })
         })
         .bind(("127.0.0.1", port))
         .sync()?;
     if let Some(address) = server.local_address() {
-        println!("listening on {address}");
+        tell::say(&format!("listening on {address}"));
     }
-    server.close_future().sync()?;
-    Ok(())
+    let stopped = stop.wait(Some(&server));
+    server.close().sync()?;
+    // Whoever does not read misses the farewell.
+    let farewell = room.write_and_flush("the room closes\r\n");
+    let _ = farewell.sync_timeout(Duration::from_secs(1));
+    room.close();
+    for group in [&boss, &workers] {
+        group
+            .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))
+            .sync()?;
+    }
+    stopped
 }
 
 /// Bytes in, lines out, without their ends.
@@ -128,17 +149,5 @@ impl Handler for Chat {
             .close_when_done();
         ctx.flush();
         Ok(())
-    }
-}
-
-/// What follows `--port`; 0 if nothing was given.
-fn port() -> Result<u16, Failure> {
-    let arguments: Vec<String> = env::args().skip(1).collect();
-    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => Ok(0),
-        ["--port", port] => port
-            .parse()
-            .map_err(|_| Failure::msg(format!("--port {port}: give a number from 0 to 65535"))),
-        _ => Err(Failure::msg("usage: telnet_chat [--port N]")),
     }
 }

@@ -18,6 +18,10 @@ impl Args {
             left: Vec::new(),
         };
         let mut words = std::env::args().skip(1);
+        if std::env::args().any(|word| word == "--help") {
+            println!("usage: {usage}");
+            std::process::exit(0)
+        }
         while let Some(word) = words.next() {
             match (word.strip_prefix("--"), words.next()) {
                 (Some(name), Some(value)) => this.left.push((name.to_owned(), value)),

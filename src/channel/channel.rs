@@ -9,7 +9,7 @@ use super::attributes::{AttributeKey, Attributes};
 use super::core::{Core, Root};
 use super::errand::{Errand, Load};
 use super::future::ChannelFuture;
-use super::nodes::TAIL;
+use super::node::TAIL;
 use super::op::Op;
 use super::outbound::ENTRY_OVERHEAD;
 use super::pipeline::Pipeline;

@@ -10,7 +10,7 @@ use super::core::{Context, Core, Handler, attention, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
 use super::mask::Mask;
-use super::nodes::{Index, Node, Resume, Slab, State};
+use super::node::{Index, Node, Resume, Slab, State};
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::core::Core;
 use super::lifetime::Life;
-use super::nodes::TAIL;
+use super::node::TAIL;
 use super::op::Op;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};

@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Context, Core, Handler};
 use super::handler::HandlerResult;
-use super::nodes::{Index, NodeId};
+use super::node::Index;
+use super::nodes::NodeId;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 

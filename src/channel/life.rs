@@ -14,7 +14,7 @@ use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, attention, flag};
 use super::events::ChannelOutputShutdown;
 use super::lifetime::Life;
-use super::nodes::{HEAD, TAIL};
+use super::node::{HEAD, TAIL};
 use super::op::Op;
 use super::reading::interest;
 use super::relay::{self, Line};

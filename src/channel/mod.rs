@@ -4,7 +4,7 @@
 //!
 //! - `options`, `attributes`, `address`, `events`: the vocabulary.
 //! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
-//! - `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
+//! - `node`, `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
@@ -33,6 +33,7 @@ pub(crate) mod life;
 pub(crate) mod lifetime;
 mod mask;
 mod names;
+mod node;
 mod nodes;
 mod op;
 pub mod options;

@@ -3,7 +3,8 @@
 
 use std::any::Any;
 
-use super::nodes::{HEAD, Index, Nodes, TAIL};
+use super::node::{HEAD, Index, TAIL};
+use super::nodes::Nodes;
 
 impl<H: ?Sized> Nodes<H> {
     /// The smallest number that makes a free name together with the type.

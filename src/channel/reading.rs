@@ -11,7 +11,7 @@ use tidegate_sys::os::{Interest, Ready};
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
 use super::lifetime::Life;
-use super::nodes::{HEAD, TAIL};
+use super::node::{HEAD, TAIL};
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::transport::{Read, ReadBytes, Services};

@@ -65,7 +65,7 @@ use crate::future::Promise;
 /// }
 ///
 /// let group = EventLoopGroup::new(1)?;
-/// let opened = Channel::builder().open_on(group.next(), || Sink, |_pipeline| Ok::<_, Error>(()));
+/// let opened = Channel::builder().open_on(&group.next(), || Sink, |_pipeline| Ok::<_, Error>(()));
 /// let channel = opened.sync()?;
 /// channel.write_and_flush("gone").sync()?;
 /// # Ok::<(), Error>(())

@@ -6,7 +6,7 @@
 use tidegate_sys::mem::Task;
 
 use super::core::{Core, Root, attention, flag};
-use super::nodes::HEAD;
+use super::node::HEAD;
 use super::slow::{Event, Inbound};
 use crate::error::Error;
 use crate::event_loop::boundary;

@@ -1,7 +1,7 @@
 //! Events that did not fit the one-slot fast path: further emissions of a callback, what waits below them, errors,
 //! `after`, `resume`. Allocated for a pipeline the first time it needs it.
 
-use super::nodes::Index;
+use super::node::Index;
 use super::op::Op;
 use crate::buffer::Message;
 use crate::error::Failure;

@@ -11,7 +11,7 @@ use std::mem;
 use super::super::core::{Context, Core, Handler, attention, flag};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::nodes::{self, HEAD, Index, Node, Resume, Slab, State};
+use super::super::node::{self, HEAD, Index, Node, Resume, Slab, State};
 use super::super::root::Quiet;
 use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
@@ -484,9 +484,9 @@ impl Core {
             .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
         let parked = !self.has(flag::DRAINING);
         let resume = if parked { Resume::Parked } else { Resume::Idle };
-        let node_at = self.nodes.get(node);
-        let was = node_at.resume();
-        node_at.set_resume(resume);
+        let place = self.nodes.get(node);
+        let was = place.resume();
+        place.set_resume(resume);
         self.parks.set(self.parks.get() + u16::from(parked));
         if was == Resume::AskedWithCredit {
             // A read() that it made itself, and consumed by asking again.
@@ -537,7 +537,7 @@ impl Core {
     #[inline(always)]
     fn claim_next<'a>(&'a self, slab: &'a Slab<dyn Handler>, bit: Mask) -> Option<Visit<'a>> {
         let from = slab.get(usize::from(self.first_from.get()))?;
-        let node = nodes::next_with(slab, from, bit)?;
+        let node = node::next_with(slab, from, bit)?;
         Some(Visit::new(self, node, node.take()?))
     }
 

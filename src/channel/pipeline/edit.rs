@@ -10,7 +10,8 @@ use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
 use super::super::mask::Mask;
-use super::super::nodes::{Index, Kind, Nodes, Resume, State};
+use super::super::node::{Index, Kind, Resume, State};
+use super::super::nodes::Nodes;
 use super::super::slow::Event;
 use super::dispatch::Visit;
 use crate::error::{Error, ErrorKind, Failure};

@@ -31,7 +31,7 @@ use std::marker::PhantomData;
 use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
-use super::nodes::{self, HEAD, Index, Kind, TAIL};
+use super::node::{self, HEAD, Index, Kind, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -338,7 +338,7 @@ impl<'a> Pipeline<'a> {
                 ErrorKind::NoSuchHandler,
                 format!(
                     "no {} in the pipeline: {}",
-                    nodes::short_type_name::<H>(),
+                    node::short_type_name::<H>(),
                     nodes.describe()
                 ),
             )

@@ -9,7 +9,7 @@ use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::nodes::{self, HEAD, Index, Node, Resume, State};
+use super::super::node::{self, HEAD, Index, Node, Resume, State};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
@@ -47,7 +47,7 @@ impl<'c, 'a> Step<'c, 'a> {
     fn begin(ctx: &'c mut Context<'a>, bit: Mask) -> Start<'c, 'a> {
         let core = ctx.core;
         if core.attention.get() & attention::BEFORE_OP == 0
-            && let Some(node) = nodes::prev_with(ctx.slab, ctx.node, bit)
+            && let Some(node) = node::prev_with(ctx.slab, ctx.node, bit)
         {
             if let Some(handler) = node.take() {
                 let caller = ctx.move_to(node);
@@ -116,7 +116,8 @@ impl Core {
     // ---- the operations that are many, from a context on
     //
     // The way from handler to handler is inlined into these, so that it ends up in the handler that writes: one frame per
-    // hop instead of two, and the handler's own context serves the next one for the time of the call.
+    // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
+    // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76.
 
     /// A write whose promise is void.
     #[inline(always)]
