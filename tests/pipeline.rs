@@ -6,6 +6,8 @@
 #[path = "common/mod.rs"]
 mod common;
 
+#[path = "pipeline/actors.rs"]
+mod actors;
 #[path = "pipeline/back.rs"]
 mod back;
 #[path = "pipeline/edits.rs"]

@@ -194,7 +194,7 @@ fn a_replacement_takes_the_place_and_may_take_the_name() {
 
 /// Attributes and edits reach a channel from any thread, as tasks of its loop.
 ///
-/// Rules: 6.11, B29, B30
+/// Rules: 6.11, B29
 #[test]
 fn another_thread_edits_through_the_channel() {
     let mut channel = empty();

@@ -131,7 +131,7 @@ fn events_in_flight_follow_the_links_as_they_are_at_the_hop() {
 
 /// A handler that was added and taken out again before anybody told it is told nothing.
 ///
-/// Rules: B4, B6
+/// Rules: B6, B4
 #[test]
 fn a_handler_that_was_never_told_of_its_addition_is_not_told_of_its_removal() {
     let log = Log::new();

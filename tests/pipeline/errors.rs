@@ -209,6 +209,7 @@ fn an_error_of_exception_caught_ends_there() {
         "{lines:?}"
     );
     assert!(channel.channel().is_open());
+    assert_eq!(channel.event_loop().metrics().failed_exception_caught, 1);
 }
 
 /// An error of an operation with a promise fails the promise and goes nowhere else.
@@ -272,6 +273,8 @@ fn failed_writes_that_nobody_observes_are_told_once() {
         lines[0].contains("at=\"a\"") && lines[0].contains("error=no"),
         "{lines:?}"
     );
+    let counts = channel.event_loop().metrics();
+    assert_eq!(counts.unobserved_write_failures, 2);
 }
 
 /// flush and read have no promise: their errors go to the own exception_caught of the handler that failed, in the

@@ -127,6 +127,7 @@ fn all_handlers_on_the_stack_go() {
         lines.iter().any(|line| line.contains("b <- c <- d")),
         "{lines:?}"
     );
+    assert_eq!(channel.event_loop().metrics().handler_panics, 1);
 }
 
 /// A drop that panics, too, changes nothing for the others.

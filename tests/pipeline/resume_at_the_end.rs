@@ -1,13 +1,15 @@
 //! Resumes when the input or the channel ends.
 
-use super::resume::{Words, asked, decoding};
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use tidegate::channel::options::ALLOW_HALF_CLOSURE;
 use tidegate::{EmbeddedChannel, Error, Failure, Message, OptionSet};
 
-use crate::common::{Log, Script, channel, inbound, manual};
+use super::resume::{Words, asked, decoding};
+use crate::common::{Log, Script, channel, inbound, manual, text};
+
 /// The same when the channel is closed while messages are parked: they are emitted, then it is inactive.
 ///
 /// Rules: 6.7, A25
@@ -381,4 +383,36 @@ fn a_removed_handler_is_not_resumed() {
     assert_eq!(log.take(), ["gone read m", "gone removed"]);
     channel.run(|channel| channel.read());
     assert_eq!(log.take(), ["a read()"]);
+}
+
+/// Of several handlers with parked messages, the one nearest to the tail goes first: what it holds is older.
+///
+/// Rules: 6.7, A25
+#[test]
+fn what_is_parked_nearest_to_the_tail_comes_first() {
+    let log = Log::new();
+    // Marks what it passes on without having held it.
+    let store = |name: &'static str| {
+        let kept = Rc::new(RefCell::new(VecDeque::new()));
+        let give = kept.clone();
+        Script::new(name, &log)
+            .on_read(move |ctx, msg| {
+                kept.borrow_mut().push_back(text(&msg));
+                ctx.resume();
+                Ok(())
+            })
+            .on_resume(move |ctx| {
+                let all: Vec<String> = give.borrow_mut().drain(..).collect();
+                ctx.fire_channel_read(all.join("+").into_bytes());
+                Ok(())
+            })
+    };
+    let mut channel = manual([store("a"), store("b")]);
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("1"));
+    channel.run(|channel| channel.read());
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("2"));
+    assert_eq!(log.take(), ["a read 1", "a resume", "b read 1", "a read 2"]);
+    channel.close();
+    assert_eq!(log.take(), ["b resume", "a resume", "b read 2", "b resume"]);
+    assert_eq!(inbound(&mut channel), ["1", "2"]);
 }

@@ -314,6 +314,83 @@ fn writability_reaches_its_reader_before_the_next_message_of_a_decoder() {
     assert_eq!(outbound(&mut channel), ["a", "b", "c", "d", "e"]);
 }
 
+/// More messages than the root queue may have items in a turn: each listener still runs before the next message, and
+/// others have their turn in between.
+///
+/// Rules: 6.6, 6.7
+#[test]
+fn root_items_before_each_resume_keep_to_their_limit_and_order() {
+    const WORDS: usize = 200;
+    let log = Log::new();
+    let others = Rc::new(Cell::new(None));
+    let (noted, seen) = (others.clone(), Rc::new(Cell::new(0)));
+    let app = Script::new("app", &log)
+        .on_read(move |ctx, msg| {
+            seen.set(seen.get() + 1);
+            if seen.get() == 1 {
+                let (noted, seen) = (noted.clone(), seen.clone());
+                ctx.local_handle::<Script>().run(move |_, _| {
+                    noted.set(Some(seen.get()));
+                    Ok(())
+                })?;
+            }
+            ctx.write_future(msg).add_listener(|channel, _| {
+                channel.fire_user_event_triggered("sent".into());
+            });
+            ctx.flush();
+            Ok(())
+        })
+        .on_event(|_, _| Ok(()));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Words::new(&Log::new()))?;
+        pipeline.add_last(app)
+    })
+    .unwrap();
+    log.take();
+    channel.feed([vec!["w"; WORDS].join(" ").into_bytes()]);
+    let lines = log.take();
+    assert_eq!(lines.len(), 2 * WORDS);
+    for pair in lines.chunks(2) {
+        assert_eq!(pair, ["app read w", "app event sent"]);
+    }
+    // A listener and its event are two items.
+    assert_eq!(
+        others.get(),
+        Some(33),
+        "the task had its turn after 64 items"
+    );
+}
+
+/// Who answers each failed write with another one does not keep the channel from ending.
+///
+/// Rules: 6.6, A25
+#[test]
+fn an_endless_retry_does_not_keep_the_channel_from_ending() {
+    let log = Log::new();
+    let app = Script::new("app", &log)
+        .on_event(|ctx, _| {
+            ctx.write_future("again").add_listener(|channel, result| {
+                if result.is_err() {
+                    channel.fire_user_event_triggered("retry".into());
+                }
+            });
+            Ok(())
+        })
+        .on_inactive(|_| Ok(()))
+        .on_removed(|_| Ok(()));
+    let mut channel = channel([app]);
+    channel.pipeline(|pipeline| pipeline.fire_user_event_triggered("first".into()));
+    log.take();
+    channel.close();
+    let lines = log.take();
+    assert!(
+        lines.iter().any(|line| line == "app event retry"),
+        "{lines:?}"
+    );
+    assert_eq!(lines[lines.len() - 2..], ["app inactive", "app removed"]);
+    assert!(!channel.channel().is_registered());
+}
+
 /// A close between two messages of a decoder: the rest is emitted first, then the channel is inactive.
 ///
 /// Rules: 6.6, 6.7

@@ -60,7 +60,7 @@ impl Handler for Throttle {
 
 /// A handler that holds messages and promises and writes them later.
 ///
-/// Rules: 6 (walks), 6.3, 6.11
+/// Rules: 6.3, 6.11
 #[test]
 fn a_handler_holds_writes_with_their_promises_and_sends_them_later() {
     let mut channel =
@@ -92,7 +92,7 @@ fn a_handler_holds_writes_with_their_promises_and_sends_them_later() {
 
 /// The same when the channel ends first: every promise is settled.
 ///
-/// Rules: 6 (walks), 8
+/// Rules: 6.3, A30
 #[test]
 fn promises_that_a_handler_holds_at_the_end_are_settled() {
     let mut channel = EmbeddedChannel::new(|p| p.add_last(Throttle::default())).unwrap();
@@ -220,7 +220,7 @@ impl Handler for Echo {
 /// HTTP/1 to WebSocket by replace inside channel_read: what came behind the upgrade in the same read is framed by the
 /// new codec, what is written from then on as well, at every split of the input.
 ///
-/// Rules: 6 (walks), 6.7, 6.8, B10
+/// Rules: 6.7, 6.8, B10
 #[test]
 fn a_codec_is_replaced_in_the_middle_of_a_read() {
     let input = b"hello\nUPGRADE\n\x03abc\x00\x02de";
@@ -256,7 +256,7 @@ fn a_codec_is_replaced_in_the_middle_of_a_read() {
 /// Protocol detection: a handler that looks at the first bytes, adds what fits behind itself and leaves, with the
 /// bytes going on to the newcomers.
 ///
-/// Rules: 6 (walks), 6.8, B11
+/// Rules: 6.8, B11
 #[test]
 fn a_handler_that_detects_the_protocol_builds_the_pipeline_and_leaves() {
     struct Detect;
@@ -426,7 +426,7 @@ impl Handler for Seal {
 
 /// The handshake starts in handler_added of a live channel, and in channel_active of one that connects later.
 ///
-/// Rules: 6 (walks), 6.8, H38
+/// Rules: 6.8
 #[test]
 fn a_sealing_handler_starts_when_it_is_added_to_a_live_channel() {
     let log = Log::new();
@@ -458,7 +458,7 @@ fn a_sealing_handler_starts_when_it_is_added_to_a_live_channel() {
 
 /// Writes wait for the handshake with their promises; the event comes first, then the data that was behind it.
 ///
-/// Rules: 6 (walks), H40, H43
+/// Rules: 6.3, 6.7
 #[test]
 fn what_is_written_before_the_handshake_is_sent_after_it() {
     let log = Log::new();
@@ -489,7 +489,7 @@ fn what_is_written_before_the_handshake_is_sent_after_it() {
 
 /// Half a record while reading is paused: one read() of the application is enough to get a whole one.
 ///
-/// Rules: 6 (walks), 6.7, H44
+/// Rules: 6.7
 #[test]
 fn a_partial_record_asks_for_the_rest_itself_while_reading_is_paused() {
     let log = Log::new();
@@ -522,7 +522,7 @@ fn a_partial_record_asks_for_the_rest_itself_while_reading_is_paused() {
 
 /// A close goes out after the farewell, when the farewell was sent.
 ///
-/// Rules: 6 (walks), 6.11, H45
+/// Rules: 6.11
 #[test]
 fn a_close_waits_for_the_farewell() {
     let log = Log::new();
@@ -549,7 +549,7 @@ fn a_close_waits_for_the_farewell() {
 /// Request and response: a handler that answers each message of a decoder in order, writing back through the
 /// decoder's own codec while the decoder waits to go on.
 ///
-/// Rules: 6 (walks), 6.1, 6.3, 6.7
+/// Rules: 6.1, 6.3, 6.7
 #[test]
 fn a_codec_encodes_while_it_decodes() {
     let mut channel = EmbeddedChannel::new(|pipeline| {
@@ -565,7 +565,7 @@ fn a_codec_encodes_while_it_decodes() {
 
 /// A proxy's two halves in one: reading stops while the other side is full, message by message.
 ///
-/// Rules: 6 (walks), 6.4, 6.6, 6.7
+/// Rules: 6.4, 6.6, 6.7
 #[test]
 fn back_pressure_stops_a_decoder_between_two_messages() {
     let log = Log::new();
@@ -614,7 +614,7 @@ fn back_pressure_stops_a_decoder_between_two_messages() {
 
 /// An aggregator: collects until the end of a batch, passes one message on, and loses nothing at the end of input.
 ///
-/// Rules: 6 (walks), 6.10
+/// Rules: 6.10
 #[test]
 fn a_handler_that_collects_gives_what_it_has_at_the_end() {
     struct Collect(Vec<String>);

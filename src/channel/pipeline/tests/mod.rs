@@ -1,12 +1,12 @@
 //! What takes several channels on one loop, a real loop, or the default end of a pipeline. Everything that one embedded
 //! channel can show is in tests/pipeline.
 
+mod threads;
+
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::{Arc, mpsc};
-use std::thread;
-use std::time::Duration;
+use std::sync::Arc;
 
 use tidegate_sys::os::Ready;
 
@@ -20,13 +20,10 @@ use super::super::{
 };
 use super::Pipeline;
 use crate::buffer::Message;
-use crate::error::{Error, ErrorKind, Failure};
-use crate::event_loop::{EventLoopGroup, LoopCore, ManualClock};
+use crate::error::{Error, Failure};
+use crate::event_loop::{LoopCore, ManualClock};
 use crate::future::Promise;
 use crate::reactor::{IoEvent, IoHandle};
-
-/// When a wait that hangs becomes a failure.
-const DEADLINE: Duration = Duration::from_secs(30);
 
 /// A transport of nothing: reads what the test has put there, forgets what is written.
 #[derive(Clone, Default)]
@@ -402,7 +399,7 @@ fn channels_take_turns_with_their_root_queues() {
 /// A panic in another channel that a handler writes to ends that channel; the writer goes on. A panic here leaves the
 /// other one alone.
 ///
-/// Rules: 5 (panics)
+/// Rules: 5.8
 #[test]
 fn a_panic_stays_in_its_channel() {
     let bench = Bench::new();
@@ -444,7 +441,7 @@ fn a_panic_stays_in_its_channel() {
 
 /// An unhandled error is counted and closes the channel.
 ///
-/// Rules: 6.10, B17, 12 (unhandled error)
+/// Rules: 6.10, B17
 #[test]
 fn an_unhandled_error_closes_the_channel() {
     let bench = Bench::new();
@@ -590,154 +587,6 @@ fn an_edge_while_resumes_are_left_over_reads_nothing() {
         "z read second",
         "the rest of the first one comes before"
     );
-}
-
-// ---- a real loop
-
-/// A channel on a thread of its own, and where its core is kept meanwhile.
-fn on_a_thread(
-    group: &EventLoopGroup,
-    init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send + 'static,
-) -> Channel {
-    let event_loop = group.next();
-    let shared = Shared::new(event_loop.clone(), None, Attributes::default());
-    let made = shared.clone();
-    event_loop
-        .submit(move || {
-            let lp = LoopCore::current().unwrap();
-            let core = attach(&made, &lp, Box::new(Wire::default()));
-            let promise = Channel::new(made).new_promise();
-            core.register(|core| Ok(init(&mut Pipeline::new(core))?), &promise);
-            promise.completion().sync()
-        })
-        .sync()
-        .unwrap()
-        .unwrap();
-    Channel::new(shared)
-}
-
-/// Everything a user does from another thread, on a loop that runs: operations, edits, handles, closures.
-///
-/// Rules: 6.5, 6.11, B24, B30
-#[test]
-fn other_threads_reach_a_running_loop() {
-    let group = EventLoopGroup::new(1).unwrap();
-    let (seen, events) = mpsc::channel();
-    let channel = on_a_thread(&group, move |pipeline| {
-        pipeline.add_last(OnRead(move |ctx: &mut Context<'_>, msg: Message| {
-            let _ = seen.send(text(&msg));
-            ctx.write_and_flush(msg);
-            Ok(())
-        }))
-    });
-    let threads: Vec<_> = (0..3)
-        .map(|_| {
-            let channel = channel.clone();
-            thread::spawn(move || {
-                for _ in 0..100 {
-                    channel.write_and_flush("w").sync_timeout(DEADLINE).unwrap();
-                }
-            })
-        })
-        .collect();
-    for thread in threads {
-        thread.join().unwrap();
-    }
-    channel.fire_channel_read("one");
-    assert_eq!(events.recv_timeout(DEADLINE).unwrap(), "one");
-    struct Added(mpsc::Sender<&'static str>);
-    impl Handler for Added {
-        fn handler_removed(&mut self, _: &mut Context<'_>) -> HandlerResult {
-            let _ = self.0.send("removed");
-            Ok(())
-        }
-    }
-    let (told, removed) = mpsc::channel();
-    let handle = channel
-        .edit(move |pipeline| {
-            pipeline.add_first(Added(told))?;
-            pipeline.handle::<Added>()
-        })
-        .sync_timeout(DEADLINE)
-        .unwrap()
-        .unwrap();
-    let (ran, runs) = mpsc::channel();
-    handle
-        .run(move |_, ctx| {
-            let _ = ran.send(ctx.name());
-            Ok(())
-        })
-        .unwrap();
-    assert_eq!(runs.recv_timeout(DEADLINE).unwrap(), "Added#0");
-    channel.close().sync_timeout(DEADLINE).unwrap();
-    assert_eq!(removed.recv_timeout(DEADLINE).unwrap(), "removed");
-    // The handlers leave right after the close future is done.
-    channel
-        .event_loop()
-        .submit(|| ())
-        .sync_timeout(DEADLINE)
-        .unwrap();
-    assert_eq!(
-        handle.run(|_, _| Ok(())).unwrap_err().kind(),
-        ErrorKind::NoSuchHandler
-    );
-    channel
-        .write_future("late")
-        .sync_timeout(DEADLINE)
-        .unwrap_err();
-}
-
-/// Writability on a running loop: the thread that fills the buffer sees it at once and is called back.
-///
-/// Rules: 6.4, B24
-#[test]
-fn a_running_loop_tells_writability_back() {
-    struct Gauge(mpsc::Sender<bool>);
-    impl Handler for Gauge {
-        fn channel_writability_changed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-            let _ = self.0.send(ctx.is_writable());
-            Ok(())
-        }
-    }
-    let group = EventLoopGroup::new(1).unwrap();
-    let (told, gauge) = mpsc::channel();
-    let channel = on_a_thread(&group, move |pipeline| pipeline.add_last(Gauge(told)));
-    for _ in 0..50 {
-        while channel.is_writable() {
-            channel.write(vec![0u8; 10_000]);
-        }
-        channel.flush();
-        while !gauge.recv_timeout(DEADLINE).unwrap() {}
-        while gauge.try_recv().is_ok() {}
-    }
-    let flushed = channel.write_and_flush("last");
-    flushed.sync_timeout(DEADLINE).unwrap();
-    assert!(channel.is_writable());
-}
-
-/// A panic on a running loop: the channel closes, its neighbour and the tasks of the loop go on.
-///
-/// Rules: 5 (panics)
-#[test]
-fn a_running_loop_survives_a_panic() {
-    let group = EventLoopGroup::new(1).unwrap();
-    let bad = on_a_thread(&group, |pipeline| {
-        pipeline.add_last(OnRead(|_: &mut Context<'_>, _| {
-            panic!("on a loop's own thread")
-        }))
-    });
-    let (seen, events) = mpsc::channel();
-    let good = on_a_thread(&group, move |pipeline| {
-        pipeline.add_last(OnRead(move |_: &mut Context<'_>, msg: Message| {
-            let _ = seen.send(text(&msg));
-            Ok(())
-        }))
-    });
-    bad.fire_channel_read("m");
-    bad.close_future().sync_timeout(DEADLINE).unwrap();
-    good.fire_channel_read("m");
-    assert_eq!(events.recv_timeout(DEADLINE).unwrap(), "m");
-    assert!(good.is_open() && !bad.is_open());
 }
 
 /// A channel's core and handlers are gone when it has closed; no cycle keeps them.
