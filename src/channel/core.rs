@@ -384,7 +384,7 @@ pub(crate) struct Core {
     /// Resumes run in this dispatch.
     pub(crate) resumes: Cell<u16>,
     /// Items of the root queue run in this dispatch.
-    pub(crate) root_items: Cell<u16>,
+    pub(crate) root_items: Cell<u8>,
     pub(crate) flags: Cell<u32>,
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
     /// The root queue, while it has something and a while longer.
@@ -410,7 +410,7 @@ pub(crate) struct Core {
 }
 
 const _: () = assert!(
-    size_of::<Core>() <= 264,
+    size_of::<Core>() <= 248,
     "one per connection; benches/idle.sh adds up what a connection takes"
 );
 

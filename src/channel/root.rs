@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::event_loop::boundary;
 
 /// Items of one pipeline in one go; others have their turn before the rest.
-const ITEMS_PER_TURN: u16 = 64;
+const ITEMS_PER_TURN: u8 = 64;
 
 /// How often the end lets pass what was queued behind it: listeners of the last writes, the events they fire, and
 /// what follows from those. Whoever always queues more does not keep the channel from ending.

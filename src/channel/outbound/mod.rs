@@ -52,7 +52,10 @@ pub struct OutboundBuffer {
     gather_max: u32,
 }
 
-const _: () = assert!(size_of::<OutboundBuffer>() <= 96, "one for each channel that writes");
+const _: () = assert!(
+    size_of::<OutboundBuffer>() <= 96,
+    "one for each channel that writes"
+);
 
 /// What came off the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -39,7 +39,10 @@ impl OutboundBuffer {
 
     /// Keeps it for the next channel that writes. The limit of its gathering writes is the channel's to remember.
     pub(crate) fn give_back(mut self: Box<Self>) -> u32 {
-        debug_assert!(self.is_spare(), "a buffer in which something waits is its channel's");
+        debug_assert!(
+            self.is_spare(),
+            "a buffer in which something waits is its channel's"
+        );
         let gather_max = self.gather_max;
         // A thread that ends keeps nothing.
         let _ = SPARE.try_with(|spare| {
