@@ -53,7 +53,6 @@ impl Core {
             first_from: Cell::new(0),
             running: Cell::new(false),
             in_transport: Cell::new(false),
-            has_settled: Cell::new(false),
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),
@@ -102,7 +101,10 @@ impl Core {
         if let Err(panic) = result {
             self.panicked(panic);
         }
-        if self.attention.get() != 0 || self.first_kind.get() != Inbound::None {
+        if self.attention.get() != 0
+            || self.first_kind.get() != Inbound::None
+            || self.slow.borrow().is_some()
+        {
             self.end_dispatch();
         }
     }
@@ -120,12 +122,13 @@ impl Core {
         // No handler is on the stack any more.
         self.attention
             .set(self.attention.get() & !attention::REGROWN);
+        let mut slow = self.slow.borrow_mut();
         let idle = self.first_kind.get() == Inbound::None
-            && self
-                .slow
-                .borrow()
-                .as_ref()
-                .is_none_or(|slow| slow.is_idle());
+            && slow.as_ref().is_none_or(|slow| slow.is_idle());
+        if let Some(spare) = slow.take_if(|slow| slow.is_spare()) {
+            spare.give_back();
+        }
+        drop(slow);
         if idle {
             self.attention
                 .set(self.attention.get() & !(attention::RESUMING | attention::LIST));
@@ -140,9 +143,11 @@ impl Core {
         }
     }
 
-    /// The slow parts of the pipeline, made at their first use.
+    /// The slow parts of the pipeline, lent at their first use in a dispatch.
     pub(crate) fn slow(&self) -> RefMut<'_, Box<Slow>> {
-        RefMut::map(self.slow.borrow_mut(), |slow| slow.get_or_insert_default())
+        RefMut::map(self.slow.borrow_mut(), |slow| {
+            slow.get_or_insert_with(Slow::lend)
+        })
     }
 
     /// What few channels have, made at its first use.

@@ -47,6 +47,7 @@ mod root;
 pub(crate) mod shared;
 mod signal;
 mod slow;
+mod spare;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;

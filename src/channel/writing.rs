@@ -42,7 +42,7 @@ impl Core {
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
-                outbound.get_or_insert_with(|| OutboundBuffer::spare(self.gather_max.get()));
+                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.gather_max.get()));
             outbound.add(msg, size, promise);
             outbound.total_pending()
         };

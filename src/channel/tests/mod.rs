@@ -2,11 +2,13 @@
 //! are in tests/channel/.
 //!
 //! - here: the scripted transport and the channel around it.
+//! - `idle`: what a channel does without while nothing happens.
 //! - `steps`: what a transport may answer, step by step.
 //! - `loops`: on a loop that another thread writes to, and its end.
 //! - `descriptor`: readiness of a real descriptor, on every selector.
 
 mod descriptor;
+mod idle;
 mod loops;
 mod steps;
 
