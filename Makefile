@@ -41,9 +41,9 @@ test: ## every test of the workspace, and how many there were
 		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
 		target/test.log
 
-ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs
+ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory
 	@started=$$SECONDS; \
-	for step in fmt-check clippy doc $(if $(TESTED),,test) targets examples hops allocs syscalls; do \
+	for step in fmt-check clippy doc $(if $(TESTED),,test) targets examples hops allocs syscalls idle; do \
 		echo "==> make $$step"; \
 		begun=$$SECONDS; \
 		$(MAKE) $$step; \
