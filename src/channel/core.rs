@@ -21,7 +21,7 @@ use super::address::Address;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
-use super::node::{Index, Node, Slab};
+use super::node::{Link, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::outbound::OutboundBuffer;
@@ -374,7 +374,8 @@ pub(crate) struct Core {
     pub(crate) first_msg: Cell<Option<Message>>,
     pub(crate) first_kind: Cell<Inbound>,
     pub(crate) attention: Cell<u8>,
-    pub(crate) first_from: Cell<Index>,
+    /// Where the event in the slot comes from, with the link as it was after the last edit.
+    pub(crate) first_from: Cell<Link>,
     pub(crate) running: Cell<bool>,
     pub(crate) in_transport: Cell<bool>,
     pub(crate) life: Cell<Life>,
@@ -389,7 +390,7 @@ pub(crate) struct Core {
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
     /// The root queue, while there is something in it.
     pub(crate) roots: RefCell<Option<Box<Roots>>>,
-    pub(crate) rare: RefCell<Option<Box<Rare>>>,
+    pub(super) rare: Cell<Option<Box<Rare>>>,
 
     pub(crate) transport: RefCell<Box<dyn Transport>>,
     /// Only while something waits to be written.

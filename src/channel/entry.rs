@@ -13,7 +13,7 @@ use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
 use super::mask::{self, Mask};
-use super::node::Index;
+use super::node::{HEAD, Index, Node};
 use super::nodes::{NodeId, Nodes};
 use super::shared::{Channel, Shared};
 use super::slow::{Inbound, Slow};
@@ -41,16 +41,17 @@ impl Core {
         transport: Box<dyn Transport>,
     ) -> Rc<Self> {
         let metadata = transport.metadata();
+        let nodes = Nodes::new();
         Rc::new_cyclic(|me| Self {
             shared,
             face,
             lp,
             me: me.clone(),
-            nodes: Nodes::new(),
+            first_from: Cell::new(nodes.with(HEAD, Node::link)),
+            nodes,
             first_msg: Cell::new(None),
             first_kind: Cell::new(Inbound::None),
             attention: Cell::new(0),
-            first_from: Cell::new(0),
             running: Cell::new(false),
             in_transport: Cell::new(false),
             life: Cell::new(Life::Open),
@@ -60,7 +61,7 @@ impl Core {
             flags: Cell::new(flag::DEFAULT),
             slow: RefCell::new(None),
             roots: RefCell::new(None),
-            rare: RefCell::new(None),
+            rare: Cell::new(None),
             transport: RefCell::new(transport),
             outbound: RefCell::new(None),
             predictor: Cell::new(RecvPredictor::default()),
@@ -150,19 +151,26 @@ impl Core {
         })
     }
 
-    /// What few channels have, made at its first use.
-    pub(crate) fn rare(&self) -> RefMut<'_, Rare> {
-        RefMut::map(self.rare.borrow_mut(), |rare| {
-            &mut **rare.get_or_insert_default()
-        })
+    /// Changes what few channels have; a channel that has nothing there afterwards is one of the many again. `change`
+    /// runs no code but ours.
+    pub(crate) fn change_rare<T>(&self, change: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let result = change(&mut rare);
+        if !rare.is_empty() {
+            self.rare.set(Some(rare));
+        }
+        result
     }
 
-    /// Takes something out of what few channels have. A channel that has nothing else there is one of the many again.
-    pub(crate) fn take_rare<T>(&self, take: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
-        let mut rare = self.rare.borrow_mut();
-        let taken = take(rare.as_mut()?);
-        rare.take_if(|rare| rare.is_empty());
-        taken
+    /// Looks at what few channels have, if this one has something of it.
+    #[inline]
+    pub(crate) fn look_at_rare<T>(&self, look: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+        let mut rare = self.rare.take()?;
+        let result = look(&mut rare);
+        if !rare.is_empty() {
+            self.rare.set(Some(rare));
+        }
+        result
     }
 
     #[inline]

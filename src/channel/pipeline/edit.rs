@@ -45,6 +45,7 @@ impl Core {
         let declared = handler.declared().map(|declared| declared.0);
         let before = self.nodes.slab();
         let index = insert(&self.nodes, declared);
+        self.relink_first();
         // Somebody on the stack goes by the slab that was.
         if self.nodes.is_outgrown(&before) && Rc::strong_count(&before) > 1 {
             self.attend(attention::REGROWN);
@@ -150,11 +151,13 @@ impl Core {
                 self.attend(attention::REMOVED_BUSY);
                 // The walk passes it from now on; it is buried when it returns.
                 self.nodes.take_out(index);
+                self.relink_first();
                 None
             }
             State::Here | State::Added => {
                 self.unpark_one(index);
                 self.nodes.take_out(index);
+                self.relink_first();
                 self.bury(index, state == State::Here)
             }
             State::Vacant | State::Sentinel | State::Removed => None,
