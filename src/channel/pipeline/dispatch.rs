@@ -137,7 +137,8 @@ impl Core {
         }
     }
 
-    /// Links have changed: the event in the slot goes where they lead now (rule 8).
+    /// A node was linked: the event in the slot goes where the links lead now (rule 8). A removal needs no such care: what
+    /// was taken out has no handler any more when the event comes to it, and so it goes the careful way.
     pub(crate) fn relink_first(&self) {
         let from = self.first_from.get().index();
         self.nodes
@@ -183,7 +184,8 @@ impl Core {
         }
     }
 
-    /// The trampoline itself. Everything that happens once per hop is inlined here.
+    /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
+    /// the context instead of a register; one instruction more with a message, none less without.
     fn deliver_along(&self, slab: &Slab<dyn Handler>) -> Turn {
         // One context for all hops: only its node changes from one to the next.
         let mut ctx = Context::new(self, slab, &slab[usize::from(HEAD)]);

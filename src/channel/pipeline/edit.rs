@@ -151,13 +151,11 @@ impl Core {
                 self.attend(attention::REMOVED_BUSY);
                 // The walk passes it from now on; it is buried when it returns.
                 self.nodes.take_out(index);
-                self.relink_first();
                 None
             }
             State::Here | State::Added => {
                 self.unpark_one(index);
                 self.nodes.take_out(index);
-                self.relink_first();
                 self.bury(index, state == State::Here)
             }
             State::Vacant | State::Sentinel | State::Removed => None,
