@@ -1,0 +1,1 @@
+//! What passes, as a capture for Wireshark.

@@ -1,0 +1,1 @@
+//! Who a proxied peer really is.
