@@ -56,11 +56,11 @@ impl Core {
             Ok(progress) => {
                 self.set_life(Life::Connecting);
                 self.watch_connect(&promise);
-                *self.connecting.borrow_mut() = Some(Box::new(Connecting {
+                self.rare().connecting = Some(Connecting {
                     promise,
                     remote,
                     timer: None,
-                }));
+                });
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
                 }
@@ -95,13 +95,13 @@ impl Core {
                 }
             }),
         );
-        if let Some(connecting) = &mut *self.connecting.borrow_mut() {
+        if let Some(connecting) = &mut self.rare().connecting {
             connecting.timer = Some(timer);
         }
     }
 
     fn connect_timed_out(&self) {
-        let remote = match &mut *self.connecting.borrow_mut() {
+        let remote = match &mut self.rare().connecting {
             Some(connecting) => {
                 connecting.timer = None;
                 connecting.remote.clone()
@@ -166,8 +166,8 @@ impl Core {
     }
 
     /// The pending connect, with its timer cancelled.
-    pub(crate) fn take_connecting(&self) -> Option<Box<Connecting>> {
-        let connecting = self.connecting.borrow_mut().take()?;
+    pub(crate) fn take_connecting(&self) -> Option<Connecting> {
+        let connecting = self.take_rare(|rare| rare.connecting.take())?;
         if let Some(timer) = connecting.timer {
             self.lp.cancel_timer(timer);
         }

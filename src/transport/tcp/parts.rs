@@ -1,6 +1,7 @@
 //! What a connection and a listener of TCP have in common: their addresses and how they speak of options.
 
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::BorrowedFd;
 
 use crate::channel::{Address, OptionId, OptionValue};
@@ -21,6 +22,44 @@ pub(super) fn family(address: &SocketAddr) -> Family {
     match address {
         SocketAddr::V4(_) => Family::V4,
         SocketAddr::V6(_) => Family::V6,
+    }
+}
+
+/// Whom a connection leads to, in as few bytes as most of them need: a socket address is 32.
+#[derive(Debug)]
+pub(super) enum Peer {
+    Nobody,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
+}
+
+impl Peer {
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Nobody => None,
+            Self::V4(address) => Some(SocketAddr::V4(*address)),
+            Self::V6(address) => Some(SocketAddr::V6(**address)),
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(address) => Self::V6(Box::new(address)),
+        }
+    }
+}
+
+/// For the text of errors.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => address.fmt(f),
+        }
     }
 }
 

@@ -1,6 +1,5 @@
 //! [`Tcp`]: the transport of a TCP connection.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tidegate_sys::os::net::{self, Connect};
 
 use super::accepted::Accepted;
-use super::parts::{family, get, inet, no_such_option, set};
+use super::parts::{Peer, family, get, inet, no_such_option, set};
 use super::server::TcpServer;
 use crate::buffer::Message;
 use crate::channel::{
@@ -29,18 +28,20 @@ use crate::transport::socket::stream;
 #[derive(Debug)]
 pub struct Tcp {
     socket: Socket,
-    peer: Option<SocketAddr>,
-    /// What SO_LINGER was set to; looked at when the connection is closed.
-    linger: Option<Duration>,
+    peer: Peer,
+    /// SO_LINGER was set to a time; looked at when the connection is closed.
+    lingers: bool,
     is_connected: bool,
     /// TCP_NODELAY was set on purpose, or has its default.
     has_nodelay: bool,
 }
 
+const _: () = assert!(size_of::<Tcp>() <= 40, "one per connection");
+
 #[derive(Debug)]
 enum Socket {
-    /// Not made yet; these wait for it.
-    Unopened(OptionSet),
+    /// Not made yet; these wait for it. In a box, because there is only one of them in a connection's life.
+    Unopened(Box<OptionSet>),
     Open(OwnedFd),
     Closed,
 }
@@ -86,23 +87,20 @@ impl Tcp {
     fn family(&self) -> Family {
         let address = self
             .peer
+            .address()
             .or_else(|| self.fd().ok().and_then(|fd| net::local_addr(fd).ok()));
         address.as_ref().map_or(Family::V4, family)
-    }
-
-    fn peer_name(&self) -> Peer<'_> {
-        Peer(&self.peer)
     }
 }
 
 impl From<Accepted> for Tcp {
     fn from(accepted: Accepted) -> Self {
-        let linger = accepted.linger();
+        let lingers = lingers(accepted.linger());
         let (socket, peer) = accepted.into_parts();
         Self {
             socket: Socket::Open(socket),
-            peer: Some(peer),
-            linger,
+            peer: Peer::from(peer),
+            lingers,
             is_connected: true,
             has_nodelay: false,
         }
@@ -112,9 +110,9 @@ impl From<Accepted> for Tcp {
 impl ClientTransport for Tcp {
     fn unconnected() -> Self {
         Self {
-            socket: Socket::Unopened(OptionSet::new()),
-            peer: None,
-            linger: None,
+            socket: Socket::Unopened(Box::default()),
+            peer: Peer::Nobody,
+            lingers: false,
             is_connected: false,
             has_nodelay: false,
         }
@@ -179,7 +177,7 @@ impl Transport for Tcp {
         }
         let begun =
             net::connect(self.fd()?, &address).map_err(|error| Error::connect(&address, error))?;
-        self.peer = Some(address);
+        self.peer = Peer::from(address);
         self.is_connected = begun == Connect::Done;
         Ok(match begun {
             Connect::Done => Progress::Done,
@@ -189,7 +187,7 @@ impl Transport for Tcp {
 
     fn check_connect(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
         let fd = self.fd()?;
-        let failed = |error| Error::connect(&self.peer_name(), error);
+        let failed = |error| Error::connect(&self.peer, error);
         if let Some(error) = net::take_error(fd).map_err(failed)? {
             return Err(failed(error));
         }
@@ -215,23 +213,22 @@ impl Transport for Tcp {
 
     #[inline]
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        stream::read(self.fd()?, io, &self.peer_name())
+        stream::read(self.fd()?, io, &self.peer)
     }
 
     #[inline]
     fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
-        stream::flush(self.fd()?, io.write_spin_count(), out, &self.peer_name())
+        stream::flush(self.fd()?, io.write_spin_count(), out, &self.peer)
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
-        stream::shutdown(self.fd()?, direction, &self.peer_name())
+        stream::shutdown(self.fd()?, direction, &self.peer)
     }
 
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
-        let linger = self.linger.filter(|_| self.is_connected);
-        self.is_connected = false;
+        let lingers = std::mem::take(&mut self.is_connected) && self.lingers;
         match std::mem::replace(&mut self.socket, Socket::Closed) {
-            Socket::Open(socket) => Ok(stream::close(socket, linger, io)),
+            Socket::Open(socket) => Ok(stream::close(socket, lingers, io)),
             Socket::Unopened(_) | Socket::Closed => Ok(Progress::Done),
         }
     }
@@ -248,7 +245,7 @@ impl Transport for Tcp {
         }
         match (id, value) {
             (OptionId::TcpNodelay, _) => self.has_nodelay = true,
-            (OptionId::SoLinger, OptionValue::Duration(linger)) => self.linger = *linger,
+            (OptionId::SoLinger, OptionValue::Duration(linger)) => self.lingers = lingers(*linger),
             _ => {}
         }
         Ok(())
@@ -278,18 +275,14 @@ impl Transport for Tcp {
     }
 
     fn remote_address(&self) -> Option<Address> {
-        self.peer.filter(|_| self.is_connected).map(Address::Inet)
+        self.peer
+            .address()
+            .filter(|_| self.is_connected)
+            .map(Address::Inet)
     }
 }
 
-/// The peer in the text of an error.
-struct Peer<'a>(&'a Option<SocketAddr>);
-
-impl fmt::Display for Peer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(peer) => peer.fmt(f),
-            None => f.write_str("nobody"),
-        }
-    }
+/// Whether a socket that has this for SO_LINGER waits in its close.
+fn lingers(linger: Option<Duration>) -> bool {
+    linger.is_some_and(|linger| !linger.is_zero())
 }
