@@ -41,6 +41,11 @@ impl Core {
         transport: Box<dyn Transport>,
     ) -> Rc<Self> {
         let metadata = transport.metadata();
+        let flags = if transport.outlives_errors() {
+            flag::DEFAULT & !flag::CLOSE_ON_UNHANDLED
+        } else {
+            flag::DEFAULT
+        };
         Rc::new_cyclic(|me| Self {
             shared,
             face,
@@ -58,7 +63,7 @@ impl Core {
             parks: Cell::new(0),
             resumes: Cell::new(0),
             root_items: Cell::new(0),
-            flags: Cell::new(flag::DEFAULT),
+            flags: Cell::new(flags),
             slow: RefCell::new(None),
             roots: RefCell::new(None),
             rare: RefCell::new(None),

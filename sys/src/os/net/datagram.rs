@@ -253,7 +253,8 @@ mod batch {
         let (first, most) = (headers.as_mut_ptr().cast(), headers.len() as _);
         let flags = (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _;
         // SAFETY: the caller's promise.
-        let sent = syscall::retry(|| unsafe { libc::sendmmsg(fd.as_raw_fd(), first, most, flags) })?;
+        let sent =
+            syscall::retry(|| unsafe { libc::sendmmsg(fd.as_raw_fd(), first, most, flags) })?;
         Ok(count(sent as isize))
     }
 }
@@ -313,7 +314,11 @@ mod batch {
             let header = unsafe { header.assume_init_mut() };
             // SAFETY: the caller's promise.
             let sent = syscall::retry(|| unsafe {
-                libc::sendmsg(fd.as_raw_fd(), &raw const header.message, libc::MSG_DONTWAIT)
+                libc::sendmsg(
+                    fd.as_raw_fd(),
+                    &raw const header.message,
+                    libc::MSG_DONTWAIT,
+                )
             });
             match sent {
                 Ok(_) => {}
@@ -410,7 +415,13 @@ fn write_control(header: &mut msghdr, control: &mut Control, outgoing: &Outgoing
     let mut used = 0;
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(segment) = outgoing.segment {
-        put(control, &mut used, libc::SOL_UDP, libc::UDP_SEGMENT, segment);
+        put(
+            control,
+            &mut used,
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            segment,
+        );
     }
     match outgoing.local {
         #[cfg(any(target_os = "linux", target_os = "android", target_vendor = "apple"))]
@@ -425,13 +436,24 @@ fn write_control(header: &mut msghdr, control: &mut Control, outgoing: &Outgoing
             };
             put(control, &mut used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
-        #[cfg(any(target_os = "freebsd", target_os = "openbsd", target_os = "netbsd", target_os = "dragonfly"))]
+        #[cfg(any(
+            target_os = "freebsd",
+            target_os = "openbsd",
+            target_os = "netbsd",
+            target_os = "dragonfly"
+        ))]
         Some(IpAddr::V4(local)) => {
             let in_addr = libc::in_addr {
                 s_addr: u32::from_ne_bytes(local.octets()),
             };
             // IP_SENDSRCADDR is another name of it there.
-            put(control, &mut used, libc::IPPROTO_IP, libc::IP_RECVDSTADDR, in_addr);
+            put(
+                control,
+                &mut used,
+                libc::IPPROTO_IP,
+                libc::IP_RECVDSTADDR,
+                in_addr,
+            );
         }
         Some(IpAddr::V6(local)) => {
             let info = libc::in6_pktinfo {
@@ -440,7 +462,13 @@ fn write_control(header: &mut msghdr, control: &mut Control, outgoing: &Outgoing
                 },
                 ipi6_ifindex: 0,
             };
-            put(control, &mut used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
+            put(
+                control,
+                &mut used,
+                libc::IPPROTO_IPV6,
+                libc::IPV6_PKTINFO,
+                info,
+            );
         }
         None => {}
     }
@@ -462,15 +490,11 @@ fn put<T: Copy>(control: &mut Control, used: &mut usize, level: c_int, kind: c_i
         "a datagram has at most a segment length and a source address"
     );
     let place = &mut control.0[*used..*used + space];
-    let header = cmsghdr {
-        cmsg_len: length as _,
-        cmsg_level: level,
-        cmsg_type: kind,
-        // musl pads it.
-        ..
-        // SAFETY: a C structure of integers, for which zeroes are values.
-        unsafe { std::mem::zeroed() }
-    };
+    // SAFETY: a C structure of integers, for which zeroes are values. (musl pads it, so it is not written out.)
+    let mut header: cmsghdr = unsafe { std::mem::zeroed() };
+    header.cmsg_len = length as _;
+    header.cmsg_level = level;
+    header.cmsg_type = kind;
     let data = place.as_mut_ptr();
     // SAFETY: `place` has room for a header and the value behind it at the offset that the C library states; neither
     // need be aligned for these writes.

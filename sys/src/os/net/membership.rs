@@ -1,9 +1,12 @@
 //! Multicast groups: joining, leaving, and choosing sources, for both families by the one interface of RFC 3678. Called by
 //! the datagram transport.
 
+use std::ffi::CString;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
+
+use super::option;
 
 /// What is to change about the groups of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -55,6 +58,31 @@ impl Membership {
         }
         kernel::change(fd, self, change)
     }
+}
+
+/// The number of a network interface.
+///
+/// # Errors
+/// ENODEV or ENXIO if there is none of that name; `InvalidInput` for a name with a zero byte.
+pub fn interface_index(name: &str) -> io::Result<u32> {
+    let name = CString::new(name)?;
+    // SAFETY: `name` ends with a zero byte.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        index => Ok(index),
+    }
+}
+
+/// Sends to multicast groups through the interface of this number; 0: the kernel chooses.
+///
+/// # Errors
+/// ENODEV or EADDRNOTAVAIL for an unknown interface.
+pub fn set_multicast_interface(fd: BorrowedFd<'_>, is_v6: bool, index: u32) -> io::Result<()> {
+    if is_v6 {
+        let index = i32::try_from(index).unwrap_or(i32::MAX);
+        return option::set_int(fd, option::IPV6_MULTICAST_IF, index);
+    }
+    kernel::set_interface(fd, index)
 }
 
 #[cfg(any(
@@ -110,6 +138,13 @@ mod kernel {
         }
     }
 
+    pub(super) fn set_interface(fd: BorrowedFd<'_>, index: u32) -> io::Result<()> {
+        // SAFETY: a C structure of integers, for which zeroes are values.
+        let mut request: libc::ip_mreqn = unsafe { mem::zeroed() };
+        request.imr_ifindex = index as c_int;
+        set(fd, libc::IPPROTO_IP, libc::IP_MULTICAST_IF, &request)
+    }
+
     fn storage(ip: IpAddr) -> sockaddr_storage {
         let raw = RawAddr::new(&SocketAddr::new(ip, 0));
         // SAFETY: a C structure of integers, for which zeroes are values.
@@ -155,9 +190,17 @@ mod kernel {
     use super::*;
 
     pub(super) fn change(_: BorrowedFd<'_>, _: &Membership, _: MembershipChange) -> io::Result<()> {
-        Err(io::Error::new(
+        Err(unsupported())
+    }
+
+    pub(super) fn set_interface(_: BorrowedFd<'_>, _: u32) -> io::Result<()> {
+        Err(unsupported())
+    }
+
+    fn unsupported() -> io::Error {
+        io::Error::new(
             io::ErrorKind::Unsupported,
             "this system has no protocol-independent multicast options (RFC 3678)",
-        ))
+        )
     }
 }

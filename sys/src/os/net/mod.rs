@@ -24,7 +24,7 @@ pub use accept::AcceptFailure;
 pub use datagram::{
     DATAGRAMS_MAX, Outgoing, Received, disconnect, recv_many, send_many, udp_socket,
 };
-pub use membership::{Membership, MembershipChange};
+pub use membership::{Membership, MembershipChange, interface_index, set_multicast_interface};
 pub use option::*;
 
 /// How a connect began.
