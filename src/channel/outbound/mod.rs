@@ -14,10 +14,12 @@
 //! - `entry`: a pending write, and a settled one.
 //! - `queue`: the order they stand in, and their storage.
 //! - `compact`: copying small buffers out of the receive arena when a flush blocks.
+//! - `spare`: empty buffers, for the next channel that writes.
 
 mod compact;
 mod entry;
 mod queue;
+mod spare;
 #[cfg(test)]
 mod tests;
 
@@ -36,7 +38,7 @@ const GATHER_MIN: usize = 4096;
 
 /// The pending writes of one channel, in order: first those that were flushed, then the others.
 ///
-/// Empty, it takes 96 bytes and nothing else. One pending write needs no allocation.
+/// It takes 96 bytes. One pending write needs nothing else; a channel without any has no buffer.
 #[derive(Default)]
 pub struct OutboundBuffer {
     queue: Queue,
@@ -50,7 +52,10 @@ pub struct OutboundBuffer {
     gather_max: u32,
 }
 
-const _: () = assert!(size_of::<OutboundBuffer>() <= 96, "one per idle connection");
+const _: () = assert!(
+    size_of::<OutboundBuffer>() <= 96,
+    "one for each channel that writes"
+);
 
 /// What came off the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
