@@ -17,7 +17,7 @@ use bytes::{BufMut, BytesMut};
 use libc::{c_int, c_void, cmsghdr, iovec, msghdr};
 
 use super::addr::{self, RawAddr};
-use crate::os::syscall::{self, count};
+use crate::os::syscall;
 
 /// The most datagrams of one batch: what the arrays on the stack have room for.
 pub const DATAGRAMS_MAX: usize = 32;
@@ -217,7 +217,13 @@ impl Places {
 mod batch {
     //! One call for all.
 
-    use super::*;
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use libc::msghdr;
+
+    use crate::os::syscall::{self, count};
 
     pub(super) type Header = libc::mmsghdr;
 
@@ -263,7 +269,13 @@ mod batch {
 mod batch {
     //! One call for each.
 
-    use super::*;
+    use std::io;
+    use std::mem::MaybeUninit;
+    use std::os::fd::{AsRawFd, BorrowedFd};
+
+    use libc::msghdr;
+
+    use crate::os::syscall::{self, count};
 
     #[repr(C)]
     pub(super) struct Header {

@@ -92,13 +92,14 @@ pub fn set_multicast_interface(fd: BorrowedFd<'_>, is_v6: bool, index: u32) -> i
     target_vendor = "apple"
 ))]
 mod kernel {
+    use std::io;
     use std::mem;
-    use std::net::SocketAddr;
-    use std::os::fd::AsRawFd;
+    use std::net::{IpAddr, SocketAddr};
+    use std::os::fd::{AsRawFd, BorrowedFd};
 
     use libc::{c_int, group_req, group_source_req, sockaddr_storage};
 
-    use super::*;
+    use super::{Membership, MembershipChange};
     use crate::os::net::addr::RawAddr;
     use crate::os::syscall::{self, socklen_of};
 
@@ -187,7 +188,10 @@ mod kernel {
     target_vendor = "apple"
 )))]
 mod kernel {
-    use super::*;
+    use std::io;
+    use std::os::fd::BorrowedFd;
+
+    use super::{Membership, MembershipChange};
 
     pub(super) fn change(_: BorrowedFd<'_>, _: &Membership, _: MembershipChange) -> io::Result<()> {
         Err(unsupported())
