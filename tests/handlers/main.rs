@@ -11,6 +11,7 @@ mod flush;
 mod idle;
 mod ip_filter;
 mod logging;
+mod pcap;
 mod read_timeout;
 mod unwritable;
 mod write_timeout;
