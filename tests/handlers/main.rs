@@ -5,7 +5,11 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+// The allocator is unsafe code, and that lives under sys/.
+#[path = "../../sys/tests/support/counting.rs"]
+mod counting;
 
+mod allocations;
 mod flow;
 mod flush;
 mod idle;
@@ -15,3 +19,6 @@ mod pcap;
 mod read_timeout;
 mod unwritable;
 mod write_timeout;
+
+#[global_allocator]
+static COUNTING: counting::Counting = counting::Counting;
