@@ -111,6 +111,43 @@ impl JsonDecoder {
         self
     }
 
+    fn step(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+        loop {
+            match self.state {
+                State::Object => return self.object(src),
+                State::Element => return self.element(src),
+                State::Between => match self.next_byte(src) {
+                    None => return Ok(None),
+                    Some(b'[') if self.stream_elements => {
+                        self.take(src, 1);
+                        self.state = State::BeforeElement { first: true };
+                    }
+                    Some(b'{' | b'[') => self.begin(State::Object),
+                    Some(other) => {
+                        return Err(self.corrupted("an object or an array", other, self.position));
+                    }
+                },
+                State::BeforeElement { first } => match self.next_byte(src) {
+                    None => return Ok(None),
+                    Some(b']') if first => {
+                        self.take(src, 1);
+                        self.state = State::Between;
+                    }
+                    Some(other @ (b',' | b']' | b'}')) => {
+                        return Err(self.corrupted("an element", other, self.position));
+                    }
+                    Some(_) => self.begin(State::Element),
+                },
+                State::DiscardObject | State::DiscardElement => {
+                    if !self.discard(src, self.state == State::DiscardElement)? {
+                        return Ok(None);
+                    }
+                }
+                State::Corrupted => return Ok(None),
+            }
+        }
+    }
+
     fn take(&mut self, src: &mut BytesMut, bytes: usize) {
         self.position += bytes as u64;
         src.advance(bytes);
@@ -280,42 +317,10 @@ impl Decoder for JsonDecoder {
                 "JsonDecoder: object_max is 0, so no object could pass; give the largest object to be accepted",
             ));
         }
-        loop {
-            match self.state {
-                State::Object => return self.object(src),
-                State::Element => return self.element(src),
-                State::Between => match self.next_byte(src) {
-                    None => return Ok(None),
-                    Some(b'[') if self.stream_elements => {
-                        self.take(src, 1);
-                        self.state = State::BeforeElement { first: true };
-                    }
-                    Some(b'{' | b'[') => self.begin(State::Object),
-                    Some(other) => {
-                        return Err(self.corrupted("an object or an array", other, self.position));
-                    }
-                },
-                State::BeforeElement { first } => match self.next_byte(src) {
-                    None => return Ok(None),
-                    Some(b']') if first => {
-                        self.take(src, 1);
-                        self.state = State::Between;
-                    }
-                    Some(other @ (b',' | b']' | b'}')) => {
-                        return Err(self.corrupted("an element", other, self.position));
-                    }
-                    Some(_) => self.begin(State::Element),
-                },
-                State::DiscardObject | State::DiscardElement => {
-                    if !self.discard(src, self.state == State::DiscardElement)? {
-                        return Ok(None);
-                    }
-                }
-                State::Corrupted => {
-                    src.clear();
-                    return Ok(None);
-                }
-            }
+        let decoded = self.step(src);
+        if self.state == State::Corrupted {
+            src.clear();
         }
+        decoded
     }
 }

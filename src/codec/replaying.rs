@@ -170,6 +170,7 @@ impl<R: Replay> Replaying<R> {
             let mut input = Input {
                 src,
                 at: 0,
+                bytes_max: self.bytes_max,
                 ended,
                 moved: false,
                 search: &mut self.search,
@@ -184,7 +185,7 @@ impl<R: Replay> Replaying<R> {
                         return Ok(value);
                     }
                 }
-                Err(Halt(Why::More(bytes))) => return self.halted(bytes, src, ended),
+                Err(Halt(Why::More(bytes))) => return self.halted(bytes, src),
                 Err(Halt(Why::Failed(error))) => {
                     input.checkpoint();
                     self.wanted = 0;
@@ -199,17 +200,9 @@ impl<R: Replay> Replaying<R> {
     }
 
     /// The input was not enough. What was taken since the last checkpoint is still there.
-    fn halted(
-        &mut self,
-        bytes: usize,
-        src: &mut BytesMut,
-        ended: bool,
-    ) -> Result<Option<R::Item>, Error> {
+    fn halted(&mut self, bytes: usize, src: &mut BytesMut) -> Result<Option<R::Item>, Error> {
         if bytes <= self.bytes_max {
             self.wanted = bytes;
-            return Ok(None);
-        }
-        if ended {
             return Ok(None);
         }
         self.overrun = true;
@@ -256,6 +249,8 @@ pub struct Input<'a> {
     src: &'a mut BytesMut,
     /// The bytes taken since the last checkpoint; `at <= src.len()`.
     at: usize,
+    /// `at <= bytes_max`, however much is here: the limit is not to depend on the reads.
+    bytes_max: usize,
     ended: bool,
     /// Whether there was a checkpoint in this run.
     moved: bool,
@@ -308,8 +303,7 @@ impl Input<'_> {
     /// # Errors
     /// [`Halt`] if there is none.
     pub fn peek_u8(&self) -> Result<u8, Halt> {
-        let next = self.src.get(self.at).copied();
-        next.ok_or_else(|| Halt::more(self.at + 1))
+        Ok(self.src[self.end_of(1)? - 1])
     }
 
     /// The next byte.
@@ -382,7 +376,8 @@ impl Input<'_> {
         if self.search.begin == from && self.search.byte == byte && self.search.end > from {
             begin = self.search.end.min(self.src.len());
         }
-        match memchr(byte, &self.src[begin..]) {
+        let end = self.src.len().min(self.bytes_max);
+        match memchr(byte, &self.src[begin.min(end)..end]) {
             Some(found) => {
                 self.at = begin + found + 1;
                 Ok(&self.src[from..begin + found])
@@ -391,9 +386,9 @@ impl Input<'_> {
                 *self.search = Search {
                     begin: from,
                     byte,
-                    end: self.src.len(),
+                    end,
                 };
-                Err(Halt::more(self.src.len() + 1))
+                Err(Halt::more(end.saturating_add(1)))
             }
         }
     }
@@ -407,18 +402,22 @@ impl Input<'_> {
         Ok(())
     }
 
-    /// All that is here, which may be nothing: with [`is_ended`](Self::is_ended), the last of the stream.
-    pub fn take_rest(&mut self) -> &[u8] {
+    /// All that is left of the stream, which may be nothing.
+    ///
+    /// # Errors
+    /// [`Halt`] until the stream has ended.
+    pub fn take_rest(&mut self) -> Result<&[u8], Halt> {
+        let end = self.end_of(self.remaining() + usize::from(!self.ended))?;
         let from = self.at;
-        self.at = self.src.len();
-        &self.src[from..]
+        self.at = end;
+        Ok(&self.src[from..])
     }
 
     /// Where the next `len` bytes end, if they are here. No length that a peer may name overflows.
     #[inline]
     fn end_of(&self, len: usize) -> Result<usize, Halt> {
         let end = self.at.saturating_add(len);
-        if end > self.src.len() {
+        if end > self.src.len() || end > self.bytes_max {
             return Err(Halt::more(end));
         }
         Ok(end)
