@@ -160,6 +160,58 @@ fn a_removed_handler_hands_on_what_waits() {
     assert_eq!(inbound(&mut channel), ["a2", "a3"]);
 }
 
+/// A handler that takes the flow control out, replaces it, or closes the channel at the k-th of six messages loses none and
+/// mixes none up, for all k; after a replacement the new one holds them.
+///
+/// Rules: H51
+#[test]
+fn edits_at_each_message_lose_nothing() {
+    const ALL: [&str; 6] = ["a1", "a2", "a3", "b1", "b2", "b3"];
+    for at in 1..=ALL.len() {
+        for what in ["remove", "replace", "close", "off and remove"] {
+            let mut seen = 0;
+            let last = Script::new("last", &Log::new()).on_read(move |ctx, msg| {
+                seen += 1;
+                ctx.fire_channel_read(msg);
+                if seen == at {
+                    match what {
+                        "replace" => {
+                            ctx.set_auto_read(false);
+                            ctx.pipeline()
+                                .replace("flow", Some("flow"), FlowControl::new())?;
+                        }
+                        "close" => ctx.close(),
+                        "remove" => ctx.pipeline().remove("flow")?,
+                        _ => {
+                            ctx.set_auto_read(false);
+                            ctx.pipeline().remove("flow")?;
+                        }
+                    }
+                }
+                Ok(())
+            });
+            let mut channel = channel(true, last);
+            channel.feed(["a", "b"]);
+            let mut got = inbound(&mut channel);
+            match what {
+                "remove" => {}
+                "close" => assert!(got.len() >= at, "{what} at {at}"),
+                // Nothing holds back what one read has become, but the second read does not happen.
+                "off and remove" => assert_eq!(got.len(), at.next_multiple_of(3)),
+                _ => assert_eq!(got.len(), at),
+            }
+            if what != "close" {
+                for _ in got.len()..ALL.len() {
+                    channel.run(|channel| channel.read());
+                    got.extend(inbound(&mut channel));
+                }
+                assert_eq!(got, ALL, "{what} at {at}");
+            }
+            assert_eq!(got, ALL[..got.len()], "{what} at {at}");
+        }
+    }
+}
+
 /// The end of the channel and of the input come behind what waits.
 ///
 /// Rules: H51, 6.7

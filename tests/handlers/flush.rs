@@ -160,3 +160,50 @@ fn a_removed_handler_flushes_what_waits() {
     channel.pipeline(|p| p.fire_channel_read("m"));
     assert_eq!((flushes(&log), outbound(&mut channel).len()), (1, 1));
 }
+
+/// Whatever happens in whatever order, nothing that was flushed is left behind once a batch or a turn has ended.
+///
+/// Rules: H52
+#[test]
+fn no_flush_is_lost() {
+    let mut seed = 0x7469_6465_u64;
+    let mut random = |below: u64| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (seed >> 33) % below
+    };
+    for round in 0..500 {
+        let handler = FlushConsolidation::new()
+            .explicit_flush_after(random(5) as u32)
+            .consolidate_when_no_read_in_progress(random(2) == 0);
+        let log = Log::new();
+        let mut channel = channel(handler, &log);
+        let (mut asked, mut sent) = (0, 0);
+        for _ in 0..random(20) {
+            match random(5) {
+                0 => {
+                    channel.pipeline(|p| p.fire_channel_read("m"));
+                    asked += 1;
+                }
+                1 => channel.pipeline(|p| p.fire_channel_read_complete()),
+                2 => {
+                    channel.run(|channel| channel.write_and_flush("m"));
+                    asked += 1;
+                }
+                3 => {
+                    let many = random(4);
+                    channel.feed((0..many).map(|_| "m"));
+                    asked += many;
+                }
+                _ => {
+                    channel.pipeline(|p| p.fire_exception_caught(Failure::msg("trouble")));
+                    let _ = channel.check();
+                }
+            }
+            sent += outbound(&mut channel).len() as u64;
+            assert!(sent <= asked, "round {round}");
+        }
+        channel.pipeline(|p| p.fire_channel_read_complete());
+        sent += outbound(&mut channel).len() as u64;
+        assert_eq!(sent, asked, "round {round}");
+    }
+}

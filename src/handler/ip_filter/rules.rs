@@ -30,7 +30,7 @@ pub struct IpRule {
 /// Rules in order, the first that matches counts, and how often they accepted and rejected. Clones are the same rules and
 /// the same counters; any thread may ask.
 ///
-/// IPv4 addresses in their IPv6 form (`::ffff:10.0.0.1`) are IPv4 addresses.
+/// IPv4 addresses in their IPv6 form (`::ffff:10.0.0.1`) are IPv4 addresses. A decision walks the list.
 ///
 /// ```
 /// use tidegate::handler::ip_filter::{IpRules, Verdict};
@@ -93,11 +93,20 @@ impl IpRules {
         Self::from_rules(self.inner.rules.iter().copied(), verdict)
     }
 
-    fn and(self, network: &str, verdict: Verdict) -> Result<Self, Error> {
+    fn and(mut self, network: &str, verdict: Verdict) -> Result<Self, Error> {
         let network = parse(network)?;
-        let rules = self.inner.rules.iter().copied();
         let rule = IpRule { network, verdict };
-        Ok(Self::from_rules(rules.chain([rule]), self.inner.otherwise))
+        match Arc::get_mut(&mut self.inner) {
+            Some(alone) => {
+                alone.rules.push(rule);
+                (alone.accepted, alone.rejected) = Default::default();
+                Ok(self)
+            }
+            None => {
+                let rules = self.inner.rules.iter().copied();
+                Ok(Self::from_rules(rules.chain([rule]), self.inner.otherwise))
+            }
+        }
     }
 
     /// What happens to a peer. Counts nothing.
@@ -207,6 +216,18 @@ mod tests {
         assert_eq!(verdict(&mapped, "10.0.0.1"), Verdict::Reject);
         assert_eq!(verdict(&mapped, "::ffff:10.0.0.1"), Verdict::Reject);
         assert_eq!(verdict(&mapped, "11.0.0.1"), Verdict::Accept);
+    }
+
+    /// Rules that others use stay as they are, and so do their counters.
+    #[test]
+    fn more_rules_are_other_rules() {
+        let first = IpRules::new().reject("10.0.0.0/8").expect("a network");
+        assert!(!first.admit("10.0.0.1".parse().ok()));
+        let second = first.clone().reject("11.0.0.0/8").expect("a network");
+        assert_eq!(verdict(&first, "11.0.0.1"), Verdict::Accept);
+        assert_eq!(verdict(&second, "11.0.0.1"), Verdict::Reject);
+        assert_eq!(verdict(&second, "10.0.0.1"), Verdict::Reject);
+        assert_eq!((first.rejected(), second.rejected()), (1, 0));
     }
 
     #[test]
