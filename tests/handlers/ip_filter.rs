@@ -90,6 +90,14 @@ fn a_last_word_is_sent_before_the_close() {
     assert!(!channel.channel().is_open());
     assert_eq!(*heard.borrow(), Some("192.0.2.1".parse().unwrap()));
 
+    // While the last word waits, nothing that the peer sends gets past.
+    let filter = IpFilter::new(&rules).on_reject(|ctx, _| Some(ctx.write_future("go away")));
+    let mut slow = connected("192.0.2.1:80", filter);
+    assert!(slow.channel().is_open());
+    assert!(!slow.write_inbound("let me in").unwrap());
+    slow.run(|channel| channel.flush());
+    assert!(!slow.channel().is_open());
+
     // One that only wants to know.
     let filter = IpFilter::new(&rules).on_reject(|_, _| None);
     assert!(!connected("192.0.2.1:80", filter).channel().is_open());

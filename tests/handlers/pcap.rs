@@ -330,6 +330,10 @@ fn captured(bind: &str) {
     let group = EventLoopGroup::new(1).unwrap();
     let captures = file.clone();
     let server = ServerBootstrap::new(&group, &group)
+        .handler({
+            let captures = file.clone();
+            move |pipeline| pipeline.add_last(PcapCapture::new(&captures))
+        })
         .child_handler(move |pipeline| {
             pipeline.add_last(PcapCapture::new(&captures))?;
             pipeline.add_last(Echo)

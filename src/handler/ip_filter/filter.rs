@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::gate::Gate;
 use super::rules::IpRules;
+use crate::buffer::Message;
 use crate::channel::{ChannelFuture, Context, Handler, HandlerResult};
 
 /// Closes the channel if the rules reject its peer; else it only leaves the pipeline.
@@ -42,7 +43,7 @@ impl IpFilter {
     }
 
     /// Runs `hook` when the peer is rejected, with its address. The channel closes when the future that it gives is done,
-    /// for a last word to the peer, else at once.
+    /// for a last word to the peer, else at once. Until then the handler stays, and drops what the peer sends.
     #[must_use]
     pub fn on_reject(
         mut self,
@@ -70,6 +71,11 @@ impl Handler for IpFilter {
     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.gate.decide_now(ctx, |_, ip| self.rules.admit(ip));
         ctx.fire_channel_active();
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.gate.pass(ctx, msg);
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use crate::buffer::Message;
 use crate::channel::{ChannelFuture, Context};
 use crate::error::{Error, ErrorKind};
 
@@ -15,6 +16,8 @@ pub(super) type OnReject =
 pub(super) struct Gate {
     on_reject: Option<OnReject>,
     is_decided: bool,
+    /// A peer that was rejected is told a last word; nothing that it sends gets past meanwhile.
+    is_shut: bool,
 }
 
 impl Gate {
@@ -22,6 +25,7 @@ impl Gate {
         Self {
             on_reject: None,
             is_decided: false,
+            is_shut: false,
         }
     }
 
@@ -44,9 +48,9 @@ impl Gate {
         self.is_decided = true;
         // An IPv4 peer of a socket that takes both families is an IPv4 peer.
         let ip = remote.as_inet().map(|remote| remote.ip().to_canonical());
-        let is_accepted = accepts(ctx, ip);
-        leave(ctx);
-        if !is_accepted {
+        if accepts(ctx, ip) {
+            leave(ctx);
+        } else {
             self.reject(ctx, ip);
         }
     }
@@ -60,12 +64,18 @@ impl Gate {
         self.decide(ctx, accepts);
         if !self.is_decided {
             self.is_decided = true;
-            leave(ctx);
             ctx.fire_exception_caught(Error::new(
                 ErrorKind::Unsupported,
-                "the ip filter can't decide: the channel is active and its transport names no peer",
+                "the ip filter can't decide: the channel is active and has no peer; a server's filter belongs to its children",
             ));
             self.reject(ctx, None);
+        }
+    }
+
+    /// Hands a message on, unless it is from a peer that was rejected: that one is dropped.
+    pub(super) fn pass(&self, ctx: &mut Context<'_>, msg: Message) {
+        if !self.is_shut {
+            ctx.fire_channel_read(msg);
         }
     }
 
@@ -73,9 +83,13 @@ impl Gate {
         let last = self.on_reject.take().and_then(|hook| hook(ctx, ip));
         match last {
             Some(last) => {
+                self.is_shut = true;
                 last.close_when_done();
             }
-            None => ctx.close(),
+            None => {
+                leave(ctx);
+                ctx.close();
+            }
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::gate::Gate;
+use crate::buffer::Message;
 use crate::channel::{Channel, ChannelFuture, Context, Handler, HandlerResult};
 
 /// The addresses that are connected, shared by the filters of many channels. Clones are the same set; any thread may ask.
@@ -157,6 +158,11 @@ impl Handler for UniqueIp {
         self.gate
             .decide_now(ctx, |ctx, ip| self.ips.admit(&ctx.channel(), ip));
         ctx.fire_channel_active();
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.gate.pass(ctx, msg);
         Ok(())
     }
 }

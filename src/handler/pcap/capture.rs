@@ -66,10 +66,11 @@ impl PcapCapture {
     }
 
     fn open(&mut self, ctx: &Context<'_>) {
-        if self.stream.is_some() {
+        let channel = ctx.channel();
+        // What a server accepts is no bytes; its children are connections.
+        if self.stream.is_some() || channel.is_server() {
             return;
         }
-        let channel = ctx.channel();
         let inet = |address: Option<&Address>| address.and_then(Address::as_inet);
         let (local, remote) = match (
             inet(channel.local_address()),
