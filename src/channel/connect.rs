@@ -22,6 +22,9 @@ impl Core {
         if promise.is_cancelled() {
             return;
         }
+        if self.life.get() == Life::Active && self.shared.has_disconnect() {
+            return self.choose_peer(&remote, local.as_ref(), &promise);
+        }
         let refused = match self.life.get() {
             Life::Open => None,
             Life::Connecting => Some((
@@ -80,6 +83,18 @@ impl Core {
                 self.close_because(error, Promise::void());
             }
         }
+    }
+
+    /// A bound datagram channel gets a peer, or another one: that takes no time and changes no life.
+    fn choose_peer(&self, remote: &Address, local: Option<&Address>, promise: &Promise) {
+        if !promise.set_uncancellable() {
+            return;
+        }
+        let step = self.with_transport(|transport, io| transport.connect(io, remote, local));
+        if step.is_ok() {
+            self.capture_addresses(Some(remote));
+        }
+        promise.complete(&step.map(drop));
     }
 
     fn arm_connect_timeout(&self) {

@@ -24,7 +24,7 @@ use super::mask;
 use super::node::{Link, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
-use super::outbound::OutboundBuffer;
+use super::outbound::{Lasting, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
@@ -399,15 +399,13 @@ pub(crate) struct Core {
     /// [`UNREGISTERED`] without a descriptor at the selector.
     pub(super) token: Cell<Token>,
     pub(crate) connect_timeout_ms: Cell<u32>,
-    /// What the next buffer starts with: the adaptive limit of a gathering write is the channel's own.
-    pub(crate) gather_max: Cell<u32>,
+    /// What the next outbound buffer goes on from.
+    pub(crate) outbound_lasting: Cell<Lasting>,
     pub(crate) write_spin: Cell<u16>,
     pub(crate) reads_max: Cell<u16>,
     pub(crate) seen: Cell<Ready>,
     /// Edges that came while reading was paused.
     pub(crate) wasted_edges: Cell<u8>,
-    /// The transport can undo a connect.
-    pub(crate) has_disconnect: bool,
 }
 
 const _: () = assert!(

@@ -42,6 +42,11 @@ impl Core {
     ) -> Rc<Self> {
         let metadata = transport.metadata();
         let nodes = Nodes::new();
+        let flags = if transport.outlives_errors() {
+            flag::DEFAULT & !flag::CLOSE_ON_UNHANDLED
+        } else {
+            flag::DEFAULT
+        };
         Rc::new_cyclic(|me| Self {
             shared,
             face,
@@ -58,7 +63,7 @@ impl Core {
             parks: Cell::new(0),
             resumes: Cell::new(0),
             root_items: Cell::new(0),
-            flags: Cell::new(flag::DEFAULT),
+            flags: Cell::new(flags),
             slow: RefCell::new(None),
             roots: RefCell::new(None),
             rare: Cell::new(None),
@@ -67,12 +72,11 @@ impl Core {
             predictor: Cell::new(RecvPredictor::default()),
             token: Cell::new(UNREGISTERED),
             connect_timeout_ms: Cell::new(30_000),
-            gather_max: Cell::new(0),
+            outbound_lasting: Cell::default(),
             write_spin: Cell::new(16),
             reads_max: Cell::new(metadata.max_messages_per_read),
             seen: Cell::new(Ready::NONE),
             wasted_edges: Cell::new(0),
-            has_disconnect: metadata.has_disconnect,
         })
     }
 

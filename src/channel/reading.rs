@@ -261,6 +261,11 @@ impl Core {
                     total += self.deliver_from_transport(msg);
                     break BatchEnd::Quiet;
                 }
+                Ok(Read::Failed(error)) => {
+                    reads += 1;
+                    self.push_root(Root::Exception(error.into()));
+                    self.enter(|_| {});
+                }
                 Ok(Read::WouldBlock) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
                     break BatchEnd::Quiet;
@@ -529,6 +534,15 @@ impl Services for Core {
                 filled: false,
             }),
         }
+    }
+
+    fn read_room(
+        &self,
+        bytes: usize,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<BytesMut> {
+        let read = self.lp.arena().borrow_mut().read(bytes, read)?;
+        Ok(read.unwrap_or_default())
     }
 
     fn seen(&self) -> Ready {

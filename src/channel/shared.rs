@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Nothing can be written any more. The watermark's bit is set then, and stays.
     output_shut: AtomicBool,
     pub(crate) is_server: AtomicBool,
+    /// The transport can undo a connect.
+    pub(crate) has_disconnect: AtomicBool,
     /// Bytes in the outbound buffer, written by the loop alone.
     pub(crate) queued: AtomicUsize,
     /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
@@ -103,6 +105,7 @@ impl Shared {
             auto_read: AtomicBool::new(true),
             output_shut: AtomicBool::new(false),
             is_server: AtomicBool::new(false),
+            has_disconnect: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
             marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
@@ -231,6 +234,10 @@ impl Shared {
     pub(crate) fn is_above_mark(&self) -> bool {
         fence(Ordering::SeqCst);
         self.unwritable.load(Ordering::Relaxed) & WATERMARK != 0
+    }
+
+    pub(crate) fn has_disconnect(&self) -> bool {
+        self.has_disconnect.load(Ordering::Relaxed)
     }
 
     pub(crate) fn is_server(&self) -> bool {

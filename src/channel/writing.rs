@@ -42,7 +42,7 @@ impl Core {
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
-                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.gather_max.get()));
+                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.outbound_lasting.get()));
             outbound.add(msg, size, promise);
             outbound.total_pending()
         };
@@ -217,7 +217,7 @@ impl Core {
     fn spare_outbound(&self) {
         let spare = self.outbound.borrow_mut().take_if(|out| out.is_spare());
         if let Some(spare) = spare {
-            self.gather_max.set(spare.give_back());
+            self.outbound_lasting.set(spare.give_back());
         }
     }
 

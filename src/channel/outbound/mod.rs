@@ -13,11 +13,13 @@
 //!
 //! - `entry`: a pending write, and a settled one.
 //! - `queue`: the order they stand in, and their storage.
+//! - `mark`: where sending stands, to tell whether it gets on.
 //! - `compact`: copying small buffers out of the receive arena when a flush blocks.
 //! - `spare`: empty buffers, for the next channel that writes.
 
 mod compact;
 mod entry;
+mod mark;
 mod queue;
 mod spare;
 #[cfg(test)]
@@ -26,6 +28,8 @@ mod tests;
 use std::{fmt, io::IoSlice};
 
 pub use self::entry::{ENTRY_OVERHEAD, Settled};
+pub use self::mark::OutboundMark;
+pub(crate) use self::spare::Lasting;
 use self::{entry::Entry, queue::Queue};
 use crate::{
     buffer::{self, Arena, FileRegion, Message},
@@ -50,6 +54,8 @@ pub struct OutboundBuffer {
     taken: u32,
     /// The most bytes of one gathering write; 0 stands for no limit.
     gather_max: u32,
+    /// Flushed entries that have left so far, wrapping. See [`OutboundMark`].
+    gone: u32,
 }
 
 const _: () = assert!(
@@ -185,6 +191,7 @@ impl OutboundBuffer {
             && let Some(bytes) = self.queue.succeed_only(written)
         {
             self.flushed = 0;
+            self.gone = self.gone.wrapping_add(1);
             self.total = self.total.wrapping_sub(bytes);
             return Released { bytes, entries: 1 };
         }
@@ -204,6 +211,7 @@ impl OutboundBuffer {
             "a transport wrote {left} bytes more than were flushed"
         );
         self.flushed -= entries as u32;
+        self.gone = self.gone.wrapping_add(entries as u32);
         self.total = self.total.wrapping_sub(bytes);
         Released { bytes, entries }
     }
@@ -387,6 +395,22 @@ impl OutboundBuffer {
         self.queue.len() - self.flushed as usize
     }
 
+    /// Where sending stands.
+    #[must_use]
+    pub fn mark(&self) -> OutboundMark {
+        let message = self.queue.front().map(|entry| &entry.message);
+        let rest = message.map_or(0, |message| match message.downcast_ref::<FileRegion>() {
+            Some(region) => region.remaining(),
+            None => message.readable_bytes().unwrap_or(0) as u64,
+        });
+        OutboundMark {
+            waiting: self.flushed,
+            gone: self.gone,
+            taken: self.taken,
+            rest,
+        }
+    }
+
     #[inline]
     fn flushed_front(&mut self) -> Option<&mut Entry> {
         if self.flushed == 0 || self.taken > 0 {
@@ -406,6 +430,7 @@ impl OutboundBuffer {
         match end(&mut self.queue) {
             None => Released::default(),
             Some(bytes) => {
+                self.gone = self.gone.wrapping_add(1);
                 self.total = self.total.wrapping_sub(bytes);
                 Released { bytes, entries: 1 }
             }

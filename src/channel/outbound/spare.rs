@@ -3,7 +3,7 @@
 //! The first write of a channel takes one from here, and when the last byte is gone the core gives it back. Only the
 //! core comes here.
 
-use super::OutboundBuffer;
+use super::{OutboundBuffer, OutboundMark};
 use crate::channel::spare::Spares;
 
 /// A burst of writes within one turn, at about 100 bytes each.
@@ -16,11 +16,29 @@ thread_local! {
     static SPARE: Spares<OutboundBuffer> = const { Spares::new(SPARE_MAX) };
 }
 
+/// What a channel remembers between two buffers.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Lasting {
+    gather_max: u32,
+    gone: u32,
+}
+
+impl Lasting {
+    /// Where sending stands without a buffer.
+    pub(crate) fn mark(self) -> OutboundMark {
+        OutboundMark {
+            gone: self.gone,
+            ..OutboundMark::default()
+        }
+    }
+}
+
 impl OutboundBuffer {
-    /// An empty buffer whose gathering writes start with the limit that another one gave at its end; 0 for none.
-    pub(crate) fn lend(gather_max: u32) -> Box<Self> {
+    /// An empty buffer that goes on from what the channel's last one has left.
+    pub(crate) fn lend(lasting: Lasting) -> Box<Self> {
         let mut spare = Spares::take(&SPARE);
-        spare.gather_max = gather_max;
+        spare.gather_max = lasting.gather_max;
+        spare.gone = lasting.gone;
         spare
     }
 
@@ -30,17 +48,20 @@ impl OutboundBuffer {
         self.is_empty() && !self.has_settled()
     }
 
-    /// Keeps it for the next channel that writes. The limit of its gathering writes is the channel's to remember.
-    pub(crate) fn give_back(mut self: Box<Self>) -> u32 {
+    /// Keeps it for the next channel that writes.
+    pub(crate) fn give_back(mut self: Box<Self>) -> Lasting {
         debug_assert!(
             self.is_spare(),
             "a buffer in which something waits is its channel's"
         );
-        let gather_max = self.gather_max;
+        let lasting = Lasting {
+            gather_max: self.gather_max,
+            gone: self.gone,
+        };
         if Spares::count(&SPARE) >= WITH_LISTS_MAX {
             self.release_storage();
         }
         Spares::give(&SPARE, self);
-        gather_max
+        lasting
     }
 }

@@ -1,29 +1,7 @@
-//! What a connection and a listener of TCP have in common: their addresses and how they speak of options.
+//! Whom a connection leads to.
 
 use std::fmt;
 use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
-use std::os::fd::BorrowedFd;
-
-use crate::channel::{Address, OptionId, OptionValue};
-use crate::error::{Error, ErrorKind};
-use crate::transport::socket::options::{self, Family};
-
-/// The socket address in `address`.
-pub(super) fn inet(address: &Address, verb: &str) -> Result<SocketAddr, Error> {
-    address.as_inet().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("TCP can't {verb} {address}: it takes an IP address with a port; names go through a bootstrap's resolver"),
-        )
-    })
-}
-
-pub(super) fn family(address: &SocketAddr) -> Family {
-    match address {
-        SocketAddr::V4(_) => Family::V4,
-        SocketAddr::V6(_) => Family::V6,
-    }
-}
 
 /// Whom a connection leads to, in as few bytes as most of them need: a socket address is 32.
 #[derive(Debug)]
@@ -61,25 +39,4 @@ impl fmt::Display for Peer {
             Self::V6(address) => address.fmt(f),
         }
     }
-}
-
-pub(super) fn set(
-    fd: BorrowedFd<'_>,
-    family: Family,
-    id: OptionId,
-    value: &OptionValue,
-) -> Result<(), Error> {
-    options::set(fd, family, id, value)
-        .map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
-}
-
-pub(super) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
-    options::get(fd, family, id).map_err(|error| Error::io(format!("reading option {id}"), error))
-}
-
-pub(super) fn no_such_option(name: &str, id: OptionId) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{name} has no option {id}; leave it out or use a transport that has it"),
-    )
 }

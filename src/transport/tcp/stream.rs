@@ -7,7 +7,7 @@ use std::time::Duration;
 use tidegate_sys::os::net::{self, Connect};
 
 use super::accepted::Accepted;
-use super::parts::{Peer, family, get, inet, no_such_option, set};
+use super::parts::Peer;
 use super::server::TcpServer;
 use crate::buffer::Message;
 use crate::channel::{
@@ -16,6 +16,7 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::kind::{ChildTransport, ClientTransport};
+use crate::transport::socket::inet::{family, get, inet, no_such_option, set};
 use crate::transport::socket::options::{self, Family};
 use crate::transport::socket::stream;
 
@@ -158,7 +159,7 @@ impl Transport for Tcp {
     }
 
     fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
-        let address = inet(local, "bind to")?;
+        let address = inet("TCP", local, "bind to")?;
         self.open(&address)?;
         net::bind(self.fd()?, &address)
             .map_err(|error| Error::io(format!("binding to {local}"), error))
@@ -170,7 +171,7 @@ impl Transport for Tcp {
         remote: &Address,
         local: Option<&Address>,
     ) -> Result<Progress, Error> {
-        let address = inet(remote, "connect to")?;
+        let address = inet("TCP", remote, "connect to")?;
         match local {
             Some(local) => self.bind(io, local)?,
             None => self.open(&address)?,
