@@ -319,13 +319,13 @@ impl<'a> Context<'a> {
     /// Where sending stands: what waits, and whether the transport gets on. Only on the channel's own loop; a handler on
     /// another one sees nothing waiting.
     pub fn outbound_mark(&self) -> OutboundMark {
-        self.core.outbound.borrow().mark()
+        self.core.outbound_mark()
     }
 
     /// Bytes that wait to be sent, flushed or not, with the overhead of each entry. As
     /// [`outbound_mark`](Self::outbound_mark), only on the channel's own loop.
     pub fn pending_bytes(&self) -> usize {
-        self.core.outbound.borrow().total_pending()
+        self.core.pending_bytes()
     }
 
     /// Reports that a write failed whose promise was void: counted, and told once per channel. For handlers that write

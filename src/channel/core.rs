@@ -24,7 +24,7 @@ use super::mask;
 use super::node::{Index, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
-use super::outbound::OutboundBuffer;
+use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
@@ -398,8 +398,8 @@ pub(crate) struct Core {
     /// [`UNREGISTERED`] without a descriptor at the selector.
     pub(super) token: Cell<Token>,
     pub(crate) connect_timeout_ms: Cell<u32>,
-    /// What the next buffer starts with: the adaptive limit of a gathering write is the channel's own.
-    pub(crate) gather_max: Cell<u32>,
+    /// What the next buffer starts with.
+    pub(crate) outbound_memory: Cell<Memory>,
     pub(crate) write_spin: Cell<u16>,
     pub(crate) reads_max: Cell<u16>,
     pub(crate) seen: Cell<Ready>,

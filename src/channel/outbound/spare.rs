@@ -17,17 +17,27 @@ const SPARE_MAX: usize = 256;
 /// Of these, so many keep the lists that they have: at most 7 KiB each.
 const WITH_LISTS_MAX: usize = 16;
 
+/// What a channel keeps of its outbound buffer while it has none; in four bytes, since each channel has one.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// The limit of its gathering writes in KiB, rounded up; 0 for none. One above 64 MiB is learned again.
+    gather_kib: u16,
+    /// The lower half of how many flushed messages have left so far.
+    pub(super) gone: u16,
+}
+
 thread_local! {
     #[expect(clippy::vec_box, reason = "what is kept is the allocation")]
     static SPARE: RefCell<Vec<Box<OutboundBuffer>>> = const { RefCell::new(Vec::new()) };
 }
 
 impl OutboundBuffer {
-    /// An empty buffer whose gathering writes start with the limit that another one gave at its end; 0 for none.
-    pub(crate) fn spare(gather_max: u32) -> Box<Self> {
+    /// An empty buffer that goes on where another one of its channel ended.
+    pub(crate) fn spare(memory: Memory) -> Box<Self> {
         let spare = SPARE.try_with(|spare| spare.borrow_mut().pop());
         let mut spare = spare.ok().flatten().unwrap_or_default();
-        spare.gather_max = gather_max;
+        spare.gather_max = u32::from(memory.gather_kib) << 10;
+        spare.gone = memory.gone;
         spare
     }
 
@@ -37,13 +47,16 @@ impl OutboundBuffer {
         self.is_empty() && !self.has_settled()
     }
 
-    /// Keeps it for the next channel that writes. The limit of its gathering writes is the channel's to remember.
-    pub(crate) fn give_back(mut self: Box<Self>) -> u32 {
+    /// Keeps it for the next channel that writes. What is the channel's to remember is given out.
+    pub(crate) fn give_back(mut self: Box<Self>) -> Memory {
         debug_assert!(
             self.is_spare(),
             "a buffer in which something waits is its channel's"
         );
-        let gather_max = self.gather_max;
+        let memory = Memory {
+            gather_kib: u16::try_from(self.gather_max.div_ceil(1024)).unwrap_or(u16::MAX),
+            gone: self.gone,
+        };
         // A thread that ends keeps nothing.
         let _ = SPARE.try_with(|spare| {
             let mut spare = spare.borrow_mut();
@@ -54,6 +67,6 @@ impl OutboundBuffer {
                 spare.push(self);
             }
         });
-        gather_max
+        memory
     }
 }
