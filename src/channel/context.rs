@@ -319,9 +319,7 @@ impl<'a> Context<'a> {
     /// Where sending stands: what waits, and whether the transport gets on. Only on the channel's own loop; a handler on
     /// another one sees nothing waiting.
     pub fn outbound_mark(&self) -> OutboundMark {
-        let outbound = self.core.outbound.borrow();
-        let lasting = || self.core.outbound_lasting.get().mark();
-        outbound.as_ref().map_or_else(lasting, |out| out.mark())
+        self.core.outbound_mark()
     }
 
     /// Bytes that wait to be sent, flushed or not, with the overhead of each entry. As

@@ -24,7 +24,7 @@ use super::mask;
 use super::node::{Link, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
-use super::outbound::{Lasting, OutboundBuffer};
+use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
@@ -399,8 +399,8 @@ pub(crate) struct Core {
     /// [`UNREGISTERED`] without a descriptor at the selector.
     pub(super) token: Cell<Token>,
     pub(crate) connect_timeout_ms: Cell<u32>,
-    /// What the next outbound buffer goes on from.
-    pub(crate) outbound_lasting: Cell<Lasting>,
+    /// What the next buffer starts with.
+    pub(crate) outbound_memory: Cell<Memory>,
     pub(crate) write_spin: Cell<u16>,
     pub(crate) reads_max: Cell<u16>,
     pub(crate) seen: Cell<Ready>,

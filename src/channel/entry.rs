@@ -72,7 +72,7 @@ impl Core {
             predictor: Cell::new(RecvPredictor::default()),
             token: Cell::new(UNREGISTERED),
             connect_timeout_ms: Cell::new(30_000),
-            outbound_lasting: Cell::default(),
+            outbound_memory: Cell::default(),
             write_spin: Cell::new(16),
             reads_max: Cell::new(metadata.max_messages_per_read),
             seen: Cell::new(Ready::NONE),

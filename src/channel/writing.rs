@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use super::core::{Core, Root, flag};
 use super::lifetime::Life;
 use super::op::Op;
-use super::outbound::OutboundBuffer;
+use super::outbound::{OutboundBuffer, OutboundMark};
 use super::shared::WATERMARK;
 use super::transport::Flush;
 use crate::buffer::Message;
@@ -42,7 +42,7 @@ impl Core {
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
-                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.outbound_lasting.get()));
+                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.outbound_memory.get()));
             outbound.add(msg, size, promise);
             outbound.total_pending()
         };
@@ -212,12 +212,21 @@ impl Core {
         outbound.as_ref().map_or(0, |out| out.total_pending())
     }
 
+    /// Where sending stands.
+    pub(crate) fn outbound_mark(&self) -> OutboundMark {
+        let outbound = self.outbound.borrow();
+        match &*outbound {
+            Some(outbound) => outbound.mark(),
+            None => OutboundMark::idle(self.outbound_memory.get()),
+        }
+    }
+
     /// Gives up the outbound buffer when nothing is left in it.
     #[inline]
     fn spare_outbound(&self) {
         let spare = self.outbound.borrow_mut().take_if(|out| out.is_spare());
         if let Some(spare) = spare {
-            self.outbound_lasting.set(spare.give_back());
+            self.outbound_memory.set(spare.give_back());
         }
     }
 

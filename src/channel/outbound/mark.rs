@@ -1,6 +1,8 @@
 //! [`OutboundMark`]: where sending stands, by which handlers tell a slow peer from one that reads nothing. A mark is taken
 //! by the outbound buffer and means nothing to it.
 
+use super::spare::Memory;
+
 /// Where sending stands at one moment, for whoever wants to know whether it gets on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutboundMark {
@@ -15,6 +17,16 @@ pub struct OutboundMark {
 }
 
 impl OutboundMark {
+    /// Of a channel that has no buffer, since nothing waits.
+    pub(crate) const fn idle(memory: Memory) -> Self {
+        Self {
+            waiting: 0,
+            gone: memory.gone,
+            taken: 0,
+            rest: 0,
+        }
+    }
+
     /// True if something that was flushed waits to be sent.
     #[must_use]
     pub const fn is_waiting(self) -> bool {

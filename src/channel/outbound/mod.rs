@@ -29,7 +29,7 @@ use std::{fmt, io::IoSlice};
 
 pub use self::entry::{ENTRY_OVERHEAD, Settled};
 pub use self::mark::OutboundMark;
-pub(crate) use self::spare::Lasting;
+pub(crate) use self::spare::Memory;
 use self::{entry::Entry, queue::Queue};
 use crate::{
     buffer::{self, Arena, FileRegion, Message},

@@ -3,7 +3,7 @@
 //! The first write of a channel takes one from here, and when the last byte is gone the core gives it back. Only the
 //! core comes here.
 
-use super::{OutboundBuffer, OutboundMark};
+use super::OutboundBuffer;
 use crate::channel::spare::Spares;
 
 /// A burst of writes within one turn, at about 100 bytes each.
@@ -12,33 +12,26 @@ const SPARE_MAX: usize = 256;
 /// Of these, so many keep the lists that they have: at most 7 KiB each.
 const WITH_LISTS_MAX: usize = 16;
 
+/// What a channel keeps of its outbound buffer while it has none.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// The limit of its gathering writes; 0 for none.
+    gather_max: u32,
+    /// How many flushed messages have left so far, wrapping. Not fewer bits: where a multiple of 2^16 left between two
+    /// looks, which takes a fast peer no time, it would look like one that takes nothing.
+    pub(super) gone: u32,
+}
+
 thread_local! {
     static SPARE: Spares<OutboundBuffer> = const { Spares::new(SPARE_MAX) };
 }
 
-/// What a channel remembers between two buffers.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct Lasting {
-    gather_max: u32,
-    gone: u32,
-}
-
-impl Lasting {
-    /// Where sending stands without a buffer.
-    pub(crate) fn mark(self) -> OutboundMark {
-        OutboundMark {
-            gone: self.gone,
-            ..OutboundMark::default()
-        }
-    }
-}
-
 impl OutboundBuffer {
-    /// An empty buffer that goes on from what the channel's last one has left.
-    pub(crate) fn lend(lasting: Lasting) -> Box<Self> {
+    /// An empty buffer that goes on where another one of its channel ended.
+    pub(crate) fn lend(memory: Memory) -> Box<Self> {
         let mut spare = Spares::take(&SPARE);
-        spare.gather_max = lasting.gather_max;
-        spare.gone = lasting.gone;
+        spare.gather_max = memory.gather_max;
+        spare.gone = memory.gone;
         spare
     }
 
@@ -48,13 +41,13 @@ impl OutboundBuffer {
         self.is_empty() && !self.has_settled()
     }
 
-    /// Keeps it for the next channel that writes.
-    pub(crate) fn give_back(mut self: Box<Self>) -> Lasting {
+    /// Keeps it for the next channel that writes. What is the channel's to remember is given out.
+    pub(crate) fn give_back(mut self: Box<Self>) -> Memory {
         debug_assert!(
             self.is_spare(),
             "a buffer in which something waits is its channel's"
         );
-        let lasting = Lasting {
+        let memory = Memory {
             gather_max: self.gather_max,
             gone: self.gone,
         };
@@ -62,6 +55,6 @@ impl OutboundBuffer {
             self.release_storage();
         }
         Spares::give(&SPARE, self);
-        lasting
+        memory
     }
 }
