@@ -338,11 +338,7 @@ impl<H: ?Sized> Node<H> {
 /// The next node toward the tail where `bit` stops, from the node whose link this is; TAIL stops every inbound event.
 /// `None` if the slab is not the node's.
 #[inline(always)]
-pub(crate) fn next_with<'a, H: ?Sized>(
-    slab: &'a Slab<H>,
-    from: Link,
-    bit: Mask,
-) -> Option<&'a Node<H>> {
+pub(crate) fn next_with<H: ?Sized>(slab: &Slab<H>, from: Link, bit: Mask) -> Option<&Node<H>> {
     // The first step apart from the loop: an event stops at the next node more often than not, and loops are aligned.
     // Indices are widened at once: a u16 that is carried around is extended at every use.
     let mut to = usize::from(from.next);

@@ -14,10 +14,6 @@ use std::thread::LocalKey;
 /// Spare parts of one kind.
 pub(super) struct Spares<T> {
     /// All of them empty. Their boxes are what is kept.
-    #[expect(
-        clippy::vec_box,
-        reason = "a part keeps its box while it moves from channel to channel"
-    )]
     parts: RefCell<Vec<Box<T>>>,
     /// `parts.len() <= max`
     max: usize,

@@ -87,13 +87,15 @@ fn an_idle_channel_keeps_no_buffer_no_queue_and_no_lists() {
 }
 
 #[test]
-fn the_limit_of_gathering_writes_outlives_the_buffer() {
+fn what_a_channel_has_learned_of_its_peer_outlives_the_buffer() {
     let sink = Sink::default();
     let (rig, core, channel) = sinking(&sink);
     for text in ["one", "two"] {
         let _turn = rig.lp.enter();
+        let before = core.outbound_mark();
         channel.write_and_flush(text);
         assert!(core.outbound.borrow().is_none());
+        assert!(core.outbound_mark().has_progressed_since(before));
     }
     assert_eq!(*sink.limits.borrow(), [usize::MAX, 5000]);
 
