@@ -28,7 +28,7 @@ use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
-use super::spare::Spares;
+use super::spare::{Part, Spares};
 use super::tail::Tail;
 use super::transport::Transport;
 use crate::buffer::{Message, RecvPredictor};
@@ -421,14 +421,17 @@ pub(super) const UNREGISTERED: Token = Token::new(u32::MAX, u32::MAX);
 pub(crate) struct Roots(pub(crate) VecDeque<Root>);
 
 thread_local! {
-    static ROOTS: Spares<Roots> = const { Spares::new(ROOTS_MAX) };
+    static ROOTS: Spares<Roots> = const { Spares::new() };
 }
-
-/// Spare root queues: one for each channel with root work that others come before.
-const ROOTS_MAX: usize = 16;
 
 /// A root queue with room for more items than this is not kept.
 const ROOTS_LEN_MAX: usize = 64;
+
+impl Part for Roots {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.capacity() * size_of::<Root>()
+    }
+}
 
 impl Roots {
     pub(crate) fn lend() -> Box<Self> {

@@ -5,18 +5,15 @@ use std::collections::VecDeque;
 
 use super::node::Index;
 use super::op::Op;
-use super::spare::Spares;
+use super::spare::{Part, Spares};
 use crate::buffer::Message;
 use crate::error::Failure;
-
-/// One for each dispatch that is nested in another, and some that are suspended.
-const SPARE_MAX: usize = 16;
 
 /// A list with room for more events than this is not kept.
 const KEPT_MAX: usize = 64;
 
 thread_local! {
-    static SPARE: Spares<Slow> = const { Spares::new(SPARE_MAX) };
+    static SPARE: Spares<Slow> = const { Spares::new() };
 }
 
 /// What travels from head to tail without a payload, or with a message.
@@ -85,6 +82,15 @@ pub(crate) struct Slow {
     pub(crate) waited: Vec<Waited>,
     /// Handlers that were taken out while they were on the stack.
     pub(crate) removed_busy: Vec<(Index, Option<Index>)>,
+}
+
+impl Part for Slow {
+    fn bytes(&self) -> usize {
+        let events = self.list.capacity() + self.tail.capacity() + self.stack.capacity();
+        size_of::<Self>()
+            + events * size_of::<Event>()
+            + self.waiting.capacity() * size_of::<(Index, Op)>()
+    }
 }
 
 impl Slow {

@@ -4,13 +4,7 @@
 //! core comes here.
 
 use super::OutboundBuffer;
-use crate::channel::spare::Spares;
-
-/// A burst of writes within one turn, at about 100 bytes each.
-const SPARE_MAX: usize = 256;
-
-/// Of these, so many keep the lists that they have: at most 7 KiB each.
-const WITH_LISTS_MAX: usize = 16;
+use crate::channel::spare::{Part, Spares};
 
 /// What a channel keeps of its outbound buffer while it has none.
 #[derive(Clone, Copy, Debug, Default)]
@@ -23,7 +17,13 @@ pub(crate) struct Memory {
 }
 
 thread_local! {
-    static SPARE: Spares<OutboundBuffer> = const { Spares::new(SPARE_MAX) };
+    static SPARE: Spares<OutboundBuffer> = const { Spares::new() };
+}
+
+impl Part for OutboundBuffer {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.queue.list_bytes()
+    }
 }
 
 impl OutboundBuffer {
@@ -42,7 +42,7 @@ impl OutboundBuffer {
     }
 
     /// Keeps it for the next channel that writes. What is the channel's to remember is given out.
-    pub(crate) fn give_back(mut self: Box<Self>) -> Memory {
+    pub(crate) fn give_back(self: Box<Self>) -> Memory {
         debug_assert!(
             self.is_spare(),
             "a buffer in which something waits is its channel's"
@@ -51,9 +51,6 @@ impl OutboundBuffer {
             gather_max: self.gather_max,
             gone: self.gone,
         };
-        if Spares::count(&SPARE) >= WITH_LISTS_MAX {
-            self.release_storage();
-        }
         Spares::give(&SPARE, self);
         memory
     }
