@@ -5,6 +5,8 @@ use std::marker::PhantomData;
 use std::mem;
 use std::time::Duration;
 
+use tidegate_sys::os::Time;
+
 use super::address::Address;
 use super::core::{Context, Core, Handler, attention, flag};
 use super::future::ChannelFuture;
@@ -239,6 +241,12 @@ impl<'a> Context<'a> {
     /// Move a timer so that it is due `delay` from now. False if it has run or was cancelled.
     pub fn move_timer(&mut self, timer: TimerKey, delay: Duration) -> bool {
         self.core.lp.move_timer(timer, self.core.lp.now() + delay)
+    }
+
+    /// The clock that timers go by, read afresh: the time since a start that is the same for all loops of the process
+    /// and means nothing else. It never goes back. An [`EmbeddedChannel`'s](crate::EmbeddedChannel) is moved by hand.
+    pub fn now(&self) -> Duration {
+        self.core.lp.now().saturating_since(Time::ZERO)
     }
 
     /// A promise of this channel.
