@@ -1,0 +1,8 @@
+//! Large things in chunks, bandwidth limits, and the linked pair of embedded channels. No sockets and no sleeps: the
+//! clock is moved by hand.
+
+mod feed;
+mod pair;
+mod stream;
+mod support;
+mod traffic;
