@@ -493,6 +493,25 @@ fn too_much_in_all_queues_together_makes_channels_unwritable() {
 
 // ---- counting
 
+/// Limits are changed and counters read from any thread.
+///
+/// Rules: H54
+#[test]
+fn a_shaper_is_for_every_thread() {
+    fn shared<T: Send + Sync>() {}
+    shared::<TrafficShaper>();
+    shared::<LoopTraffic>();
+    let (mut channel, shaper) = shaped(TrafficLimits::new());
+    write(&mut channel, block(100));
+    let other = shaper.clone();
+    let seen = std::thread::spawn(move || {
+        other.set_write_limit(10);
+        other.traffic().bytes_written
+    });
+    assert_eq!(seen.join().unwrap(), 100);
+    assert_eq!(shaper.write_limit(), 10);
+}
+
 /// Rules: H54
 #[test]
 fn rates_are_computed_every_second_and_fall_to_zero() {
