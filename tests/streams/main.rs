@@ -2,6 +2,7 @@
 //! clock is moved by hand.
 
 mod feed;
+mod model;
 mod pair;
 mod stream;
 mod support;
