@@ -18,6 +18,7 @@ use super::meter::Meter;
 use crate::buffer::{FileRegion, Message};
 use crate::channel::{Context, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::Time;
 use crate::future::Promise;
 
 /// The keys of the two timers.
@@ -133,7 +134,7 @@ impl TrafficShaping {
 
     /// Sends what is due, and sets the timer for the next.
     fn send_due(&mut self, ctx: &mut Context<'_>) {
-        let now = ctx.now();
+        let now = now(ctx);
         let mut is_flushed = false;
         while let Some(first) = self.queue.front() {
             let size = first.size;
@@ -236,7 +237,7 @@ impl TrafficShaping {
             self.read_at = None;
             return;
         }
-        let now = ctx.now();
+        let now = now(ctx);
         let slot = self.meter.read.take(size, now, limits.max_wait);
         let paid_at = slot.paid_at.min(now.saturating_add(limits.max_wait));
         let is_soon = paid_at < now.saturating_add(limits.min_wait) || paid_at <= now;
@@ -246,7 +247,7 @@ impl TrafficShaping {
     /// How long the next `read()` has to wait.
     fn read_wait(&mut self, ctx: &Context<'_>) -> Option<Duration> {
         let read_at = self.read_at?;
-        let now = ctx.now();
+        let now = now(ctx);
         if read_at <= now || self.read_version != self.meter.read.version() {
             self.read_at = None;
             return None;
@@ -283,7 +284,7 @@ impl Handler for TrafficShaping {
                 self.pass(ctx, msg, promise, size);
                 return Ok(());
             }
-            if self.take_slot(size, ctx.now()) {
+            if self.take_slot(size, now(ctx)) {
                 self.pass(ctx, msg, promise, size);
                 return Ok(());
             }
@@ -292,7 +293,7 @@ impl Handler for TrafficShaping {
         self.queued += size;
         self.meter.counter.add_queued(size);
         self.tick(ctx);
-        let now = ctx.now();
+        let now = now(ctx);
         self.time_write(ctx, now);
         self.tell_writability(ctx, now);
         Ok(())
@@ -389,6 +390,12 @@ impl Drop for TrafficShaping {
         self.give_slot_back();
         self.meter.counter.sub_queued(self.queued);
     }
+}
+
+/// The loop's time as the buckets count it. It may be as old as the phase of the turn, so a wait may be longer by that;
+/// it is never shorter.
+fn now(ctx: &Context<'_>) -> Duration {
+    ctx.now().saturating_since(Time::ZERO)
 }
 
 /// What a message costs: the bytes of a buffer or of a file region; nothing else is known to have any.
