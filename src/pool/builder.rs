@@ -96,7 +96,8 @@ impl PoolBuilder {
         self
     }
 
-    /// As [`healthy_if`](Self::healthy_if), for checks that have to ask the peer. An error means "no".
+    /// As [`healthy_if`](Self::healthy_if), for checks that have to ask the peer. An error means "no". The check must end
+    /// some time: nothing here puts a limit to it.
     pub fn health_check(
         mut self,
         check: impl Fn(&Channel) -> TaskFuture<bool> + Send + Sync + 'static,

@@ -1,4 +1,4 @@
-//! Large things in chunks, bandwidth limits, and the linked pair of embedded channels. No sockets and no sleeps: the
+//! Large things in chunks, bandwidth limits, and the linked pair of embedded channels. No sleeps: but for `tcp`, the
 //! clock is moved by hand.
 
 mod feed;
@@ -6,4 +6,5 @@ mod model;
 mod pair;
 mod stream;
 mod support;
+mod tcp;
 mod traffic;

@@ -183,6 +183,24 @@ fn what_has_no_size_keeps_its_place() {
     assert!(channel.read_outbound().unwrap().is::<u32>());
 }
 
+/// Rules: H54
+#[test]
+fn messages_of_any_type_may_be_counted() {
+    let shaper = TrafficShaper::for_channel(TrafficLimits::new().write(1000));
+    let size = |msg: &Message| u64::from(msg.downcast_ref::<u32>().copied().unwrap_or(0));
+    let handler = shaper.handler().sized_by(size);
+    let mut channel = EmbeddedChannel::new(|p| p.add_last(handler)).unwrap();
+    write(&mut channel, Message::new(500_u32));
+    let second = write(&mut channel, Message::new(1_u32));
+    channel.write_inbound(Message::new(7_u32)).unwrap();
+    channel.advance(ms(480));
+    assert!(!second.is_done());
+    channel.advance(ms(20));
+    assert!(second.is_success());
+    let traffic = shaper.traffic();
+    assert_eq!((traffic.bytes_written, traffic.bytes_read), (501, 7));
+}
+
 #[test]
 fn file_regions_count_with_their_bytes() {
     let (mut channel, shaper) = shaped(TrafficLimits::new().write(1000));

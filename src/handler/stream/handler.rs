@@ -33,6 +33,8 @@ enum Entry {
 ///
 /// - Order is kept: what is written behind a chunked message follows its last chunk.
 /// - A chunked message needs a flush, as every write does.
+/// - What waits here is not counted by `is_writable()`, which concerns the outbound buffer: who writes many messages
+///   behind a long transfer should wait for its promise.
 /// - An input that fails is closed, and its promise fails; what waits behind it goes on.
 /// - When the channel ends, inputs that are not done are closed and their promises fail with
 ///   [`ErrorKind::ChannelClosed`].

@@ -31,6 +31,8 @@ struct Held {
     size: u64,
 }
 
+type Sizes = Box<dyn Fn(&Message) -> u64>;
+
 /// Who asked for the `read()` that is held back.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Asked {
@@ -61,6 +63,8 @@ enum Asked {
 /// ```
 pub struct TrafficShaping {
     meter: Arc<Meter>,
+    /// `None`: [`size_of`].
+    sizes: Option<Sizes>,
     queue: VecDeque<Held>,
     /// The sum of their sizes.
     queued: u64,
@@ -84,6 +88,7 @@ impl TrafficShaping {
     pub(super) fn new(meter: Arc<Meter>) -> Self {
         Self {
             meter,
+            sizes: None,
             queue: VecDeque::new(),
             queued: 0,
             flushed: 0,
@@ -99,9 +104,24 @@ impl TrafficShaping {
         }
     }
 
+    /// Counts messages by `size`, in bytes, instead of buffers and file regions alone: for a handler that stands where
+    /// messages are of other types, or on a channel of datagrams. A message of 0 bytes keeps its place and is free.
+    #[must_use]
+    pub fn sized_by(mut self, size: impl Fn(&Message) -> u64 + 'static) -> Self {
+        self.sizes = Some(Box::new(size));
+        self
+    }
+
     /// How many messages wait.
     pub fn queued_messages(&self) -> usize {
         self.queue.len()
+    }
+
+    fn size(&self, msg: &Message) -> u64 {
+        match &self.sizes {
+            Some(size) => size(msg),
+            None => size_of(msg),
+        }
     }
 
     // ---- writing
@@ -278,7 +298,7 @@ impl Handler for TrafficShaping {
             ctx.write_with(msg, promise);
             return Ok(());
         }
-        let size = size_of(&msg);
+        let size = self.size(&msg);
         if self.queue.is_empty() {
             if self.meter.write.rate() == 0 {
                 self.pass(ctx, msg, promise, size);
@@ -306,7 +326,7 @@ impl Handler for TrafficShaping {
     }
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        let size = size_of(&msg);
+        let size = self.size(&msg);
         if size > 0 {
             self.meter.counter.add_read(size);
             self.tick(ctx);
