@@ -2,6 +2,7 @@
 //! clock is moved by hand.
 
 mod feed;
+mod inputs;
 mod model;
 mod pair;
 mod stream;
