@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tidegate::{
-    Context, EmbeddedChannel, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
 };
 
 /// Drives the embedded loop until `done`, which other threads bring about.
@@ -228,6 +228,36 @@ fn undelivered_messages_pause_reading() {
         seen.load(Ordering::SeqCst) == total as usize
     });
     assert_eq!(channel.unread(), 0);
+}
+
+/// Whoever closes a channel that has ended has what he wanted; also where the close would have to pass another loop, or
+/// was on its way through one.
+///
+/// Rules: A29
+#[test]
+fn closing_an_ended_channel_succeeds_in_spite_of_a_relay() {
+    let group = group();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Elsewhere(Log::default())))
+            .unwrap();
+    let handle = channel.channel().clone();
+    let mut closes = vec![channel.run(|channel| channel.close())];
+    // While it ends, as often as it takes.
+    until(&mut channel, "the end", |channel| {
+        closes.push(channel.run(|channel| channel.close()));
+        !handle.is_registered()
+    });
+    let (after, again) = (handle.clone(), handle.clone());
+    let elsewhere = std::thread::spawn(move || after.close()).join().unwrap();
+    closes.extend([channel.run(|channel| channel.close()), elsewhere]);
+    until(&mut channel, "all closes to be done", |_| {
+        closes.iter().all(|close| close.is_done())
+    });
+    for close in closes {
+        assert!(close.is_success(), "{:?}", close.cause());
+    }
+    let late = channel.run(move |_| again.write_and_flush("late"));
+    assert_eq!(late.cause().unwrap().kind(), ErrorKind::ChannelClosed);
 }
 
 struct Bomb(Arc<AtomicBool>);

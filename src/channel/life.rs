@@ -145,7 +145,8 @@ impl Core {
         self.capture_local_address();
         let transport = self.transport.borrow();
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
-            self.shared.set_remote_address(remote);
+            let local = transport.local_address();
+            self.shared.set_remote_and_local(remote, local);
         }
     }
 

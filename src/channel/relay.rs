@@ -23,9 +23,11 @@ use super::Channel;
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
 use super::core::{Context, Core, Handler};
+use super::errand::Load;
 use super::handle::HandlerHandle;
 use super::handler::HandlerResult;
-use super::node::{HEAD, TAIL};
+use super::lifetime::Life;
+use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::outbound::OutboundBuffer;
@@ -86,6 +88,7 @@ impl Pipeline<'_> {
         let channel = self.channel();
         let event_loop = executor(&channel, group, self.single_executor());
         let remote = Shared::new(event_loop, None, Attributes::default());
+        remote.serve_another();
         Ok(Relay {
             line: Arc::new(Line {
                 channel,
@@ -145,6 +148,46 @@ impl Line {
     }
 }
 
+/// An operation on its way between the two loops. If it never arrives, whoever waits for it learns why; a close of a
+/// channel that has closed has what it wanted.
+struct Crossing {
+    channel: Channel,
+    /// None once it has arrived.
+    op: Option<Op>,
+}
+
+impl Crossing {
+    fn new(channel: &Channel, op: Op) -> Self {
+        Self {
+            channel: channel.clone(),
+            op: Some(op),
+        }
+    }
+
+    /// It has arrived; it goes on from `from` toward the head.
+    fn land(mut self, core: &Core, from: Index) {
+        if let Some(op) = self.op.take() {
+            core.op(from, op);
+        }
+    }
+}
+
+impl Drop for Crossing {
+    fn drop(&mut self) {
+        let Some(op) = self.op.take() else { return };
+        let closed = self.channel.shared().life() == Life::Closed;
+        let (kind, text) = if closed {
+            (ErrorKind::ChannelClosed, "the channel has ended")
+        } else {
+            (
+                ErrorKind::NoSuchHandler,
+                "a handler on another group's loop has left before the operation passed it",
+            )
+        };
+        op.give_up(Error::new(kind, text), closed);
+    }
+}
+
 type Make = Box<dyn FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send>;
 
 /// Stands in the channel's pipeline for a handler elsewhere.
@@ -157,7 +200,8 @@ struct Relay {
 
 impl Relay {
     fn send_op(&self, op: Op) -> HandlerResult {
-        self.line.send(move |core| core.op(TAIL, op));
+        let crossing = Crossing::new(&self.line.channel, op);
+        self.line.send(move |core| crossing.land(core, TAIL));
         Ok(())
     }
 
@@ -215,6 +259,7 @@ fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Er
         let mut pipeline = Pipeline::new(core);
         made = pipeline
             .add_last(Outlet {
+                channel: line.channel.clone(),
                 relay: relay.clone(),
             })
             .and_then(|()| make(&mut pipeline))
@@ -325,22 +370,29 @@ impl Handler for Relay {
     }
 
     fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_op(Op::Read)
+        self.line.send(|core| core.op_read(TAIL));
+        Ok(())
     }
 
     fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        if !promise.is_void() {
+            return self.send_op(Op::Write(msg, promise));
+        }
+        // Nobody is to be told, so it fits into a task without a box.
         self.line
-            .send(move |core| core.op_write(TAIL, msg, promise));
+            .send(move |core| core.op_write(TAIL, msg, Promise::void()));
         Ok(())
     }
 
     fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_op(Op::Flush)
+        self.line.send(|core| core.op_flush(TAIL));
+        Ok(())
     }
 }
 
 /// Nearest to the head of the handler's own pipeline: sends what goes out back to the channel, from the relay on.
 struct Outlet {
+    channel: Channel,
     relay: HandlerHandle<Relay>,
 }
 
@@ -349,18 +401,24 @@ impl Outlet {
         &self,
         act: impl FnOnce(&mut Relay, &mut Context<'_>) + Send + 'static,
     ) -> HandlerResult {
-        // Where the channel has ended the operation's promise is dropped, and says so.
         let _ = self.relay.run(move |relay, ctx| {
             act(relay, ctx);
             Ok(())
         });
         Ok(())
     }
+
+    /// Not through the context's own methods: the promise was looked at when the handler gave it, and may be one of
+    /// the handler's side.
+    fn send_op(&self, op: Op) -> HandlerResult {
+        let crossing = Crossing::new(&self.channel, op);
+        self.send(move |_, ctx| crossing.land(ctx.core, ctx.node.index()))
+    }
 }
 
 impl Handler for Outlet {
     fn bind(&mut self, _ctx: &mut Context<'_>, local: Address, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.bind(local, promise))
+        self.send_op(Op::Bind(Box::new(local), promise))
     }
 
     fn connect(
@@ -370,15 +428,15 @@ impl Handler for Outlet {
         local: Option<Address>,
         promise: Promise,
     ) -> HandlerResult {
-        self.send(move |_, ctx| ctx.connect(remote, local, promise))
+        self.send_op(Op::Connect(Box::new((remote, local)), promise))
     }
 
     fn disconnect(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.disconnect(promise))
+        self.send_op(Op::Disconnect(promise))
     }
 
     fn close(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.close_with(promise))
+        self.send_op(Op::Close(promise))
     }
 
     fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
@@ -386,7 +444,11 @@ impl Handler for Outlet {
     }
 
     fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.write_with(msg, promise))
+        if promise.is_void() {
+            self.send(move |_, ctx| ctx.write(msg))
+        } else {
+            self.send_op(Op::Write(msg, promise))
+        }
     }
 
     fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {

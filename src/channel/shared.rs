@@ -62,6 +62,8 @@ pub(crate) struct Shared {
     /// Nothing can be written any more. The watermark's bit is set then, and stays.
     output_shut: AtomicBool,
     pub(crate) is_server: AtomicBool,
+    /// This is the far side of a relay: its promises are another channel's.
+    serves_another: AtomicBool,
     /// Bytes in the outbound buffer, written by the loop alone.
     pub(crate) queued: AtomicUsize,
     /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
@@ -69,10 +71,17 @@ pub(crate) struct Shared {
     /// low << 32 | high, in bytes.
     marks: AtomicU64,
     local: OnceLock<Address>,
-    remote: OnceLock<Address>,
+    remote: OnceLock<Remote>,
     attributes: Attributes,
     /// The close future, made when somebody asks for it.
     pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
+}
+
+/// What a connect brings.
+struct Remote {
+    address: Address,
+    /// The local address, where it is not the one that was bound (0.0.0.0).
+    local: Option<Box<Address>>,
 }
 
 /// The close future, once somebody has asked for it.
@@ -97,6 +106,7 @@ impl Shared {
             auto_read: AtomicBool::new(true),
             output_shut: AtomicBool::new(false),
             is_server: AtomicBool::new(false),
+            serves_another: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
             marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
@@ -143,8 +153,22 @@ impl Shared {
         let _ = self.local.set(address);
     }
 
-    pub(crate) fn set_remote_address(&self, address: Address) {
-        let _ = self.remote.set(address);
+    /// Connected: bound to any address before, the channel has one of its own now.
+    pub(crate) fn set_remote_and_local(&self, remote: Address, local: Option<Address>) {
+        let changed = local.filter(|local| self.local.get().is_some_and(|bound| bound != local));
+        let _ = self.remote.set(Remote {
+            address: remote,
+            local: changed.map(Box::new),
+        });
+    }
+
+    /// See the field.
+    pub(crate) fn serve_another(&self) {
+        self.serves_another.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn serves_another(&self) -> bool {
+        self.serves_another.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_marks(&self, low: usize, high: usize) {
@@ -258,11 +282,12 @@ impl Shared {
     }
 
     pub(crate) fn local_address(&self) -> Option<&Address> {
-        self.local.get()
+        let connected = self.remote.get().and_then(|remote| remote.local.as_deref());
+        connected.or_else(|| self.local.get())
     }
 
     pub(crate) fn remote_address(&self) -> Option<&Address> {
-        self.remote.get()
+        self.remote.get().map(|remote| &remote.address)
     }
 }
 

@@ -1,13 +1,15 @@
 //! How connects end (rules A14 to A23).
 
+use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::Bootstrap;
-use tidegate::channel::Address;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT};
+use tidegate::channel::{Address, Context, Handler, HandlerResult};
 use tidegate::error::{ErrorKind, Fault};
 use tidegate::event_loop::EventLoopGroup;
+use tidegate::future::Promise;
 
 use crate::support::{
     DEADLINE, Probe, Seen, accept_plain, client_and_plain_peer, next, nobody_accepts,
@@ -221,6 +223,48 @@ fn an_address_of_another_kind_is_refused() {
         expect_stillborn(&seen);
         assert_eq!(so_far(&seen), []);
     });
+}
+
+/// What was bound may have been any address of this machine; what is connected has one.
+///
+/// Rules: A23
+#[test]
+fn a_connect_settles_the_local_address_of_a_bind_to_any() {
+    with_each_group(|group| {
+        let (listener, address) = plain_listener();
+        let (tell, told) = mpsc::channel();
+        let future = Bootstrap::new(group)
+            .handler(move |pipeline| pipeline.add_last(BindFirst(tell.clone())))
+            .connect(address);
+        let client = future.sync_timeout(DEADLINE).unwrap();
+        let peer = accept_plain(&listener);
+        let bound = told.recv_timeout(DEADLINE).unwrap();
+        assert!(bound.ip().is_unspecified() && bound.port() != 0, "{bound}");
+        let local = client.local_address().unwrap().as_inet().unwrap();
+        assert_eq!(local, peer.peer_addr().unwrap());
+        assert_eq!(local.port(), bound.port());
+        client.close().sync_timeout(DEADLINE).unwrap();
+        assert_eq!(client.local_address().unwrap().as_inet(), Some(local));
+    });
+}
+
+/// Binds to any address and port before the connect goes on.
+struct BindFirst(mpsc::Sender<SocketAddr>);
+
+impl Handler for BindFirst {
+    fn connect(
+        &mut self,
+        ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        ctx.bind("0.0.0.0:0", Promise::void());
+        let bound = ctx.channel().local_address().and_then(Address::as_inet);
+        let _ = self.0.send(bound.expect("bound"));
+        ctx.connect(remote, local, promise);
+        Ok(())
+    }
 }
 
 /// Rules: C8, C22
