@@ -13,11 +13,15 @@
 //!
 //! At most 64 messages are on their way to the handler: from then on the relay keeps read() back until
 //! half of them were handled.
+//!
+//! The read() of auto-read does not travel. It says nothing that the handler does not know, so the relay passes it straight
+//! on, unless something there waits for reads: a handler that overrides `read`, or a resume that is parked. Whether so is
+//! looked at behind each message; when that changes, a read() is sent after those that passed by in the meantime.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Channel;
 use super::address::Address;
@@ -27,6 +31,7 @@ use super::errand::Load;
 use super::handle::HandlerHandle;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
+use super::mask;
 use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
@@ -94,6 +99,7 @@ impl Pipeline<'_> {
                 channel,
                 remote,
                 undelivered: AtomicUsize::new(0),
+                ignores_reads: AtomicBool::new(false),
             }),
             make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| {
                 pipeline.add_last(make())
@@ -134,6 +140,8 @@ pub(crate) struct Line {
     remote: Arc<Shared>,
     /// Messages sent to the handler's loop that its callback has not returned from.
     undelivered: AtomicUsize,
+    /// Nothing on the handler's side waits for a read(). Written there.
+    ignores_reads: AtomicBool,
 }
 
 impl Line {
@@ -219,6 +227,14 @@ impl Relay {
         }
     }
 
+    /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
+    fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
+        if ctx.auto_read() {
+            self.line.send(|core| core.op_read(TAIL));
+        }
+        Ok(())
+    }
+
     /// Half of what was undelivered has been handled.
     fn release_reading(&mut self, ctx: &mut Context<'_>) {
         if std::mem::take(&mut self.reading_held) {
@@ -237,6 +253,18 @@ pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
         line.flatten()
     };
     nodes.linked().filter_map(line).collect()
+}
+
+/// Whether a read() would go through the handler's own pipeline without anybody's taking notice: it does not stop before
+/// the outlet, which is nearest to the head.
+fn ignores_reads(core: &Core) -> bool {
+    let (mut at, mut stops) = (TAIL, false);
+    while at != HEAD && !stops {
+        let (node, stops_there) = core.nodes.step_toward_head(at, mask::READ_OP);
+        (at, stops) = (node.index(), stops_there);
+    }
+    let is_outlet = at == HEAD || core.nodes.before(at) == HEAD;
+    is_outlet && !core.has_resumes() && core.auto_read()
 }
 
 /// Builds the handler's own pipeline; on its loop.
@@ -314,7 +342,13 @@ impl Handler for Relay {
         // Behind the message in the queue: when this runs, the handler has returned from it.
         let (line, relay) = (self.line.clone(), ctx.handle::<Relay>());
         self.line.remote.submit(
-            move |_| {
+            move |core| {
+                let ignored = line
+                    .ignores_reads
+                    .swap(ignores_reads(core), Ordering::Relaxed);
+                if ignored && !line.ignores_reads.load(Ordering::Relaxed) {
+                    let _ = relay.run(|relay, ctx| relay.make_up(ctx));
+                }
                 if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
                     let _ = relay.run(|relay, ctx| {
                         relay.release_reading(ctx);
@@ -369,8 +403,12 @@ impl Handler for Relay {
         self.send_op(Op::Close(promise))
     }
 
-    fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.line.send(|core| core.op_read(TAIL));
+    fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
+            self.pass_read(ctx);
+        } else {
+            self.line.send(|core| core.op_read(TAIL));
+        }
         Ok(())
     }
 
