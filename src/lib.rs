@@ -6,9 +6,13 @@
 pub mod bootstrap;
 pub mod buffer;
 pub mod channel;
+pub mod codec;
 pub mod error;
 pub mod event_loop;
 pub mod future;
+pub mod guide;
+pub mod handler;
+pub mod pool;
 mod reactor;
 pub mod transport;
 

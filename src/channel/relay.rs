@@ -258,10 +258,13 @@ pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
 /// Whether a read() would go through the handler's own pipeline without anybody's taking notice: it does not stop before
 /// the outlet, which is nearest to the head.
 fn ignores_reads(core: &Core) -> bool {
-    let (mut at, mut stops) = (TAIL, false);
-    while at != HEAD && !stops {
-        let (node, stops_there) = core.nodes.step_toward_head(at, mask::READ_OP);
-        (at, stops) = (node.index(), stops_there);
+    let mut at = TAIL;
+    loop {
+        let (node, stops) = core.nodes.step_toward_head(at, mask::READ_OP);
+        at = node.index();
+        if stops || at == HEAD {
+            break;
+        }
     }
     let is_outlet = at == HEAD || core.nodes.before(at) == HEAD;
     is_outlet && !core.has_resumes() && core.auto_read()

@@ -70,19 +70,25 @@ pub(crate) struct Shared {
     pub(crate) submitted: AtomicUsize,
     /// low << 32 | high, in bytes.
     marks: AtomicU64,
-    local: OnceLock<Address>,
-    remote: OnceLock<Remote>,
+    /// Mostly that of many channels: all that one listener accepts have one.
+    local: OnceLock<Arc<Address>>,
+    remote: OnceLock<Connected>,
     attributes: Attributes,
     /// The close future, made when somebody asks for it.
     pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
 }
 
 /// What a connect brings.
-struct Remote {
-    address: Address,
-    /// The local address, where it is not the one that was bound (0.0.0.0).
-    local: Option<Box<Address>>,
+enum Connected {
+    To(Address),
+    /// The remote address, and the local one where it is not the one that was bound (0.0.0.0). Rare, so in a box.
+    Rebound(Box<(Address, Address)>),
 }
+
+const _: () = assert!(
+    size_of::<Shared>() <= 152,
+    "one per connection; benches/idle.sh adds up what a connection takes"
+);
 
 /// The close future, once somebody has asked for it.
 pub(crate) struct CloseFuture {
@@ -149,16 +155,23 @@ impl Shared {
         self.auto_read.store(on, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_local_address(&self, address: Address) {
-        let _ = self.local.set(address);
+    /// The first one stays; another comes back.
+    pub(crate) fn set_local_address(&self, address: Address) -> Option<Address> {
+        match self.local.get() {
+            Some(known) if **known == address => None,
+            Some(_) => Some(address),
+            None => {
+                let _ = self.local.set(address.into_shared());
+                None
+            }
+        }
     }
 
-    /// Connected: bound to any address before, the channel has one of its own now.
-    pub(crate) fn set_remote_and_local(&self, remote: Address, local: Option<Address>) {
-        let changed = local.filter(|local| self.local.get().is_some_and(|bound| bound != local));
-        let _ = self.remote.set(Remote {
-            address: remote,
-            local: changed.map(Box::new),
+    /// Connected; `rebound` is the local address from now on, if it is another than the one that was bound.
+    pub(crate) fn set_remote_address(&self, remote: Address, rebound: Option<Address>) {
+        let _ = self.remote.set(match rebound {
+            Some(local) => Connected::Rebound(Box::new((remote, local))),
+            None => Connected::To(remote),
         });
     }
 
@@ -282,12 +295,17 @@ impl Shared {
     }
 
     pub(crate) fn local_address(&self) -> Option<&Address> {
-        let connected = self.remote.get().and_then(|remote| remote.local.as_deref());
-        connected.or_else(|| self.local.get())
+        match self.remote.get() {
+            Some(Connected::Rebound(addresses)) => Some(&addresses.1),
+            _ => self.local.get().map(|local| &**local),
+        }
     }
 
     pub(crate) fn remote_address(&self) -> Option<&Address> {
-        self.remote.get().map(|remote| &remote.address)
+        self.remote.get().map(|connected| match connected {
+            Connected::To(remote) => remote,
+            Connected::Rebound(addresses) => &addresses.0,
+        })
     }
 }
 

@@ -78,6 +78,16 @@ pub enum ErrorKind {
     NotFound,
     /// Another error of the operating system; see [`Error::io_kind`](super::Error::io_kind).
     Io,
+    /// The peer sent bytes that its protocol does not allow.
+    Malformed,
+    /// The peer sent a frame or message above the limit that was set for it.
+    TooLong,
+    /// The input ended in the middle of a frame or message.
+    Truncated,
+    /// A value cannot be said in the protocol: its text names the value and the rule.
+    Unencodable,
+    /// A decoder gave values without consuming bytes, or asked for more without end: it is broken.
+    NoProgress,
     /// An error that a handler or a task returned; see the source.
     User,
 }
@@ -87,15 +97,15 @@ impl ErrorKind {
     pub const fn fault(self) -> Fault {
         use ErrorKind::*;
         match self {
-            ConnectTimeout | ConnectRefused | Unreachable | ConnectionReset => Fault::Peer,
+            ConnectTimeout | ConnectRefused | Unreachable | ConnectionReset | Malformed
+            | TooLong | Truncated => Fault::Peer,
             AddrInUse | Exhausted | Io | Unresolved => Fault::Machine,
             ChannelClosed | NotYetConnected | AlreadyConnected | ConnectionPending
             | AddrNotAvailable | OutputShutdown | Cancelled | Dropped | AlreadyDone
             | ValueTaken | Rejected | Terminated | Blocking | Unsupported | InvalidArgument
             | DuplicateName | NoSuchHandler | Busy | NotRegistered | FileTooShort
-            | HandlerPanicked | TaskPanicked | TimedOut | PermissionDenied | NotFound | User => {
-                Fault::Caller
-            }
+            | HandlerPanicked | TaskPanicked | TimedOut | PermissionDenied | NotFound
+            | Unencodable | NoProgress | User => Fault::Caller,
         }
     }
 
@@ -136,6 +146,11 @@ impl ErrorKind {
             PermissionDenied => "permission denied",
             NotFound => "not found",
             Io => "i/o error",
+            Malformed => "bytes that the protocol does not allow",
+            TooLong => "frame too long",
+            Truncated => "input ended in the middle of a frame",
+            Unencodable => "cannot be encoded",
+            NoProgress => "decoder made no progress",
             User => "error in a handler or task",
         }
     }

@@ -1,0 +1,1 @@
+//! Codecs in a pipeline.

@@ -1,0 +1,1 @@
+//! Large things written piece by piece.

@@ -1,0 +1,1 @@
+//! Handlers that name the type of the messages they take.

@@ -1,0 +1,1 @@
+//! Connections kept for the next use.
