@@ -75,7 +75,7 @@ mutation() {
 
 all() {
 	mutation '6.6 the root queue is a FIFO' src/channel/root.rs \
-		'roots.borrow_mut().push_back(root);' 'roots.borrow_mut().push_front(root);' \
+		'push_back(root);' 'push_front(root);' \
 		tidegate '--test pipeline' roots::listeners_run_after_the_event_in_their_order
 	mutation '6.7 a parked resume waits for a read()' src/channel/reading.rs \
 		'self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)' 'self.has(!0)' \
