@@ -25,7 +25,7 @@ define need
 	}
 endef
 
-.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle clean
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -108,6 +108,9 @@ endif
 
 queue: ## tasks per second through the cross-thread queue
 	@$(CARGO) bench --package tidegate-sys --bench queue
+
+mutations: ## faults in a copy of the source that the tests must notice (some minutes; not part of ci)
+	@tests/mutations.sh
 
 clean: ## remove everything built
 	@$(CARGO) clean

@@ -301,6 +301,10 @@ impl<'a> Context<'a> {
     }
 
     /// Whether writing more is welcome: below the high watermark and no user-defined bit cleared.
+    ///
+    /// A handler that stops because of false should [`flush`](Self::flush) first. Bytes that were written and not
+    /// flushed count, and nobody else sends them: the channel would stay unwritable, and the
+    /// `channel_writability_changed` that the handler waits for would never come.
     #[inline]
     pub fn is_writable(&self) -> bool {
         self.core.is_writable()

@@ -277,7 +277,8 @@ impl Core {
 
     fn admit_slow(&self, promise: &Promise) -> bool {
         if !promise.is_done() {
-            return true;
+            let homes = [&self.shared, &self.face].map(|home| Arc::as_ptr(home).cast());
+            return !refuse_foreign(promise, homes);
         }
         if !promise.is_cancelled() {
             tracing::warn!(
@@ -420,6 +421,19 @@ impl Core {
             op.fail(error.clone());
         }
     }
+}
+
+/// Fails a promise of another channel (B23): its listeners would run on that one's loop, and what it says would be
+/// about this one.
+pub(crate) fn refuse_foreign(promise: &Promise, homes: [*const (); 2]) -> bool {
+    let is_foreign = promise.is_of_another_channel(homes);
+    if is_foreign {
+        promise.try_failure(Error::new(
+            ErrorKind::InvalidArgument,
+            "the promise given to this operation is another channel's; make it with new_promise() of the channel that does the work",
+        ));
+    }
+    is_foreign
 }
 
 impl IoHandle for Core {

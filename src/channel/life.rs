@@ -149,17 +149,17 @@ impl Core {
 
     /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
-        self.capture_local_address();
+        let rebound = self.capture_local_address();
         let transport = self.transport.borrow();
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
-            self.shared.set_remote_address(remote);
+            self.shared.set_remote_address(remote, rebound);
         }
     }
 
-    pub(crate) fn capture_local_address(&self) {
-        if let Some(local) = self.transport.borrow().local_address() {
-            self.shared.set_local_address(local);
-        }
+    /// Returns the local address if it is not the one that was captured before.
+    pub(crate) fn capture_local_address(&self) -> Option<Address> {
+        let local = self.transport.borrow().local_address()?;
+        self.shared.set_local_address(local)
     }
 
     pub(crate) fn head_bind(&self, local: Address, promise: Promise) {

@@ -157,6 +157,10 @@ impl ListenerHost for Shared {
     fn would_deadlock(&self) -> bool {
         self.event_loop.host().would_deadlock()
     }
+
+    fn is_channel(&self) -> bool {
+        !self.serves_another()
+    }
 }
 
 impl KeyTarget for Shared {

@@ -106,6 +106,10 @@ impl Core {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(super::op::Op::Read));
         }
+        // What reads after the close reads nothing, and its transport is not asked any more.
+        if self.life.get() >= Life::Closing {
+            return;
+        }
         if before & flag::READING_TOLD == 0 {
             self.set(flag::READING_TOLD);
             self.with_transport(|transport, io| transport.reading(io, true));

@@ -207,7 +207,7 @@ impl Core {
     }
 
     #[inline]
-    fn has_resumes(&self) -> bool {
+    pub(crate) fn has_resumes(&self) -> bool {
         self.parks.get() != 0 || self.attention.get() & attention::RESUMING != 0
     }
 

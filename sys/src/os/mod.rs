@@ -16,9 +16,11 @@
 //! * [`net`]: sockets, addresses, options.
 //! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
+//! * [`errno`]: the numbers of errors.
 //! * `syscall`: -1 and EINTR.
 
 pub mod clock;
+pub mod errno;
 pub mod fd;
 pub mod io;
 pub mod net;
