@@ -23,15 +23,8 @@ pub(super) fn cut(src: &mut BytesMut, head: usize, frame: usize, tail: usize) ->
     if head > 0 {
         src.advance(head);
     }
-    if tail > 0 {
-        return before(src, frame, tail);
-    }
-    src.split_to(frame)
-}
-
-fn before(src: &mut BytesMut, frame: usize, tail: usize) -> BytesMut {
-    let out = src.split_to(frame);
-    src.advance(tail);
+    let mut out = src.split_to(frame + tail);
+    out.truncate(frame);
     out
 }
 
