@@ -3,6 +3,18 @@
 //!
 //! `make bench BENCH=codecs`. A result is the ratio of two lines of one group; those that do the same are named alike.
 //! `cargo bench --bench codecs -- ours 1000` runs one case so often without criterion, for perf and callgrind.
+//!
+//! Processor time per frame on 2026-11-21 (2 cores of a busy virtual machine, x86-64), decoded and encoded: length field 41 ns
+//! against 51; a line as a `String` 52 against 54, as a `BytesMut` 49. What was learned on the way:
+//!
+//! - Half of what is left is bytes': one atomic increment by `split_to`, one decrement by the drop. Nothing in its
+//!   public interface splits without them, so twice the speed is out of reach for a `BytesMut` per frame.
+//! - A `Header` in a `Result` between measuring and writing, and a `BytesMut` collected from two branches, cost a third: they
+//!   are copied by 16 bytes where they were just written by 8 (`codec::cut`, `codec::header`).
+//! - Splitting a line and advancing over its end afterwards lost 14 % against truncating what was split.
+//! - `StringDecoder` over frames that were split first lost 25 %: it looks at the line in place (`decode_with`).
+//! - What is left of a line's time is mostly memchr (twice: the encoder refuses a line with an LF in it, which `LinesCodec`
+//!   does not look for), the check of UTF-8, and the allocation of the `String`.
 
 use std::hint::black_box;
 
