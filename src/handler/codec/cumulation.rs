@@ -61,11 +61,8 @@ pub(super) struct Cumulation {
 
 impl Cumulation {
     /// Takes an input behind what is there, of which the decoder needs at least `needs` bytes. True if it is to look.
-    ///
-    /// Only when no piece of the last input is left: [`more`](Self::more) said false.
     #[inline]
     pub(super) fn push(&mut self, input: BytesMut, needs: usize) -> bool {
-        debug_assert!(self.read.is_empty(), "the last input was not used up");
         if self.src.is_empty() {
             self.rest_own();
             self.src = input;
@@ -75,6 +72,8 @@ impl Cumulation {
     }
 
     fn push_behind(&mut self, input: BytesMut, needs: usize) -> bool {
+        // Decoding stopped before the last input was used up: after an error, or with single decode.
+        while self.more() {}
         if self.cumulator == Cumulator::Merge {
             self.read = input;
             self.more();

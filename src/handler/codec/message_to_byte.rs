@@ -4,10 +4,12 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 
+use bytes::{Bytes, BytesMut};
+
 use super::room;
 use crate::buffer::Message;
-use crate::channel::{Context, Handler, HandlerResult};
-use crate::codec::Encoder;
+use crate::channel::{Context, Handler, HandlerResult, IntoHandler};
+use crate::codec::{Encoder, LineEncoder, StringEncoder};
 use crate::error::Failure;
 use crate::future::Promise;
 
@@ -166,3 +168,24 @@ fn encode_item<E: Encoder<I>, I>(encoder: &mut E, item: I) -> Result<Message, Fa
         .map(Message::from)
         .map_err(Into::into)
 }
+
+/// Marks the conversion of an encoder of this library into a [`MessageToByte`].
+///
+/// There is none for all encoders: nothing would say which of its types is meant by one that encodes several.
+#[derive(Debug)]
+pub enum ForEncoder {}
+
+macro_rules! encoder_of {
+    ($encoder:ty: $($item:ty),+) => {
+        impl IntoHandler<ForEncoder> for $encoder {
+            type Handler = MessageToByte<$encoder, ($($item,)+)>;
+
+            fn into_handler(self) -> Self::Handler {
+                MessageToByte::of(self)
+            }
+        }
+    };
+}
+
+encoder_of!(LineEncoder: String, BytesMut, Bytes);
+encoder_of!(StringEncoder: String);

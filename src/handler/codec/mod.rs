@@ -21,7 +21,7 @@ pub use aggregator::{Aggregate, Aggregator, Part};
 pub use byte_to_message::{ByteToMessage, ForDecoder};
 pub use combined::{Codec, Combined};
 pub use cumulation::Cumulator;
-pub use message_to_byte::{Encodes, MessageToByte};
+pub use message_to_byte::{Encodes, ForEncoder, MessageToByte};
 pub use message_to_message::{
     Map, MessageToMessageDecoder, MessageToMessageEncoder, Transform, map_read, map_write,
 };

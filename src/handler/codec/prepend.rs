@@ -1,7 +1,5 @@
 //! [`Prepend`]: a header before each message of bytes.
 
-use bytes::Bytes;
-
 use super::room;
 use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult, IntoHandler};
@@ -67,21 +65,15 @@ impl<P: Prepender + 'static> Handler for Prepend<P> {
             })?;
             ctx.write_with(framed, promise);
         } else if promise.set_uncancellable() {
-            ctx.write(announced(&header)?);
+            let header = room::encode(|dst| {
+                dst.extend_from_slice(&header);
+                Ok::<(), Error>(())
+            })?;
+            ctx.write(header);
             ctx.write_with(msg, promise);
         }
         Ok(())
     }
-}
-
-/// The header as a buffer of its own.
-#[inline]
-fn announced(header: &[u8]) -> Result<Bytes, Error> {
-    let header = room::encode(|dst| {
-        dst.extend_from_slice(header);
-        Ok::<(), Error>(())
-    })?;
-    Ok(header.freeze())
 }
 
 /// Marks the conversion of a prepender into a [`Prepend`].
