@@ -1,12 +1,15 @@
 //! Typed handlers, closures, and chains whose types were checked.
 
+use std::cell::Cell;
+use std::rc::Rc;
+
 use bytes::{Bytes, BytesMut};
 use tidegate::codec::{
     LengthFieldDecoder, LengthFieldPrepender, LineDecoder, LineEncoder, StringDecoder,
 };
 use tidegate::handler::codec::{ByteToMessage, Codec};
 use tidegate::handler::typed::{Typed, TypedHandler, chain, event_fn, handler_fn};
-use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message};
+use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, Promise};
 
 use crate::support::{Framed, Tell, inbound, outbound, wire};
 
@@ -35,8 +38,6 @@ impl TypedHandler for Double {
 }
 
 /// Messages of its type are taken, others pass in order; other callbacks are its own; errors are its own too.
-///
-/// Rules: B27
 #[test]
 fn a_typed_handler_takes_messages_of_one_type() -> Result<(), Failure> {
     let mut channel = EmbeddedChannel::new(|pipeline| {
@@ -65,13 +66,40 @@ fn a_typed_handler_takes_messages_of_one_type() -> Result<(), Failure> {
 /// Rules: 6.9
 #[test]
 fn a_typed_handler_is_passed_by_what_it_leaves_out() -> Result<(), Failure> {
-    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(Double::default()))?;
-    channel.run(|channel| channel.write_and_flush("before"));
-    assert_eq!(outbound(&mut channel), ["before"]);
-    channel.run(|channel| channel.write_and_flush("after"));
-    assert_eq!(outbound(&mut channel), ["after"]);
-    let names = channel.pipeline(|pipeline| format!("{pipeline:?}"));
-    assert!(names.contains("Typed"), "{names}");
+    /// Counts the calls of a node whose handler leaves them to the inner one, which learns in its place.
+    struct Counting(Typed<Double>, Rc<Cell<u32>>);
+
+    impl Handler for Counting {
+        fn write(
+            &mut self,
+            ctx: &mut Context<'_>,
+            msg: Message,
+            promise: Promise,
+        ) -> HandlerResult {
+            self.1.set(self.1.get() + 1);
+            self.0.write(ctx, msg, promise)
+        }
+
+        fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+            self.1.set(self.1.get() + 1);
+            self.0.user_event_triggered(ctx, event)
+        }
+
+        fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+            self.0.channel_read_complete(ctx)
+        }
+    }
+
+    let calls = Rc::new(Cell::new(0));
+    let counting = Counting(Typed(Double::default()), calls.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(counting))?;
+    for _ in 0..3 {
+        channel.run(|channel| channel.write_and_flush("out"));
+        channel.pipeline(|pipeline| pipeline.fire_user_event_triggered(Message::new(1_u8)));
+        assert_eq!(outbound(&mut channel), ["out"]);
+        assert!(channel.read_event().is_some());
+    }
+    assert_eq!(calls.get(), 2, "each event once");
     Ok(())
 }
 

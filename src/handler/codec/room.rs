@@ -1,20 +1,46 @@
-//! The memory that encoders write to: one block per thread, shared by all channels of its loops, so that an idle connection
-//! holds none. What was encoded is split off without copying; when all of it has been sent the block is used again from
-//! its front, so a warm loop encodes without allocating.
+//! The memory that encoders write to: two blocks per thread, shared by all channels of its loops, so that an idle
+//! connection holds none. What was encoded is split off without copying; when all of a block has been sent it is used
+//! again from its front. Two, because the block that is full is the one whose last messages have not been sent: so a warm
+//! loop encodes without allocating as long as it has less than a block unsent.
 
 use std::cell::Cell;
+use std::mem;
 
 use bytes::BytesMut;
 
 /// The size of a block in bytes: some hundred small messages between two flushes.
 const BLOCK: usize = 16 * 1024;
 
-/// Below so much spare room, in bytes, a block begins anew instead of letting an encoder run into its end, which would
-/// copy what it has written so far.
-const ROOM_MIN: usize = 256;
+/// With less spare room than this, in bytes, a block begins anew instead of letting an encoder run into its end, which
+/// would copy what it has written so far.
+const ROOM_MIN: usize = 512;
 
 thread_local! {
-    static ROOM: Cell<BytesMut> = Cell::new(BytesMut::new());
+    static ROOM: Cell<Room> = const { Cell::new(Room { block: None, other: None }) };
+}
+
+/// Both empty between calls: what was encoded has been split off.
+#[derive(Default)]
+struct Room {
+    block: Option<BytesMut>,
+    other: Option<BytesMut>,
+}
+
+impl Room {
+    /// A block with room for what most encoders append.
+    #[cold]
+    fn renew(&mut self) -> BytesMut {
+        let mut full = self.block.take().unwrap_or_default();
+        if full.try_reclaim(BLOCK) {
+            return full;
+        }
+        if let Some(mut other) = mem::replace(&mut self.other, Some(full))
+            && other.try_reclaim(BLOCK)
+        {
+            return other;
+        }
+        BytesMut::with_capacity(BLOCK)
+    }
 }
 
 /// Runs `encode` with an empty buffer that has room, and gives what was appended to it.
@@ -25,11 +51,16 @@ pub(super) fn encode<E>(
     encode: impl FnOnce(&mut BytesMut) -> Result<(), E>,
 ) -> Result<BytesMut, E> {
     let mut room = ROOM.take();
-    if room.capacity() < ROOM_MIN {
-        room.reserve(BLOCK);
-    }
-    let result = encode(&mut room);
-    let encoded = room.split();
+    let mut block = match room.block.take() {
+        Some(block) if block.capacity() >= ROOM_MIN => block,
+        block => {
+            room.block = block;
+            room.renew()
+        }
+    };
+    let result = encode(&mut block);
+    let encoded = block.split();
+    room.block = Some(block);
     ROOM.set(room);
     result.map(|()| encoded)
 }
