@@ -177,6 +177,7 @@ pub enum ForEncoder {}
 
 macro_rules! encoder_of {
     ($encoder:ty: $($item:ty),+) => {
+        #[diagnostic::do_not_recommend]
         impl IntoHandler<ForEncoder> for $encoder {
             type Handler = MessageToByte<$encoder, ($($item,)+)>;
 
