@@ -7,8 +7,8 @@ use std::str;
 
 use bytes::BytesMut;
 
-use crate::codec::traits::{Decoder, Encoder};
-use crate::error::{Error, ErrorKind, Failure};
+use crate::codec::traits::{Decoder, Encoder, into_error};
+use crate::error::{Error, ErrorKind};
 
 /// The frame as text.
 ///
@@ -79,17 +79,12 @@ where
 
     #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<String>, Error> {
-        text(self.frames.decode(src).map_err(of_frames)?)
+        text(self.frames.decode(src).map_err(into_error)?)
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<String>, Error> {
-        text(self.frames.decode_eof(src).map_err(of_frames)?)
+        text(self.frames.decode_eof(src).map_err(into_error)?)
     }
-}
-
-#[cold]
-fn of_frames(error: impl Into<Failure>) -> Error {
-    error.into().into_error()
 }
 
 #[inline]
