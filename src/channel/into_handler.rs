@@ -3,7 +3,8 @@
 //! A handler is one as it is. Floors above add conversions for what they can wrap: codecs and typed handlers
 //! (`handler::codec`, `handler::typed`). The parameter `M` only tells these conversions apart, so that each can be for all
 //! types with a certain trait; it is always inferred. A type with two of those traits has two conversions, and whoever
-//! adds it says which is meant by wrapping it.
+//! adds it says which is meant by wrapping it. Encoders in general have none: the types that they encode could not be
+//! inferred.
 
 use super::core::Handler;
 

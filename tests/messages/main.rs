@@ -1,6 +1,7 @@
 //! The handlers around codecs and the typed handlers, through embedded channels: rules H1 to H12 and H21 to H24.
 
 mod aggregating;
+mod codecs;
 mod decoding;
 mod edits;
 mod encoding;

@@ -11,7 +11,8 @@ use crate::codec::Decoder;
 
 /// Makes messages of the bytes that come in; messages that are no bytes pass, in order.
 ///
-/// A decoder given to `pipeline.add_last(..)` becomes one of these. By hand it is made to set what differs:
+/// A decoder given to `pipeline.add_last(..)` becomes one of these, also if it is an encoder as well: what is written is
+/// then left alone ([`Codec`](super::Codec) does both). By hand it is made to set what differs:
 ///
 /// ```
 /// use bytes::{Buf, BytesMut};

@@ -12,7 +12,8 @@
 //!
 //! Errors are fired as they are met: behind the messages that were decoded before, ahead of those that come after. They go
 //! to the handlers after this one, since this one has no use for them. Decoding goes on behind the bytes
-//! that the decoder took; if it took none it is not asked again before more have come.
+//! that the decoder took; if it took none, and takes none when asked once more, it is not asked again before more have
+//! come, and the same error is not told twice.
 
 use std::any::{Any, type_name};
 use std::collections::VecDeque;
@@ -44,7 +45,9 @@ pub(super) struct Decoding {
     queue: VecDeque<Message>,
     /// A resume was asked for and has not come.
     waiting: bool,
-    /// The decoder failed without taking bytes, or gave messages without: not asked before more have come.
+    /// The decoder failed without taking bytes.
+    failed_idle: bool,
+    /// It did so twice, or gave messages without taking bytes: not asked before more have come.
     stuck: bool,
     /// The end of the input was dealt with.
     ended: bool,
@@ -98,6 +101,7 @@ impl Decoding {
                     self.fired = false;
                 }
                 self.stuck = false;
+                self.failed_idle = false;
                 self.ended = false;
                 if self.cumulation.push(bytes, decoder.needs()) {
                     self.step(decoder, ctx);
@@ -218,6 +222,7 @@ impl Decoding {
                     Found::Message(item, took) => {
                         self.cumulation.advanced();
                         self.fire(ctx, item);
+                        self.failed_idle = false;
                         if took {
                             self.idle_messages = 0;
                         } else {
@@ -227,8 +232,9 @@ impl Decoding {
                         return true;
                     }
                     Found::Failed(failure, took) => {
-                        self.failed(ctx, failure, took);
-                        return true;
+                        if self.failed(ctx, failure, took) {
+                            return true;
+                        }
                     }
                     Found::Nothing => {}
                 }
@@ -240,6 +246,7 @@ impl Decoding {
                 Ok(bytes) => {
                     self.received = true;
                     self.stuck = false;
+                    self.failed_idle = false;
                     self.cumulation.push(bytes, decoder.needs());
                 }
                 Err(other) => {
@@ -295,13 +302,16 @@ impl Decoding {
             match self.look(decoder, D::decode_eof) {
                 Found::Message(item, took) => {
                     self.fire(ctx, item);
+                    self.failed_idle = false;
                     if took {
                         self.idle_messages = 0;
                     } else {
                         self.no_progress::<D>(ctx, LAST_MESSAGES_MAX);
                     }
                 }
-                Found::Failed(failure, took) => self.failed(ctx, failure, took),
+                Found::Failed(failure, took) => {
+                    self.failed(ctx, failure, took);
+                }
                 Found::Nothing => break,
             }
         }
@@ -313,11 +323,18 @@ impl Decoding {
         ctx.fire_channel_read(Message::new(item));
     }
 
+    /// Fires an error. False if it only repeats the last one: the decoder took no byte, and neither did it then.
     #[cold]
-    fn failed(&mut self, ctx: &mut Context<'_>, failure: Failure, took: bool) {
-        self.stuck = !took;
-        ctx.fire_exception_caught(failure);
-        self.drop_empty();
+    fn failed(&mut self, ctx: &mut Context<'_>, failure: Failure, took: bool) -> bool {
+        let repeats = !took && self.failed_idle;
+        // A decoder may note an error without taking bytes, and take them in its next call: it has one.
+        self.failed_idle = !took && !repeats;
+        self.stuck = repeats;
+        if !repeats {
+            ctx.fire_exception_caught(failure);
+            self.drop_empty();
+        }
+        !repeats
     }
 
     /// A message for which no byte was taken.

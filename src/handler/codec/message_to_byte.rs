@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::room;
 use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult, IntoHandler};
-use crate::codec::{Encoder, LineEncoder, StringEncoder};
+use crate::codec::{Base64Encoder, Encoder, LineEncoder, StringEncoder};
 use crate::error::Failure;
 use crate::future::Promise;
 
@@ -190,3 +190,4 @@ macro_rules! encoder_of {
 
 encoder_of!(LineEncoder: String, BytesMut, Bytes);
 encoder_of!(StringEncoder: String);
+encoder_of!(Base64Encoder: BytesMut, Bytes);

@@ -9,8 +9,8 @@ use crate::future::Promise;
 
 /// Bodies of at most so many bytes are copied behind their header.
 ///
-/// A second buffer costs an entry of the outbound buffer and one of the gathering write, in our code and in the kernel;
-/// a copy of this size costs less than either.
+/// A second buffer costs a second way through the handlers before this one, an entry of the outbound buffer and one of the
+/// gathering write; a copy of this size is four cache lines. Ours; the kernel's share was not measured.
 const COPIED_MAX: usize = 256;
 
 /// Writes a [`Prepender`]'s header before each message of bytes; other messages pass.
