@@ -4,7 +4,6 @@
 //! loop encodes without allocating as long as it has less than a block unsent.
 
 use std::cell::Cell;
-use std::mem;
 
 use bytes::BytesMut;
 
@@ -34,7 +33,7 @@ impl Room {
         if full.try_reclaim(BLOCK) {
             return full;
         }
-        if let Some(mut other) = mem::replace(&mut self.other, Some(full))
+        if let Some(mut other) = self.other.replace(full)
             && other.try_reclaim(BLOCK)
         {
             return other;

@@ -29,6 +29,9 @@ pub struct Chain<In, Out, S> {
     types: PhantomData<fn(Out) -> In>,
 }
 
+/// A chain with one more stage.
+pub type Longer<In, Out, S, H> = Chain<In, Out, (S, H)>;
+
 /// A chain without stages: bytes come in as the transport read them (`BytesMut`), and bytes may be written.
 ///
 /// ```
@@ -75,14 +78,14 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
         }
     }
 
-    fn add<NewIn, NewOut, H: Handler>(self, handler: H) -> Chain<NewIn, NewOut, (S, H)> {
+    fn add<NewIn, NewOut, H: Handler>(self, handler: H) -> Longer<NewIn, NewOut, S, H> {
         Chain::of((self.stages, handler))
     }
 
     // ---- on the way in
 
     /// Bytes become what the decoder makes of them.
-    pub fn decode<D>(self, decoder: D) -> Chain<D::Item, Out, (S, ByteToMessage<D>)>
+    pub fn decode<D>(self, decoder: D) -> Longer<D::Item, Out, S, ByteToMessage<D>>
     where
         In: IsBytes,
         D: Decoder + 'static,
@@ -92,7 +95,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// Each message becomes what the closure makes of it. Its error reaches the next `exception_caught`.
-    pub fn map<F, NewIn, E>(self, map: F) -> Chain<NewIn, Out, (S, impl Handler)>
+    pub fn map<F, NewIn, E>(self, map: F) -> Longer<NewIn, Out, S, impl Handler>
     where
         F: FnMut(In) -> Result<NewIn, E> + 'static,
         In: Any + Send,
@@ -103,7 +106,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// Each message becomes any number of others.
-    pub fn transform<T>(self, transform: T) -> Chain<T::Out, Out, (S, MessageToMessageDecoder<T>)>
+    pub fn transform<T>(self, transform: T) -> Longer<T::Out, Out, S, MessageToMessageDecoder<T>>
     where
         T: Transform<In = In> + 'static,
     {
@@ -113,10 +116,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     // ---- on the way out
 
     /// What the encoder encodes may be written from here on.
-    pub fn encode<E, NewOut>(
-        self,
-        encoder: E,
-    ) -> Chain<In, NewOut, (S, MessageToByte<E, (NewOut,)>)>
+    pub fn encode<E, NewOut>(self, encoder: E) -> Longer<In, NewOut, S, MessageToByte<E, (NewOut,)>>
     where
         Out: IsBytes,
         E: Encoder<NewOut> + 'static,
@@ -126,7 +126,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// Each message of bytes that is written gets a header.
-    pub fn prepend<P>(self, prepender: P) -> Chain<In, Out, (S, Prepend<P>)>
+    pub fn prepend<P>(self, prepender: P) -> Longer<In, Out, S, Prepend<P>>
     where
         Out: IsBytes,
         P: Prepender + 'static,
@@ -135,7 +135,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// What the closure takes may be written from here on. Its error fails the promise of the write.
-    pub fn map_write<F, NewOut, E>(self, map: F) -> Chain<In, NewOut, (S, impl Handler)>
+    pub fn map_write<F, NewOut, E>(self, map: F) -> Longer<In, NewOut, S, impl Handler>
     where
         F: FnMut(NewOut) -> Result<Out, E> + 'static,
         Out: Any + Send,
@@ -148,7 +148,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     // ---- both
 
     /// A codec for both ways: bytes become its items, and what it encodes may be written from here on.
-    pub fn codec<C, NewOut>(self, codec: C) -> Chain<C::Item, NewOut, (S, Codec<C, (NewOut,)>)>
+    pub fn codec<C, NewOut>(self, codec: C) -> Longer<C::Item, NewOut, S, Codec<C, (NewOut,)>>
     where
         In: IsBytes,
         Out: IsBytes,
@@ -160,14 +160,14 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// A handler that leaves messages what they are: logging, timeouts, anything untyped. The compiler takes your word.
-    pub fn with<M, H: IntoHandler<M>>(self, handler: H) -> Chain<In, Out, (S, H::Handler)> {
+    pub fn with<M, H: IntoHandler<M>>(self, handler: H) -> Longer<In, Out, S, H::Handler> {
         self.add(handler.into_handler())
     }
 
     // ---- the end
 
     /// A handler takes the messages.
-    pub fn handle<T>(self, handler: T) -> Chain<In, Out, (S, Typed<T>)>
+    pub fn handle<T>(self, handler: T) -> Longer<In, Out, S, Typed<T>>
     where
         T: TypedHandler<In = In>,
     {
@@ -175,7 +175,7 @@ impl<In, Out, S: Install> Chain<In, Out, S> {
     }
 
     /// Each message is answered by one: written at once, flushed when the batch of reads ends.
-    pub fn serve<F, E>(self, answer: F) -> Chain<In, Out, (S, Typed<Serve<F, In, Out, E>>)>
+    pub fn serve<F, E>(self, answer: F) -> Longer<In, Out, S, Typed<impl TypedHandler>>
     where
         F: FnMut(In) -> Result<Out, E> + 'static,
         In: Any + Send,
@@ -246,7 +246,7 @@ mod sealed {
 }
 
 /// The handler behind [`Chain::serve`].
-pub struct Serve<F, In, Out, E> {
+struct Serve<F, In, Out, E> {
     answer: F,
     types: PhantomData<fn(In) -> Result<Out, E>>,
 }
@@ -271,11 +271,5 @@ where
         ctx.flush();
         ctx.fire_channel_read_complete();
         Ok(())
-    }
-}
-
-impl<F, In, Out, E> fmt::Debug for Serve<F, In, Out, E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Serve").finish_non_exhaustive()
     }
 }

@@ -8,6 +8,6 @@ mod chain;
 mod function;
 mod handler;
 
-pub use chain::{Chain, End, Install, IsBytes, Serve, chain};
+pub use chain::{Chain, End, Install, IsBytes, Longer, chain};
 pub use function::{EventFn, HandlerFn, event_fn, handler_fn};
 pub use handler::{ForTyped, Typed, TypedHandler};
