@@ -5,6 +5,7 @@ mod codecs;
 mod decoding;
 mod edits;
 mod encoding;
+mod random;
 mod support;
 mod transforming;
 mod typed;

@@ -172,7 +172,8 @@ impl<C: fmt::Debug, Items> fmt::Debug for Codec<C, Items> {
 /// # Ok::<(), tidegate::Failure>(())
 /// ```
 ///
-/// Both are told of their addition and removal. `after`, `timer`, `write_done` and `resume` belong to the place and not to
+/// Errors go to the inbound half alone (in Netty they pass the outbound one too). Both halves are told of their addition and
+/// removal. `after`, `timer`, `write_done` and `resume` belong to the place and not to
 /// a half: both are called, so two halves that come back by keys use different ones.
 #[derive(Debug)]
 pub struct Combined<In, Out> {
