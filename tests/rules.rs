@@ -57,7 +57,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "differs: messages are owned, nothing is released by hand",
     ),
     ("C17", "comes with the codecs: progress of chunked writes"),
-    ("C21", "comes with datagrams"),
     (
         "C26",
         "comes with the codecs: a queue of pending writes for handlers",
@@ -70,7 +69,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "D25",
         "asking for a read can't fail here: interest that the selector refuses closes the channel",
     ),
-    ("D24", "comes with datagrams"),
     ("E2", "differs: ioRatio (E4) instead of a fixed quantum"),
     ("E3", "differs: ioRatio (E4) instead of a fixed quantum"),
     (

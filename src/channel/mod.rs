@@ -67,7 +67,7 @@ pub use into_handler::{IntoHandler, Itself};
 pub use options::{
     AcceptOverload, ChannelOption, OptionId, OptionSet, OptionType, OptionValue, WaterMark,
 };
-pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, Released, Settled};
+pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, OutboundMark, Released, Settled};
 pub use pipeline::Pipeline;
 pub use register::ChannelBuilder;
 pub use shared::{Channel, ChannelId};
