@@ -11,8 +11,9 @@ use tidegate_fuzz::trial::{Event, compare};
 /// What a trial (two runs) may take per KiB begun.
 const PER_KIB_MAX: Duration = Duration::from_millis(10);
 
-/// A trial that took too long is repeated: on a busy machine the scheduler is slower than any decoder.
-const REPEATS: usize = 5;
+/// A trial that took a tenth of that is repeated until it does not, so often at most: on a busy machine the scheduler is
+/// slower than any decoder.
+const REPEATS: usize = 200;
 
 #[derive(Default)]
 struct Report {

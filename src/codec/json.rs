@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 use memchr::memchr2;
 
-use crate::codec::cut::{cut, cut_before};
+use crate::codec::cut::cut;
 use crate::codec::traits::Decoder;
 use crate::error::{Error, ErrorKind};
 
@@ -232,7 +232,7 @@ impl JsonDecoder {
             Some(last) => {
                 self.begin(State::Between);
                 self.position += last as u64 + 1;
-                Ok(Some(cut(src, last + 1, 0)))
+                Ok(Some(cut(src, 0, last + 1, 0)))
             }
             None if src.len() < self.object_max => Ok(None),
             None => {
@@ -252,7 +252,7 @@ impl JsonDecoder {
                 let state = self.behind(src[mark], self.position + mark as u64)?;
                 self.begin(state);
                 self.position += mark as u64 + 1;
-                Ok(Some(cut_before(src, end, mark + 1 - end, true)))
+                Ok(Some(cut(src, 0, end, mark + 1 - end)))
             }
             None if src.len() <= self.object_max => Ok(None),
             None => {

@@ -295,7 +295,7 @@ impl Decoder for LengthFieldDecoder {
                 src.advance(total);
                 return Err(self.too_short(total));
             }
-            return Ok(Some(cut(src, total, self.strip)));
+            return Ok(Some(cut(src, self.strip, total - self.strip, 0)));
         }
     }
 
