@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
+use tidegate::channel::events::ChannelInputShutdown;
 use tidegate::channel::options::ALLOW_HALF_CLOSURE;
 use tidegate::codec::{Decoder, LengthFieldDecoder};
 use tidegate::handler::codec::{ByteToMessage, Cumulator};
@@ -451,6 +452,44 @@ fn the_last_messages_come_before_the_input_shutdown_event() -> Result<(), Failur
     );
     channel.finish()?;
     assert_eq!(inbound(&mut channel), ["inactive"]);
+    Ok(())
+}
+
+/// The decoder hears of an end of input once, and again if more came behind it.
+///
+/// Rules: H7, H8
+#[test]
+fn a_decoder_hears_of_an_end_once() -> Result<(), Failure> {
+    struct Counts(Rc<Cell<u32>>);
+    impl Decoder for Counts {
+        type Item = u32;
+        type Error = Error;
+
+        fn decode(&mut self, _: &mut BytesMut) -> Result<Option<u32>, Error> {
+            Ok(None)
+        }
+
+        fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<u32>, Error> {
+            self.0.set(self.0.get() + 1);
+            src.clear();
+            Ok(None)
+        }
+    }
+
+    for (more, ends) in [(false, 1), (true, 2)] {
+        let count = Rc::new(Cell::new(0));
+        let decoder = Counts(count.clone());
+        let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(decoder))?;
+        channel.feed(["part"]);
+        channel.pipeline(|pipeline| {
+            pipeline.fire_user_event_triggered(Message::new(ChannelInputShutdown));
+            if more {
+                pipeline.fire_channel_read("more");
+            }
+        });
+        channel.finish()?;
+        assert_eq!(count.get(), ends);
+    }
     Ok(())
 }
 
