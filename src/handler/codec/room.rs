@@ -11,8 +11,8 @@ use bytes::BytesMut;
 const BLOCK: usize = 16 * 1024;
 
 /// With less spare room than this, in bytes, a block begins anew instead of letting an encoder run into its end, which
-/// would copy what it has written so far.
-const ROOM_MIN: usize = 512;
+/// would copy what it has written so far. More than the largest body that is copied behind a header.
+const ROOM_MIN: usize = 1280;
 
 thread_local! {
     static ROOM: Cell<Room> = const { Cell::new(Room { block: None, other: None }) };
@@ -49,7 +49,8 @@ impl Room {
 pub(super) fn encode<E>(
     encode: impl FnOnce(&mut BytesMut) -> Result<(), E>,
 ) -> Result<BytesMut, E> {
-    let mut room = ROOM.take();
+    // A thread that ends may have let go of its blocks, and still write a farewell.
+    let mut room = ROOM.try_with(Cell::take).unwrap_or_default();
     let mut block = match room.block.take() {
         Some(block) if block.capacity() >= ROOM_MIN => block,
         block => {
@@ -60,6 +61,6 @@ pub(super) fn encode<E>(
     let result = encode(&mut block);
     let encoded = block.split();
     room.block = Some(block);
-    ROOM.set(room);
+    let _ = ROOM.try_with(|cell| cell.set(room));
     result.map(|()| encoded)
 }
