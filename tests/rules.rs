@@ -56,7 +56,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "B27",
         "differs: messages are owned, nothing is released by hand",
     ),
-    ("C17", "comes with the codecs: progress of chunked writes"),
     (
         "C26",
         "comes with the codecs: a queue of pending writes for handlers",
