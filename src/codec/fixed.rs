@@ -51,4 +51,8 @@ impl Decoder for FixedLengthDecoder {
         }
         Ok(Some(cut(src, 0, self.length, 0)))
     }
+
+    fn needs(&self) -> usize {
+        self.length
+    }
 }

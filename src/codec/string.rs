@@ -87,6 +87,10 @@ where
         let text = self.frames.decode_with(src, true, text);
         text.map_err(into_error)?.transpose()
     }
+
+    fn needs(&self) -> usize {
+        self.frames.needs()
+    }
 }
 
 #[inline]

@@ -54,6 +54,12 @@ pub trait Decoder {
         self.decode(src)
     }
 
+    /// How many bytes `src` must hold before another `decode` can bring anything, as far as the last one has learned; 0 if
+    /// it does not know. Whoever collects the bytes of a long frame need not ask in between.
+    fn needs(&self) -> usize {
+        0
+    }
+
     /// As [`decode`](Self::decode), or with `ended` as [`decode_eof`](Self::decode_eof), for values that are bytes and are
     /// looked at only once: what `look` makes of them comes out.
     ///
