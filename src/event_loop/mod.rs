@@ -61,7 +61,7 @@ pub use metrics::{HistogramSnapshot, MetricsSnapshot};
 pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
 pub use spin::Spin;
-pub use tidegate_sys::os::Backend;
+pub use tidegate_sys::os::{Backend, Time};
 pub use timers::TimerKey;
 
 #[cfg(test)]
