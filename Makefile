@@ -25,7 +25,7 @@ define need
 	}
 endef
 
-.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue redis idle clean
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue redis idle fuzz clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -59,9 +59,10 @@ fmt-check: ## fail if the source is not formatted
 
 clippy: ## lints, warnings refused
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --features tokio-codec -- -D warnings
 
 doc: ## the reference in target/doc, warnings refused
-	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features tidegate/tokio-codec
 
 targets: ## type-check and lint both crates for FreeBSD and macOS
 	@sys/targets.sh
@@ -114,6 +115,14 @@ endif
 
 queue: ## tasks per second through the cross-thread queue
 	@$(CARGO) bench --package tidegate-sys --bench queue
+
+fuzz: ## 10 million mutated inputs through each decoder (INPUTS=n CODEC=name SEED=n; LIBFUZZER=seconds for libFuzzer too)
+	@cd fuzz && $(CARGO) run --release --quiet --bin mutate -- $(or $(INPUTS),10000000) $(or $(CODEC),all) $(or $(SEED),1)
+ifneq ($(LIBFUZZER),)
+	@cd fuzz && for codec in $(or $(CODEC),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/targets/*.rs))); do \
+		$(CARGO) +nightly fuzz run --fuzz-dir . --features libfuzzer $$codec -- -max_total_time=$(LIBFUZZER) -max_len=4096; \
+	done
+endif
 
 clean: ## remove everything built
 	@$(CARGO) clean

@@ -48,4 +48,8 @@ impl Decoder for FixedLengthDecoder {
         }
         Ok((src.len() >= self.length).then(|| cut(src, self.length, 0)))
     }
+
+    fn needs(&self) -> usize {
+        self.length
+    }
 }

@@ -111,6 +111,20 @@ impl JsonDecoder {
         self
     }
 
+    /// Looks at the parameters.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `object_max` is 0.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.object_max > 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "JsonDecoder: object_max is 0, so no object could pass; give the largest object to be accepted",
+        ))
+    }
+
     fn step(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
         loop {
             match self.state {
@@ -311,12 +325,7 @@ impl Decoder for JsonDecoder {
     type Error = Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        if self.object_max == 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "JsonDecoder: object_max is 0, so no object could pass; give the largest object to be accepted",
-            ));
-        }
+        self.check()?;
         let decoded = self.step(src);
         if self.state == State::Corrupted {
             src.clear();

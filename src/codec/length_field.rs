@@ -312,4 +312,12 @@ impl Decoder for LengthFieldDecoder {
         }
         Ok(decoded)
     }
+
+    fn needs(&self) -> usize {
+        match self.state {
+            State::Frame(total) => total,
+            State::Head => self.header(),
+            State::Unchecked | State::Discarding { .. } => 0,
+        }
+    }
 }

@@ -85,6 +85,10 @@ where
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<String>, Error> {
         text(self.frames.decode_eof(src).map_err(into_error)?)
     }
+
+    fn needs(&self) -> usize {
+        self.frames.needs()
+    }
 }
 
 #[inline]

@@ -53,6 +53,12 @@ pub trait Decoder {
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Self::Item>, Self::Error> {
         self.decode(src)
     }
+
+    /// How many bytes `src` must hold before another `decode` can bring anything, as far as the last one has learned; 0 if
+    /// it does not know. Whoever collects the bytes of a long frame need not ask in between.
+    fn needs(&self) -> usize {
+        0
+    }
 }
 
 /// Turns values into bytes.
