@@ -20,8 +20,8 @@ use tidegate::buffer::Bytes;
 use tidegate::channel::options::{CONNECT_TIMEOUT, TCP_NODELAY};
 use tidegate::handler::codec::Codec;
 use tidegate::{
-    Bootstrap, Context, Error, ErrorKind, EventLoop, EventLoopGroup, Failure, Fault, Handler, HandlerResult,
-    Message,
+    Bootstrap, Context, Error, ErrorKind, EventLoop, EventLoopGroup, Failure, Fault, Handler,
+    HandlerResult, Message,
 };
 
 #[path = "common/args.rs"]
@@ -138,7 +138,7 @@ impl Client {
                 })
             })
             .connect(self.remote)
-            .add_listener(move |result| {
+            .add_listener(move |_, result| {
                 if let Err(error) = result {
                     client.connect_later(error.clone());
                 }

@@ -7,7 +7,7 @@
 //! A codec made of codecs: the framing is the library's, the id is ours.
 
 use tidegate::buffer::{Buf, BufMut, Bytes, BytesMut};
-use tidegate::codec::{Decoder, Encoder, LengthFieldDecoder, LengthFieldPrepender};
+use tidegate::codec::{Decoder, Encoder, LengthFieldDecoder, LengthFieldPrepender, Prepender};
 use tidegate::{Error, ErrorKind};
 
 /// The longest frame, in bytes, without its length field.

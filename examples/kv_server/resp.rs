@@ -273,10 +273,7 @@ mod tests {
             (vec![vec!["a\r\nb\r\nc".to_owned()]], None)
         );
         let failed = |input| decode(input, 1, 1).1.unwrap();
-        assert_eq!(
-            failed(inputs[4]),
-            "expected a line end after a bulk string"
-        );
+        assert_eq!(failed(inputs[4]), "expected a line end after a bulk string");
         assert_eq!(failed(inputs[5]), "expected '$', got ':'");
         assert_eq!(failed(inputs[6]), "expected a number");
         assert_eq!(failed(inputs[7]), "invalid bulk length");
