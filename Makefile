@@ -25,7 +25,7 @@ define need
 	}
 endef
 
-.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations fuzz clean
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations fuzz redis clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -89,6 +89,12 @@ syscalls: ## system calls per ping-pong message, counted by strace, against thei
 	@$(call need,strace,strace)
 	@$(CARGO) build --release --examples
 	@benches/syscalls.sh
+
+redis: ## the example kv_server against redis-server, by redis-benchmark (ROUNDS=5)
+	@$(call need,redis-server,redis-server)
+	@$(call need,redis-benchmark,redis-tools)
+	@$(CARGO) build --release --example kv_server
+	@benches/redis.sh
 
 idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
 	@$(CARGO) build --release --examples

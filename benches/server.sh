@@ -1,4 +1,4 @@
-# Starts and stops the echo server for the scripts beside this one, which source it.
+# Starts and stops an example server for the scripts beside this one, which source it: $program, or the echo server.
 #
 # After `start_server [WRAPPER...] -- [OPTIONS...]`, $server is its process and $address where it listens; WRAPPER
 # is what it runs under. Everything is stopped and removed when the script ends.
@@ -40,7 +40,7 @@ start_server() {
     # The shell becomes the server, so that its process is known under any wrapper.
     # shellcheck disable=SC2016
     "${wrapper[@]}" bash -c 'echo $$ >"$0"; exec "$@"' "$scratch/pid" \
-        "$examples/echo_server" --port 0 "$@" >"$scratch/out" &
+        "$examples/${program:-echo_server}" --port 0 "$@" >"$scratch/out" &
     runner=$!
     started+=("$runner")
     wait_for grep -q 'listening on ' "$scratch/out"
