@@ -17,11 +17,15 @@
 //! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * `syscall`: -1 and EINTR.
+//! * [`sim`] (cargo feature `sim`): the same functions answered by a simulated kernel.
 
 pub mod clock;
 pub mod fd;
 pub mod io;
 pub mod net;
+#[cfg(feature = "sim")]
+#[cfg_attr(not(tidegate_epoll), allow(dead_code))]
+pub mod sim;
 pub mod thread;
 pub mod timer;
 
