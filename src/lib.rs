@@ -13,6 +13,8 @@ pub mod future;
 pub mod handler;
 pub mod pool;
 mod reactor;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod transport;
 
 pub use bootstrap::{Bootstrap, ServerBootstrap};
