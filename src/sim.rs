@@ -73,6 +73,7 @@ pub struct World {
     loops: Vec<LocalEventLoop>,
     random: Random,
     busy_steps: u32,
+    last: Step,
     // The last to be dropped.
     simulation: Simulation,
 }
@@ -115,6 +116,7 @@ impl World {
             loops: Vec::new(),
             random,
             busy_steps: 0,
+            last: Step::Busy,
             simulation,
         })
     }
@@ -141,6 +143,11 @@ impl World {
     /// One turn of each loop, in an order that is drawn. If none had anything to do the clock moves on to the next
     /// packet or deadline, by itself or because one of the loops waits for it.
     pub fn step(&mut self) -> Step {
+        self.last = self.make_step();
+        self.last
+    }
+
+    fn make_step(&mut self) -> Step {
         let reported = self.simulation.events_reported();
         let first = self.random.below(self.loops.len() as u64) as usize;
         let (before, after) = self.loops.split_at(first);
@@ -195,6 +202,11 @@ impl World {
             Outcome::TimedOut => Outcome::Done,
             other => other,
         }
+    }
+
+    /// Whether the last step was [`Step::Idle`].
+    pub fn is_idle(&self) -> bool {
+        self.last == Step::Idle
     }
 
     /// How many steps in a row the clock has not moved on, because a loop had something to do.

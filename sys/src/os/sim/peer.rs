@@ -75,6 +75,14 @@ impl Peer {
             .is_some_and(|answer| answer.is_ok())
     }
 
+    /// Where it connects from.
+    ///
+    /// # Errors
+    /// None while its simulation lives.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        on(self.fd.as_fd(), |kernel, file| kernel.local_addr(file)).unwrap_or_else(gone)
+    }
+
     /// Sends what there is room for.
     ///
     /// # Errors

@@ -151,6 +151,12 @@ impl Kernel {
             }
             list.iter().filter(|each| each.ready != 0).count()
         });
+        for each in list.iter().filter(|each| each.ready != 0) {
+            if let Some(file) = each.file {
+                let mask = each.ready;
+                self.note(What::Report { file, mask });
+            }
+        }
         self.log_wait("poll", 0, answer)
     }
 
