@@ -212,7 +212,8 @@ impl Handler for App {
             if !is_right {
                 model.complain(format!("end {}: the tail sees another order", self.end));
             }
-            let answers = may_write && model.random.one_in(self.answers);
+            let answers = may_write && model.answers_left > 0 && model.random.one_in(self.answers);
+            model.answers_left -= u32::from(answers);
             answers.then(|| model.random.below(200) as usize)
         });
         if let Some(length) = answer {

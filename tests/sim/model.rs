@@ -54,6 +54,8 @@ pub struct Model {
     /// Grows whenever something gets somewhere.
     pub progress: u64,
     pub timers: Vec<u32>,
+    /// How many more reads may be answered: two sides that always answer would never come to rest.
+    pub answers_left: u32,
     /// Everything the pipelines saw, folded into a number.
     pub digest: u64,
 }
@@ -70,6 +72,7 @@ impl Model {
             complaints: Vec::new(),
             progress: 0,
             timers: Vec::new(),
+            answers_left: 60,
             digest: 0,
         };
         MODEL.set(Some(model));

@@ -94,7 +94,7 @@ impl EmbeddedChannel {
         let guard = lp.enter();
         let transport = Embedded::new(ends.clone(), connected);
         let core = register::attach(&shared, &lp, Box::new(transport));
-        *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
+        core.rare().tail = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
         let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);
