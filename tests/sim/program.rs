@@ -20,7 +20,7 @@ use tidegate::{Backend, Channel, ChannelFuture, Error, Pipeline, Spin};
 use tidegate_sys::os::clock;
 
 use crate::handlers::{App, Collect, Guard, OneByOne, Pass, Split};
-use crate::model::{Model, Phase, Settled, byte, follow, with};
+use crate::model::{End, Model, Phase, Settled, byte, follow, with};
 
 /// Connections of one run.
 const CLIENTS_MAX: usize = 5;
@@ -390,74 +390,68 @@ impl Run {
         with(|model| {
             let mut complaints = Vec::new();
             for (name, end) in model.ends.iter().enumerate() {
-                let is_open = end.phase == Phase::Active && !end.is_closing;
-                if !is_open || end.is_output_shut || end.errors > 0 {
+                let Some(read) = self.read_by_the_other_side(model, end) else {
                     continue;
-                }
+                };
+                let mut complain = |text: String| complaints.push(format!("end {name}: {text}"));
                 if end.flushed != end.sent {
-                    complaints.push(format!(
-                        "end {name}: flushed {} of {}",
-                        end.flushed, end.sent
+                    complain(format!("flushed {} of {}", end.flushed, end.sent));
+                }
+                if read != end.sent {
+                    let sent = end.sent;
+                    complain(format!(
+                        "sent {sent}, the other side has read {read}: somebody waits for an edge that was given"
                     ));
                 }
-                if let Some(write) = end
-                    .writes
-                    .iter()
-                    .position(|write| *write != Settled::Succeeded)
-                {
+                let is_done = |write: &Settled| *write == Settled::Succeeded;
+                if let Some(write) = end.writes.iter().position(|write| !is_done(write)) {
                     let what = end.writes[write];
-                    complaints.push(format!(
-                        "end {name}: open and at rest, write {write} is {what:?}"
-                    ));
+                    complain(format!("at rest, write {write} is {what:?}"));
                 }
                 if end.saw_unwritable {
-                    complaints.push(format!(
-                        "end {name}: was unwritable, and nobody said that it is writable again"
-                    ));
+                    complain(
+                        "was unwritable, and nobody said that it is writable again".to_owned(),
+                    );
                 }
                 if !end.channel.is_writable() {
-                    complaints.push(format!("end {name}: at rest and not writable"));
+                    complain("at rest and not writable".to_owned());
                 }
-                let other = model
-                    .ends
-                    .iter()
-                    .find(|other| other.port == end.port && other.is_client != end.is_client);
-                if let Some(other) = other
-                    && other.phase == Phase::Active
-                    && !(other.is_closing || other.is_input_shut)
-                    && other.errors == 0
-                    && other.received != end.sent
+            }
+            for script in &self.scripts {
+                let is_other = |end: &&End| end.port == Some(script.port) && !end.is_client;
+                if let Some(end) = model.ends.iter().find(is_other)
+                    && script.lives()
+                    && reads(end)
+                    && end.received != script.sent
                 {
                     complaints.push(format!(
-                        "end {name}: sent {}, the other side has read {}: it waits for an edge that was given",
-                        end.sent, other.received
+                        "a peer sent {}, read {}",
+                        script.sent, end.received
                     ));
-                }
-                let script = self
-                    .scripts
-                    .iter()
-                    .find(|script| Some(script.port) == end.port);
-                if let Some(script) =
-                    script.filter(|script| script.peer.is_some() && !script.is_over)
-                {
-                    if script.received != end.sent {
-                        complaints.push(format!(
-                            "end {name}: sent {}, the peer has read {}",
-                            end.sent, script.received
-                        ));
-                    }
-                    if end.received != script.sent && !end.is_input_shut {
-                        complaints.push(format!(
-                            "end {name}: the peer sent {}, read {}",
-                            script.sent, end.received
-                        ));
-                    }
                 }
             }
             for complaint in complaints {
                 model.complain(complaint);
             }
         });
+    }
+
+    /// How much the other side has read, if both still live and it reads.
+    fn read_by_the_other_side(&self, model: &Model, end: &End) -> Option<u64> {
+        let writes =
+            end.phase == Phase::Active && !end.is_closing && !end.is_output_shut && end.errors == 0;
+        if !writes {
+            return None;
+        }
+        let is_other = |other: &&End| other.port == end.port && other.is_client != end.is_client;
+        if let Some(other) = model.ends.iter().find(is_other) {
+            return reads(other).then_some(other.received);
+        }
+        let script = self
+            .scripts
+            .iter()
+            .find(|script| Some(script.port) == end.port)?;
+        script.lives().then_some(script.received)
     }
 
     /// One side of each connection closes; what the other does about it is its own affair. Then the rest closes.
@@ -563,7 +557,16 @@ impl Run {
     }
 }
 
+/// Whether this side takes what comes.
+fn reads(end: &End) -> bool {
+    end.phase == Phase::Active && !end.is_closing && !end.is_input_shut && end.errors == 0
+}
+
 impl Script {
+    fn lives(&self) -> bool {
+        self.peer.is_some() && !self.is_over
+    }
+
     fn receive(&mut self) {
         let Some(peer) = &self.peer else { return };
         let mut room = [0; 512];

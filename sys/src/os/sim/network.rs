@@ -213,6 +213,11 @@ impl Kernel {
             let (State::Connected, Some(peer)) = (tcp.state, tcp.peer) else {
                 return;
             };
+            if tcp.is_lost && !tcp.unsent.is_empty() {
+                // Also if the window is closed: nobody answers the probes.
+                self.begin_to_give_up(end);
+            }
+            let Some(tcp) = self.end(end) else { return };
             if tcp.unsent.is_empty() {
                 if tcp.fin == Fin::Queued {
                     tcp.fin = Fin::Sent;
@@ -236,9 +241,7 @@ impl Kernel {
             }
             if self.strikes("vanish", self.faults.vanish) {
                 for each in [end, peer] {
-                    if let Some(tcp) = self.end(each) {
-                        tcp.is_lost = true;
-                    }
+                    self.lose(each);
                 }
             }
             let Some(tcp) = self.end(end) else { return };
@@ -246,6 +249,17 @@ impl Kernel {
             tcp.unacked += length;
             tcp.on_wire += length;
             self.send_packet(end, peer, Packet::Data(bytes));
+        }
+    }
+
+    /// Nothing that this end sends arrives any more. What it is waiting to have acknowledged it waits for in vain.
+    fn lose(&mut self, end: End) {
+        if let Some(tcp) = self.end(end) {
+            tcp.is_lost = true;
+            let waits = tcp.unacked > 0 || !tcp.unsent.is_empty() || tcp.fin == Fin::Sent;
+            if waits {
+                self.begin_to_give_up(end);
+            }
         }
     }
 
