@@ -24,6 +24,9 @@ use crate::future::Promise;
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
 const WASTED_EDGES_MAX: u8 = 16;
 
+/// Reads past the end of an input that was shut from this side, looking for the error behind it.
+const READS_AFTER_END_MAX: u32 = 64;
+
 /// What can mean that a read brings something: data, an end, an errno.
 const READABLE: Ready = Ready::READABLE
     .union(Ready::READ_CLOSED)
@@ -153,7 +156,7 @@ impl Core {
             return;
         }
         if self.has(flag::INPUT_SHUT) {
-            return self.silence(ready);
+            return self.shut_ready(ready);
         }
         self.set(flag::READABLE);
         if ready.intersects(Ready::ERROR) {
@@ -216,6 +219,22 @@ impl Core {
         } else {
             self.silence(ready);
         }
+    }
+
+    /// Readiness after the input has ended: there is nothing to read any more, but a connection that breaks says so only
+    /// here, and only once.
+    #[cold]
+    fn shut_ready(&self, ready: Ready) {
+        if ready.intersects(Ready::ERROR) {
+            for _ in 0..READS_AFTER_END_MAX {
+                match self.with_transport(|transport, io| transport.read(io)) {
+                    Ok(Read::Message(_) | Read::Last(_)) => {}
+                    Ok(_) => break,
+                    Err(error) => return self.enter(|core| core.read_failed(error)),
+                }
+            }
+        }
+        self.silence(ready);
     }
 
     /// Readiness that nothing is done about for now must not come back in every wait.

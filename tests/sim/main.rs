@@ -17,6 +17,7 @@
 mod handlers;
 mod model;
 mod program;
+mod stories;
 
 use std::io::Write;
 use std::sync::Mutex;
