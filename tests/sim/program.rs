@@ -366,12 +366,12 @@ impl Run {
     fn settle(&mut self, when: &str) {
         let until = self.world.simulation().elapsed() + REST;
         loop {
+            self.turn();
             let before = with(|model| model.progress);
             for script in &mut self.scripts {
                 script.receive();
             }
             let has_read = with(|model| model.progress) != before;
-            self.turn();
             if self.world.is_idle() && !has_read {
                 return;
             }
