@@ -148,15 +148,15 @@ impl World {
     }
 
     fn make_step(&mut self) -> Step {
-        let reported = self.simulation.events_reported();
+        let before = self.simulation.activity();
         let first = self.random.below(self.loops.len() as u64) as usize;
-        let (before, after) = self.loops.split_at(first);
-        for each in after.iter().chain(before) {
+        let (front, back) = self.loops.split_at(first);
+        for each in back.iter().chain(front) {
             each.turn(Some(Duration::ZERO));
         }
         let wanted = self.loops.iter().filter_map(LocalEventLoop::wants_turn_in);
         let wanted = wanted.min();
-        if wanted == Some(Duration::ZERO) || self.simulation.events_reported() > reported {
+        if wanted == Some(Duration::ZERO) || self.simulation.activity() > before {
             self.busy_steps += 1;
             return Step::Busy;
         }

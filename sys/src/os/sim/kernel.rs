@@ -37,8 +37,8 @@ pub(in crate::os) struct Kernel {
     /// Sockets that were given an address by bind.
     pub(super) bound: Vec<End>,
     pub(super) next_port: u16,
-    /// Events that waits have reported so far.
-    pub(super) reported: u64,
+    /// Events that waits have reported, and entries of the agenda that have happened.
+    pub(super) activity: u64,
 }
 
 /// The clock does not begin at zero, as no machine's does.
@@ -166,7 +166,7 @@ impl Kernel {
             agenda_next: 0,
             bound: Vec::new(),
             next_port: 40_000,
-            reported: 0,
+            activity: 0,
         })
     }
 

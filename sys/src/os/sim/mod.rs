@@ -179,9 +179,10 @@ impl Simulation {
         })
     }
 
-    /// How many events waits have reported so far: while it does not grow, no loop has heard anything.
-    pub fn events_reported(&self) -> u64 {
-        self.ask(|kernel| kernel.reported)
+    /// Counts events that waits have reported, and packets that have arrived: if it has not grown while every loop made
+    /// a turn, no loop has anything to hear.
+    pub fn activity(&self) -> u64 {
+        self.ask(|kernel| kernel.activity)
     }
 
     /// What goes wrong from now on.

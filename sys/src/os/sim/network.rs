@@ -23,6 +23,7 @@ impl Kernel {
                 return;
             }
             let due = entry.remove();
+            self.activity += 1;
             self.happen(due);
         }
     }

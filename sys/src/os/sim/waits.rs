@@ -167,7 +167,7 @@ impl Kernel {
         answer: io::Result<usize>,
     ) -> io::Result<usize> {
         let count = *answer.as_ref().unwrap_or(&0);
-        self.reported += count as u64;
+        self.activity += count as u64;
         self.noted(name, file, 0, answer, |&count| count as i64)
     }
 
