@@ -17,6 +17,8 @@
 //! * The queue of a listener, the edges of epoll and their order, what is written before a reset: all of it is Linux's.
 //!   kqueue is not simulated.
 //!
+//! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
+//!
 //! The files: `random`, `plan` (what goes wrong), `log`, `keeper` (real descriptors), `tcp` (one end of a
 //! connection), `kernel` (the state), `network` (packets), `sockets` and `waits` (the system calls), `peer`
 //! ([`Peer`]: a program without a loop). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
@@ -56,7 +58,7 @@ pub(super) const MAX_BACKLOG: i32 = 4_096;
 
 /// Whether the calling thread is in a simulation.
 #[inline]
-pub(super) fn is_installed() -> bool {
+pub fn is_installed() -> bool {
     CURRENT
         .try_with(|slot| slot.try_borrow().is_ok_and(|slot| slot.is_some()))
         .unwrap_or(false)
