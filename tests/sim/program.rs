@@ -417,6 +417,19 @@ impl Run {
                     complain("at rest and not writable".to_owned());
                 }
             }
+            // The listener goes on, whatever became of other clients.
+            let has_child = |port| {
+                let is_child = |end: &End| end.port == Some(port) && !end.is_client;
+                model.ends.iter().any(is_child)
+            };
+            for (name, end) in model.ends.iter().enumerate() {
+                let is_alive = end.is_client && reads(end);
+                if let Some(port) = end.port.filter(|_| is_alive)
+                    && !has_child(port)
+                {
+                    complaints.push(format!("end {name}: connected, and was never accepted"));
+                }
+            }
             for script in &self.scripts {
                 let is_other = |end: &&End| end.port == Some(script.port) && !end.is_client;
                 if let Some(end) = model.ends.iter().find(is_other)
