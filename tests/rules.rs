@@ -57,7 +57,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "differs: messages are owned, nothing is released by hand",
     ),
     ("B28", "comes with the codecs: combined handlers"),
-    ("C17", "comes with the codecs: progress of chunked writes"),
     ("C25", "comes with the codecs: message-to-message encoders"),
     (
         "C26",

@@ -11,6 +11,7 @@ use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::{Address, AttributeKey, ChannelFuture, ChannelOption, OptionType, Pipeline};
 use crate::error::{Error, ErrorKind, Failure};
+use crate::event_loop::EventLoop;
 use crate::transport::tcp::Tcp;
 use crate::transport::{ClientTransport, DatagramTransport};
 
@@ -151,6 +152,11 @@ impl<T: ClientTransport> Bootstrap<T> {
                 resolver::resolved(resolver.as_ref(), remote, channel.shared().clone(), found);
             },
         )
+    }
+
+    /// The loop that is next in turn.
+    pub(crate) fn next_loop(&self) -> EventLoop {
+        self.loops.next().clone()
     }
 
     /// Opens a channel and binds it to `local`, without a peer. Never blocks and never panics.
