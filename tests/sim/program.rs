@@ -629,7 +629,7 @@ fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
         0..=34 if may_write => follow(end, &channel.write_future(BytesMut::zeroed(size))),
         35..=54 => channel.flush(),
         55..=69 if may_write => follow(end, &channel.write_and_flush(BytesMut::zeroed(size))),
-        70..=75 => channel.set_auto_read(lot % 2 == 0),
+        70..=75 => channel.set_auto_read(lot.is_multiple_of(2)),
         76..=79 => channel.read(),
         80..=88 => edit(channel, lot),
         89..=92 => timer(channel, size as u64),
