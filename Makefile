@@ -27,7 +27,7 @@ define need
 	}
 endef
 
-.PHONY: help run test sim ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle clean
+.PHONY: help run test sim mutants ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -46,6 +46,9 @@ test: ## every test of the workspace, and how many there were
 sim: ## random programs on a simulated kernel (SEEDS=10000, STEPS=200; SEED=7 for one, its log in target/sim.log)
 	@sys/without-sim.sh
 	@SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release $(SIM) -- --nocapture
+
+mutants: ## known bugs put back one at a time, and the seed that finds each (not part of ci)
+	@tests/sim/mutants.sh
 
 ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs
 	@started=$$SECONDS; \

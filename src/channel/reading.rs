@@ -158,6 +158,12 @@ impl Core {
         if self.has(flag::INPUT_SHUT) {
             return self.shut_ready(ready);
         }
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-hint-ends-input") {
+            if ready.intersects(Ready::READ_CLOSED) {
+                return self.enter(Self::end_of_input);
+            }
+        }
         self.set(flag::READABLE);
         if ready.intersects(Ready::ERROR) {
             // The errno is read out even while reading is paused: the connection is gone.
@@ -202,6 +208,10 @@ impl Core {
     /// Readiness while reading is paused: data and end of input stay in the kernel.
     #[cold]
     fn paused_ready(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-edge-forgotten") {
+            self.clear(flag::READABLE);
+        }
         if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) {
             self.enter(Self::tell_peer_closing);
             // The pipeline may have answered with a read() or a close.
@@ -225,6 +235,10 @@ impl Core {
     /// here, and only once.
     #[cold]
     fn shut_ready(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-deaf-after-end") {
+            return self.silence(ready);
+        }
         if ready.intersects(Ready::ERROR) {
             for _ in 0..READS_AFTER_END_MAX {
                 match self.with_transport(|transport, io| transport.read(io)) {
@@ -239,6 +253,10 @@ impl Core {
 
     /// Readiness that nothing is done about for now must not come back in every wait.
     fn silence(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B10-hang-up-spins") {
+            return;
+        }
         if !self.has(flag::LEVEL) || self.has(flag::PARKED_FD) || self.life.get() != Life::Active {
             return;
         }
@@ -310,6 +328,10 @@ impl Core {
                 Err(error) => break BatchEnd::Failed(error),
             }
             if !self.may_read_on(reads) {
+                #[cfg(tidegate_mutants)]
+                if tidegate_sys::os::sim::is_mutant("B7-limit-forgotten") {
+                    self.clear(flag::READABLE);
+                }
                 break BatchEnd::Quiet;
             }
         };
@@ -428,6 +450,10 @@ impl Core {
     #[cold]
     fn pause_reading(&self, retry: std::time::Duration) {
         self.set(flag::PAUSED);
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B2-accept-never-again") {
+            return;
+        }
         if let Some(me) = self.me.upgrade() {
             self.lp.wait_for_fd(me);
         }

@@ -75,7 +75,8 @@ fn random_programs_keep_every_promise() {
                     if !finding.complaints.is_empty() {
                         let mut failed = failed.lock().unwrap();
                         failed.push(finding);
-                        is_over.store(failed.len() >= 10, Ordering::Relaxed);
+                        let enough = number("FAILURES").unwrap_or(10) as usize;
+                        is_over.store(failed.len() >= enough, Ordering::Relaxed);
                     }
                     let done = seed - first + 1;
                     if done.is_multiple_of(1_000) {

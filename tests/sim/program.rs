@@ -540,6 +540,18 @@ impl Run {
                 with(|model| model.complain(format!("{} panics in a loop", metrics.panics)));
             }
         }
+        let quiet = Duration::from_millis(draw(50));
+        let ends: Vec<_> = self
+            .loops
+            .iter()
+            .map(|each| each.shutdown_gracefully(quiet, Duration::from_secs(2)))
+            .collect();
+        let outcome = self.world.run_until(Duration::from_secs(5), || {
+            ends.iter().all(|end| end.is_done())
+        });
+        if outcome != Outcome::Done {
+            with(|model| model.complain(format!("the loops do not end: {outcome:?}")));
+        }
         self.world.drop_loops();
         let Self {
             world,

@@ -21,7 +21,7 @@
 //!
 //! The files: `random`, `plan` (what goes wrong), `log`, `keeper` (real descriptors), `tcp` (one end of a
 //! connection), `kernel` (the state), `network` (packets), `sockets` and `waits` (the system calls), `peer`
-//! ([`Peer`]: a program without a loop). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
+//! ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
 //! only.
 
 use std::cell::RefCell;
@@ -37,6 +37,8 @@ use waits::Polled;
 mod keeper;
 mod kernel;
 mod log;
+#[cfg(tidegate_mutants)]
+mod mutants;
 mod network;
 mod peer;
 mod plan;
@@ -45,6 +47,8 @@ mod sockets;
 mod tcp;
 mod waits;
 
+#[cfg(tidegate_mutants)]
+pub use mutants::is_mutant;
 pub use peer::{Peer, PeerListener};
 pub use plan::{Faults, Plan};
 pub use random::Random;
