@@ -99,8 +99,9 @@ mod imp {
         }
 
         pub(super) fn closed(&mut self, closed: &mut Vec<u32>) {
-            let entry = |(_, fd): &'_ (u32, OwnedFd)| PollFd::new(fd.as_fd(), PollFlags::empty());
-            let mut list: Vec<_> = self.0.iter().map(entry).collect();
+            let fds = self.0.iter().map(|(_, fd)| fd.as_fd());
+            let mut list: Vec<PollFd<'_>> =
+                fds.map(|fd| PollFd::new(fd, PollFlags::empty())).collect();
             if poll(&mut list, PollTimeout::ZERO).is_ok() {
                 let is_over =
                     |entry: &PollFd<'_>| entry.revents().is_some_and(|bits| !bits.is_empty());
