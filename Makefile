@@ -14,6 +14,8 @@ PERF ?=
 TESTED ?=
 
 CARGO ?= cargo
+# The tests that need the simulated kernel.
+SIM := --package tidegate --package tidegate-sys --features sim --test sim
 
 # $(call need,COMMAND,PACKAGE) installs a Debian package, only if the command that it brings is missing.
 define need
@@ -25,7 +27,7 @@ define need
 	}
 endef
 
-.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations fuzz redis clean
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations fuzz redis sim mutants clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -36,14 +38,21 @@ run: ## the first program: a file goes to an echo server and back, compared byte
 
 test: ## every test of the workspace, and how many there were
 	@mkdir -p target
-	@$(CARGO) test --workspace 2>&1 | tee target/test.log
+	@{ $(CARGO) test --workspace && $(CARGO) test $(SIM); } 2>&1 | tee target/test.log
 	@awk '/^test result:/ { suites++; passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
 		target/test.log
 
-ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory
+sim: ## random programs on a simulated kernel (SEEDS=10000, STEPS=200; SEED=7 for one, its log in target/sim.log)
+	@sys/without-sim.sh
+	@SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release $(SIM) -- --nocapture
+
+mutants: ## known bugs put back one at a time, and the seed that finds each (not part of ci)
+	@tests/sim/mutants.sh
+
+ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory, the simulation
 	@started=$$SECONDS; \
-	for step in fmt-check clippy doc $(if $(TESTED),,test) targets examples hops allocs syscalls idle; do \
+	for step in fmt-check clippy doc $(if $(TESTED),,test) sim targets examples hops allocs syscalls idle; do \
 		echo "==> make $$step"; \
 		begun=$$SECONDS; \
 		$(MAKE) $$step; \
@@ -60,6 +69,7 @@ fmt-check: ## fail if the source is not formatted
 clippy: ## lints, warnings refused
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 	@$(CARGO) clippy --features tokio-codec -- -D warnings
+	@$(CARGO) clippy --workspace --all-targets --features sim -- -D warnings
 
 doc: ## the reference in target/doc, warnings refused
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features tidegate/tokio-codec
