@@ -18,7 +18,7 @@
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * [`errno`]: the numbers of errors.
 //! * `syscall`: -1 and EINTR.
-//! * [`sim`] (cargo feature `sim`): the same functions answered by a simulated kernel.
+//! * `sim` (cargo feature `sim`): the same functions answered by a simulated kernel.
 
 pub mod clock;
 pub mod errno;
