@@ -112,7 +112,7 @@ fn chosen<T>(
     let wanted: Vec<&str> = list.split(',').collect();
     for word in &wanted {
         if !all.clone().any(|item| name(item) == *word) {
-            let known: Vec<_> = all.map(|item| name(item)).collect();
+            let known: Vec<_> = all.map(&name).collect();
             args.refuse(&format!(
                 "--{option} {word}: there are {}",
                 known.join(", ")
