@@ -16,7 +16,7 @@
 //! * [`net`]: sockets, addresses, options.
 //! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
-//! * `syscall`: -1 and EINTR.
+//! * `syscall`: -1 and EINTR; `direct`: the calls that are made past the C library.
 
 pub mod clock;
 pub mod fd;
@@ -25,6 +25,7 @@ pub mod net;
 pub mod thread;
 pub mod timer;
 
+mod direct;
 mod event;
 mod selector;
 mod sendfile;
