@@ -10,6 +10,7 @@ pub mod codec;
 pub mod error;
 pub mod event_loop;
 pub mod future;
+pub mod guide;
 pub mod handler;
 pub mod pool;
 mod reactor;

@@ -57,8 +57,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "differs: messages are owned, nothing is released by hand",
     ),
     ("B28", "comes with the codecs: combined handlers"),
-    ("C17", "comes with the codecs: progress of chunked writes"),
-    ("C21", "comes with datagrams"),
     ("C25", "comes with the codecs: message-to-message encoders"),
     (
         "C26",
@@ -72,7 +70,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "D25",
         "asking for a read can't fail here: interest that the selector refuses closes the channel",
     ),
-    ("D24", "comes with datagrams"),
     ("E2", "differs: ioRatio (E4) instead of a fixed quantum"),
     ("E3", "differs: ioRatio (E4) instead of a fixed quantum"),
     (

@@ -11,8 +11,9 @@ use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::{Address, AttributeKey, ChannelFuture, ChannelOption, OptionType, Pipeline};
 use crate::error::{Error, ErrorKind, Failure};
-use crate::transport::ClientTransport;
+use crate::event_loop::EventLoop;
 use crate::transport::tcp::Tcp;
+use crate::transport::{ClientTransport, DatagramTransport};
 
 /// Connects channels, all by one recipe.
 ///
@@ -150,6 +151,33 @@ impl<T: ClientTransport> Bootstrap<T> {
                 };
                 resolver::resolved(resolver.as_ref(), remote, channel.shared().clone(), found);
             },
+        )
+    }
+
+    /// The loop that is next in turn.
+    pub(crate) fn next_loop(&self) -> EventLoop {
+        self.loops.next().clone()
+    }
+
+    /// Opens a channel and binds it to `local`, without a peer. Never blocks and never panics.
+    ///
+    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
+    /// address is taken.
+    pub fn bind(&self, local: impl Into<Address>) -> ChannelFuture
+    where
+        T: DatagramTransport,
+    {
+        let local = local.into();
+        let event_loop = self.loops.next();
+        if let Err(error) = self.check() {
+            return opening::refused(event_loop, error);
+        }
+        opening::open(
+            event_loop,
+            self.recipe.clone(),
+            || Box::new(T::unconnected()),
+            Recipe::fill,
+            move |channel, promise| channel.bind_with(local, promise),
         )
     }
 

@@ -80,12 +80,12 @@ impl Default for RecvAllocator {
 /// A batch is all the reads of one readiness. The transport calls [`reset`](Self::reset) before a
 /// batch, [`guess`](Self::guess) and [`record`](Self::record) around each read of it, and
 /// [`read_complete`](Self::read_complete) with the total after it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct RecvPredictor {
     state: State,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum State {
     Adaptive(Adaptive),
     Fixed(u32),
@@ -205,7 +205,7 @@ impl Default for RecvPredictor {
 const INDEX_UP: u8 = 4;
 
 /// Rules D11 and D12. `min` and `max` need not be in the table, `next` honours them anyway.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Adaptive {
     /// min <= next <= max
     next: u32,

@@ -1,6 +1,7 @@
 //! Where a channel is bound or connected. One type for all transports, so that handlers can pass
 //! `bind` and `connect` on without knowing the transport.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
@@ -27,6 +28,21 @@ impl Address {
             Ok(ip) => Self::Inet(SocketAddr::new(ip, port)),
             Err(_) => Self::Unresolved(Arc::from(host), port),
         }
+    }
+
+    /// The one that this thread was given last, if it is the same, for those that are kept once for each channel.
+    pub(super) fn into_shared(self) -> Arc<Self> {
+        thread_local! {
+            static LAST: RefCell<Option<Arc<Address>>> = const { RefCell::new(None) };
+        }
+        let last = LAST.try_with(|last| last.borrow().clone()).ok().flatten();
+        if let Some(last) = last.filter(|last| **last == self) {
+            return last;
+        }
+        let shared = Arc::new(self);
+        // A thread that ends keeps nothing.
+        let _ = LAST.try_with(|last| last.replace(Some(Arc::clone(&shared))));
+        shared
     }
 
     /// The socket address, if this is one.
@@ -79,6 +95,20 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_addresses_in_a_row_are_kept_once() {
+        let first = Address::from("10.0.0.1:80").into_shared();
+        assert!(Arc::ptr_eq(
+            &first,
+            &Address::from("10.0.0.1:80").into_shared()
+        ));
+        let other = Address::from("10.0.0.2:80").into_shared();
+        assert_eq!(
+            (first.to_string(), other.to_string()),
+            ("10.0.0.1:80".into(), "10.0.0.2:80".into())
+        );
+    }
 
     #[test]
     fn text_becomes_the_address_it_reads_as() {

@@ -421,7 +421,7 @@ impl Core {
         }
         self.op(TAIL, op);
         // It may have been dropped on the way, or the mark was crossed by the sum alone.
-        let total = self.outbound.borrow().total_pending();
+        let total = self.pending_bytes();
         self.check_low(total);
     }
 }

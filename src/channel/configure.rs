@@ -45,12 +45,12 @@ impl Core {
             }
             (OptionId::WriteBufferWaterMark, OptionValue::WaterMark(mark)) => {
                 self.shared.set_marks(mark.low(), mark.high());
-                let total = self.outbound.borrow().total_pending();
+                let total = self.pending_bytes();
                 self.check_high(total);
                 self.check_low(total);
             }
             (OptionId::RecvAllocator, OptionValue::Recv(allocator)) => {
-                *self.predictor.borrow_mut() = RecvPredictor::new(*allocator);
+                self.predictor.set(RecvPredictor::new(*allocator));
             }
             _ => {
                 if self.in_transport.get() {

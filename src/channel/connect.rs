@@ -22,6 +22,9 @@ impl Core {
         if promise.is_cancelled() {
             return;
         }
+        if self.life.get() == Life::Active && self.has_disconnect {
+            return self.choose_peer(&remote, local.as_ref(), &promise);
+        }
         let refused = match self.life.get() {
             Life::Open => None,
             Life::Connecting => Some((
@@ -56,11 +59,11 @@ impl Core {
             Ok(progress) => {
                 self.set_life(Life::Connecting);
                 self.watch_connect(&promise);
-                *self.connecting.borrow_mut() = Some(Box::new(Connecting {
+                self.rare().connecting = Some(Connecting {
                     promise,
                     remote,
                     timer: None,
-                }));
+                });
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
                 }
@@ -80,6 +83,18 @@ impl Core {
         }
     }
 
+    /// A bound datagram channel gets a peer, or another one: that takes no time and changes no life.
+    fn choose_peer(&self, remote: &Address, local: Option<&Address>, promise: &Promise) {
+        if !promise.set_uncancellable() {
+            return;
+        }
+        let step = self.with_transport(|transport, io| transport.connect(io, remote, local));
+        if step.is_ok() {
+            self.capture_addresses(Some(remote));
+        }
+        promise.complete(&step.map(drop));
+    }
+
     fn arm_connect_timeout(&self) {
         let ms = self.connect_timeout_ms.get();
         if ms == 0 {
@@ -95,13 +110,13 @@ impl Core {
                 }
             }),
         );
-        if let Some(connecting) = &mut *self.connecting.borrow_mut() {
+        if let Some(connecting) = &mut self.rare().connecting {
             connecting.timer = Some(timer);
         }
     }
 
     fn connect_timed_out(&self) {
-        let remote = match &mut *self.connecting.borrow_mut() {
+        let remote = match &mut self.rare().connecting {
             Some(connecting) => {
                 connecting.timer = None;
                 connecting.remote.clone()
@@ -166,8 +181,8 @@ impl Core {
     }
 
     /// The pending connect, with its timer cancelled.
-    pub(crate) fn take_connecting(&self) -> Option<Box<Connecting>> {
-        let connecting = self.connecting.borrow_mut().take()?;
+    pub(crate) fn take_connecting(&self) -> Option<Connecting> {
+        let connecting = self.take_rare(|rare| rare.connecting.take())?;
         if let Some(timer) = connecting.timer {
             self.lp.cancel_timer(timer);
         }

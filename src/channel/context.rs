@@ -11,12 +11,13 @@ use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
 use super::mask::Mask;
 use super::node::{Index, Node, Resume, Slab, State};
+use super::outbound::OutboundMark;
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
-use crate::event_loop::{EventLoop, TimerKey};
+use crate::event_loop::{EventLoop, Time, TimerKey};
 use crate::future::Promise;
 
 impl<'a> Context<'a> {
@@ -241,6 +242,13 @@ impl<'a> Context<'a> {
         self.core.lp.move_timer(timer, self.core.lp.now() + delay)
     }
 
+    /// The loop's time as of its last reading: since the phase of its turn began, or newer. Costs a load; for
+    /// remembering when something happened.
+    #[inline]
+    pub fn now(&self) -> Time {
+        self.core.lp.cached_now()
+    }
+
     /// A promise of this channel.
     pub fn new_promise(&self) -> Promise {
         self.core.new_promise()
@@ -306,6 +314,24 @@ impl<'a> Context<'a> {
     /// How many bytes must be sent before the channel turns writable; 0 if it is.
     pub fn bytes_before_writable(&self) -> usize {
         self.core.bytes_before_writable()
+    }
+
+    /// Where sending stands: what waits, and whether the transport gets on. Only on the channel's own loop; a handler on
+    /// another one sees nothing waiting.
+    pub fn outbound_mark(&self) -> OutboundMark {
+        self.core.outbound_mark()
+    }
+
+    /// Bytes that wait to be sent, flushed or not, with the overhead of each entry. As
+    /// [`outbound_mark`](Self::outbound_mark), only on the channel's own loop.
+    pub fn pending_bytes(&self) -> usize {
+        self.core.pending_bytes()
+    }
+
+    /// Reports that a write failed whose promise was void: counted, and told once per channel. For handlers that write
+    /// on with a promise of their own in the place of a void one.
+    pub fn count_unobserved_failure(&mut self, error: &Error) {
+        self.core.count_void_failure(&self.name(), error);
     }
 
     /// Sets or clears one of the user-defined writability bits (1 to 31).

@@ -24,12 +24,12 @@ use super::mask;
 use super::node::{Index, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
-use super::outbound::OutboundBuffer;
+use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
 use super::tail::Tail;
-use super::transport::{Metadata, Transport};
+use super::transport::Transport;
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, Failure};
 use crate::event_loop::{LoopCore, TimerKey};
@@ -384,25 +384,55 @@ pub(crate) struct Core {
     /// Resumes run in this dispatch.
     pub(crate) resumes: Cell<u16>,
     /// Items of the root queue run in this dispatch.
-    pub(crate) root_items: Cell<u16>,
+    pub(crate) root_items: Cell<u8>,
     pub(crate) flags: Cell<u32>,
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
-    pub(crate) roots: RefCell<VecDeque<Root>>,
-    pub(crate) tail: RefCell<Option<Rc<dyn Tail>>>,
+    /// The root queue, while it has something and a while longer.
+    pub(crate) roots: RefCell<Option<Box<Roots>>>,
+    pub(crate) rare: RefCell<Option<Box<Rare>>>,
 
-    pub(crate) metadata: Metadata,
     pub(crate) transport: RefCell<Box<dyn Transport>>,
-    pub(crate) outbound: RefCell<OutboundBuffer>,
-    pub(crate) predictor: RefCell<RecvPredictor>,
-    pub(crate) token: Cell<Option<Token>>,
+    /// Only while something waits to be written; see `outbound::spare`.
+    pub(crate) outbound: RefCell<Option<Box<OutboundBuffer>>>,
+    pub(crate) predictor: Cell<RecvPredictor>,
+    /// [`UNREGISTERED`] without a descriptor at the selector.
+    pub(super) token: Cell<Token>,
+    pub(crate) connect_timeout_ms: Cell<u32>,
+    /// What the next buffer starts with.
+    pub(crate) outbound_memory: Cell<Memory>,
+    pub(crate) write_spin: Cell<u16>,
+    pub(crate) reads_max: Cell<u16>,
     pub(crate) seen: Cell<Ready>,
     /// Edges that came while reading was paused.
     pub(crate) wasted_edges: Cell<u8>,
-    pub(crate) write_spin: Cell<u16>,
-    pub(crate) reads_max: Cell<u16>,
-    pub(crate) connect_timeout_ms: Cell<u32>,
-    pub(crate) connecting: RefCell<Option<Box<Connecting>>>,
-    pub(crate) closing: RefCell<Option<Box<Closing>>>,
+    /// The transport can undo a connect.
+    pub(crate) has_disconnect: bool,
+}
+
+const _: () = assert!(
+    size_of::<Core>() <= 248,
+    "one per connection; benches/idle.sh adds up what a connection takes"
+);
+
+/// No registration has this token: a table of 2^32 descriptors is full before.
+pub(super) const UNREGISTERED: Token = Token::new(u32::MAX, u32::MAX);
+
+/// The root queue's items, the oldest first.
+#[derive(Default)]
+pub(crate) struct Roots(pub(crate) VecDeque<Root>);
+
+/// What few channels have, and most of those for a moment only.
+#[derive(Default)]
+pub(crate) struct Rare {
+    pub(crate) tail: Option<Rc<dyn Tail>>,
+    pub(crate) connecting: Option<Connecting>,
+    pub(crate) closing: Option<Closing>,
+}
+
+impl Rare {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tail.is_none() && self.connecting.is_none() && self.closing.is_none()
+    }
 }
 
 /// What a close leaves behind.

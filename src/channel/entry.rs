@@ -8,14 +8,13 @@ use std::sync::Arc;
 
 use tidegate_sys::os::Ready;
 
-use super::core::{Context, Core, Gate, Handler, Root, attention, flag};
+use super::core::{Context, Core, Gate, Handler, Rare, Root, UNREGISTERED, attention, flag};
 use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
 use super::mask::{self, Mask};
 use super::node::Index;
 use super::nodes::{NodeId, Nodes};
-use super::outbound::OutboundBuffer;
 use super::shared::{Channel, Shared};
 use super::slow::{Inbound, Slow};
 use super::transport::{Io, Transport};
@@ -42,6 +41,11 @@ impl Core {
         transport: Box<dyn Transport>,
     ) -> Rc<Self> {
         let metadata = transport.metadata();
+        let flags = if transport.outlives_errors() {
+            flag::DEFAULT & !flag::CLOSE_ON_UNHANDLED
+        } else {
+            flag::DEFAULT
+        };
         Rc::new_cyclic(|me| Self {
             shared,
             face,
@@ -59,22 +63,21 @@ impl Core {
             parks: Cell::new(0),
             resumes: Cell::new(0),
             root_items: Cell::new(0),
-            flags: Cell::new(flag::DEFAULT),
+            flags: Cell::new(flags),
             slow: RefCell::new(None),
-            roots: RefCell::new(VecDeque::new()),
-            tail: RefCell::new(None),
-            metadata,
+            roots: RefCell::new(None),
+            rare: RefCell::new(None),
             transport: RefCell::new(transport),
-            outbound: RefCell::new(OutboundBuffer::default()),
-            predictor: RefCell::new(RecvPredictor::default()),
-            token: Cell::new(None),
-            seen: Cell::new(Ready::NONE),
-            wasted_edges: Cell::new(0),
+            outbound: RefCell::new(None),
+            predictor: Cell::new(RecvPredictor::default()),
+            token: Cell::new(UNREGISTERED),
+            connect_timeout_ms: Cell::new(30_000),
+            outbound_memory: Cell::default(),
             write_spin: Cell::new(16),
             reads_max: Cell::new(metadata.max_messages_per_read),
-            connect_timeout_ms: Cell::new(30_000),
-            connecting: RefCell::new(None),
-            closing: RefCell::new(None),
+            seen: Cell::new(Ready::NONE),
+            wasted_edges: Cell::new(0),
+            has_disconnect: metadata.has_disconnect,
         })
     }
 
@@ -145,6 +148,21 @@ impl Core {
     /// The slow parts of the pipeline, made at their first use.
     pub(crate) fn slow(&self) -> RefMut<'_, Box<Slow>> {
         RefMut::map(self.slow.borrow_mut(), |slow| slow.get_or_insert_default())
+    }
+
+    /// What few channels have, made at its first use.
+    pub(crate) fn rare(&self) -> RefMut<'_, Rare> {
+        RefMut::map(self.rare.borrow_mut(), |rare| {
+            &mut **rare.get_or_insert_default()
+        })
+    }
+
+    /// Takes something out of what few channels have. A channel that has nothing else there is one of the many again.
+    pub(crate) fn take_rare<T>(&self, take: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+        let mut rare = self.rare.borrow_mut();
+        let taken = take(rare.as_mut()?);
+        rare.take_if(|rare| rare.is_empty());
+        taken
     }
 
     #[inline]

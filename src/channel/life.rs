@@ -8,10 +8,10 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_sys::os::{Backend, Ready};
+use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
-use super::core::{Closing, Core, Gate, Root, attention, flag};
+use super::core::{Closing, Core, Gate, Rare, Root, UNREGISTERED, attention, flag};
 use super::events::ChannelOutputShutdown;
 use super::lifetime::Life;
 use super::node::{HEAD, TAIL};
@@ -85,7 +85,7 @@ impl Core {
         self.set(flag::WAS_ACTIVE);
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
-        if self.token.get().is_none() {
+        if self.token().is_none() {
             self.set(flag::READABLE);
         }
     }
@@ -106,8 +106,14 @@ impl Core {
         }
     }
 
+    /// The registration with the selector, if there is one.
+    #[inline]
+    pub(crate) fn token(&self) -> Option<Token> {
+        Some(self.token.get()).filter(|token| *token != UNREGISTERED)
+    }
+
     pub(crate) fn register_fd(&self) -> Result<(), Error> {
-        if self.token.get().is_some() {
+        if self.token().is_some() {
             return Ok(());
         }
         let transport = self.transport.borrow();
@@ -123,16 +129,17 @@ impl Core {
         let token = reactor
             .register(fd, interest(read, write), me)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
-        self.token.set(Some(token));
+        self.token.set(token);
         self.set(if edge { 0 } else { flag::LEVEL });
         self.note_armed(read, write);
         Ok(())
     }
 
     pub(crate) fn deregister_fd(&self) {
-        let Some(token) = self.token.take() else {
+        let Some(token) = self.token() else {
             return;
         };
+        self.token.set(UNREGISTERED);
         let transport = self.transport.borrow();
         if let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) {
             // A descriptor that the selector does not know any more is what was wanted.
@@ -215,11 +222,13 @@ impl Core {
 
     /// What an operation on a closed channel is told; the source is why it closed.
     pub(crate) fn closed_error(&self) -> Error {
-        let cause = self
-            .closing
-            .borrow()
-            .as_ref()
-            .and_then(|closing| closing.cause.clone());
+        let cause = match self.rare.borrow().as_deref() {
+            Some(Rare {
+                closing: Some(closing),
+                ..
+            }) => closing.cause.clone(),
+            _ => None,
+        };
         match cause {
             Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
             Some(cause) => {
@@ -246,7 +255,7 @@ impl Core {
             }
             Life::Closing => {
                 if !promise.is_void()
-                    && let Some(closing) = &mut *self.closing.borrow_mut()
+                    && let Some(closing) = &mut self.rare().closing
                 {
                     closing.promises.push(promise);
                 }
@@ -255,14 +264,14 @@ impl Core {
             Life::Open | Life::Connecting | Life::Active => {}
         }
         self.set_life(Life::Closing);
-        let mut closing = Box::new(Closing {
+        let mut closing = Closing {
             cause: Some(cause),
             ..Closing::default()
-        });
+        };
         if !promise.is_void() {
             closing.promises.push(promise);
         }
-        *self.closing.borrow_mut() = Some(closing);
+        self.rare().closing = Some(closing);
         self.set(flag::INPUT_SHUT);
         self.deregister_fd();
         if let Some(connecting) = self.take_connecting() {
@@ -273,7 +282,7 @@ impl Core {
             Ok(Progress::Pending) => {}
             Ok(Progress::Done) => self.finish_close(),
             Err(error) => {
-                if let Some(closing) = &mut *self.closing.borrow_mut() {
+                if let Some(closing) = &mut self.rare().closing {
                     closing.failure = Some(error);
                 }
                 self.finish_close();
@@ -288,7 +297,7 @@ impl Core {
         }
         self.set_life(Life::Closed);
         self.lp.fd_closed();
-        let (promises, failure, cause) = match &mut *self.closing.borrow_mut() {
+        let (promises, failure, cause) = match &mut self.rare().closing {
             Some(closing) => (
                 std::mem::take(&mut closing.promises),
                 closing.failure.take(),
@@ -358,7 +367,7 @@ impl Core {
             self.run();
         }
         // The last reference to user code of this channel goes here, guarded like any other callback.
-        let tail = self.tail.borrow_mut().take();
+        let tail = self.take_rare(|rare| rare.tail.take());
         if boundary::catch(move || drop(tail)).is_err() {
             tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
         }
@@ -532,16 +541,13 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }
-        for promise in self
-            .closing
-            .take()
-            .map(|closing| closing.promises)
-            .unwrap_or_default()
-        {
+        let closing = self.take_rare(|rare| rare.closing.take());
+        for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
             promise.try_success();
         }
         self.fail_writes(error.clone(), &error);
-        for root in self.roots.take() {
+        let roots = self.roots.take().unwrap_or_default();
+        for root in roots.0 {
             if let Err(panic) = boundary::catch(|| root.abandon(&error)) {
                 tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
             }

@@ -65,7 +65,7 @@ pub use handler::{Declared, HandlerResult};
 pub use options::{
     AcceptOverload, ChannelOption, OptionId, OptionSet, OptionType, OptionValue, WaterMark,
 };
-pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, Released, Settled};
+pub use outbound::{ENTRY_OVERHEAD, Front, OutboundBuffer, OutboundMark, Released, Settled};
 pub use pipeline::Pipeline;
 pub use register::ChannelBuilder;
 pub use shared::{Channel, ChannelId};

@@ -3,7 +3,7 @@
 
 use std::any::Any;
 
-use super::node::{HEAD, Index, TAIL};
+use super::node::{HEAD, Index};
 use super::nodes::Nodes;
 
 impl<H: ?Sized> Nodes<H> {
@@ -43,7 +43,6 @@ impl<H: ?Sized> Nodes<H> {
     pub(crate) fn name(&self, index: Index) -> String {
         match index {
             HEAD => "head".into(),
-            TAIL => "tail".into(),
             _ => match self.label(index) {
                 Some(name) => name.into(),
                 None => format!(

@@ -15,8 +15,10 @@ use super::mask::{self, Mask};
 /// The index of a node. Valid while a dispatch runs.
 pub(crate) type Index = u16;
 
+/// Both ends of a pipeline are one node: its link toward the tail leads to the first handler, the one toward the head to
+/// the last, and every walk stops there. What tells the ends apart is the direction.
 pub(crate) const HEAD: Index = 0;
-pub(crate) const TAIL: Index = 1;
+pub(crate) const TAIL: Index = HEAD;
 
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub(crate) const TAIL: Index = 1;
 pub(crate) enum State {
     /// In the free list.
     Vacant,
-    /// HEAD or TAIL.
+    /// HEAD and TAIL.
     Sentinel,
     /// Its handler was told that it is there. It is in place, or on the stack.
     Here,
@@ -173,11 +175,11 @@ impl<H: ?Sized> Node<H> {
         }
     }
 
-    /// HEAD or TAIL of an empty pipeline.
-    pub(super) fn sentinel(index: Index) -> Self {
+    /// HEAD and TAIL of an empty pipeline.
+    pub(super) fn sentinel() -> Self {
         Self {
             facts: Cell::new(Facts::new(State::Sentinel)),
-            ..Self::vacant(index.into())
+            ..Self::vacant(HEAD.into())
         }
     }
 

@@ -1,10 +1,9 @@
-//! The nodes of one pipeline: a slab with links, two sentinels, and tombstones.
+//! The nodes of one pipeline: a slab with links in a ring, one sentinel for both ends, and tombstones.
 //!
 //! | index | what |
 //! |---|---|
-//! | 0 | HEAD: stops every outbound walk |
-//! | 1 | TAIL: stops every inbound walk |
-//! | 2.. | handlers, in the order of their links, not of their indices |
+//! | 0 | HEAD, which stops every outbound walk, and TAIL, which stops every inbound walk |
+//! | 1.. | handlers, in the order of their links, not of their indices |
 //!
 //! Every hop goes through here. Nodes are cells in a [`Slab`] that never moves: whoever delivers holds a reference to it,
 //! walks it without borrow flags, and puts a handler back where it took it from without looking it up. When a pipeline
@@ -51,9 +50,9 @@ impl NodeId {
     }
 }
 
-/// Places of a new slab: head, tail, an initializer and three handlers, what a small pipeline needs without growing. Debug
-/// builds have no room to spare and grow by one, so that every test of an edit is one of growing as well.
-const START: usize = if cfg!(debug_assertions) { 2 } else { 6 };
+/// Places of a new slab: the ends and four handlers, what a small pipeline needs without growing. Debug builds have no
+/// room to spare and grow by one, so that every test of an edit is one of growing as well.
+const START: usize = if cfg!(debug_assertions) { 1 } else { 5 };
 
 /// How many places a slab of this length grows by.
 fn room_at(len: usize) -> usize {
@@ -66,9 +65,13 @@ fn room_at(len: usize) -> usize {
 
 /// The nodes and what is known of them. See the module's page.
 pub(crate) struct Nodes<H: ?Sized> {
-    slab: RefCell<Rc<Slab<H>>>,
-    /// What most pipelines do without, and is kept per connection.
-    extras: RefCell<Option<Box<Extras<H>>>>,
+    kept: RefCell<Kept<H>>,
+}
+
+struct Kept<H: ?Sized> {
+    slab: Rc<Slab<H>>,
+    /// What most pipelines do without.
+    extras: Option<Box<Extras<H>>>,
 }
 
 pub(super) struct Extras<H: ?Sized> {
@@ -110,20 +113,21 @@ impl<H: ?Sized> Deref for At<H> {
 impl<H: ?Sized> Nodes<H> {
     pub(crate) fn new() -> Self {
         let slab: [Node<H>; START] = std::array::from_fn(|index| match index as Index {
-            HEAD => Node::sentinel(HEAD),
-            TAIL => Node::sentinel(TAIL),
+            HEAD => Node::sentinel(),
             _ => Node::vacant(index),
         });
         Self {
-            slab: RefCell::new(Rc::new(slab)),
-            extras: RefCell::new(None),
+            kept: RefCell::new(Kept {
+                slab: Rc::new(slab),
+                extras: None,
+            }),
         }
     }
 
     /// The nodes as they are kept now.
     #[inline]
     pub(crate) fn slab(&self) -> Rc<Slab<H>> {
-        self.slab.borrow().clone()
+        self.kept.borrow().slab.clone()
     }
 
     /// The node at `index`, for everything but the hop.
@@ -138,7 +142,7 @@ impl<H: ?Sized> Nodes<H> {
     #[cold]
     #[inline(never)]
     pub(crate) fn is_outgrown(&self, slab: &Slab<H>) -> bool {
-        !std::ptr::eq(&raw const **self.slab.borrow(), slab)
+        !std::ptr::eq(&raw const *self.kept.borrow().slab, slab)
     }
 
     /// A handler has come back from the stack into a node of a slab that the pipeline may have outgrown.
@@ -154,8 +158,8 @@ impl<H: ?Sized> Nodes<H> {
 
     /// The node that `id` names, unless it is gone.
     pub(crate) fn resolve(&self, id: NodeId) -> Option<Index> {
-        let slab = self.slab.borrow();
-        let node = slab.get(usize::from(id.index))?;
+        let kept = self.kept.borrow();
+        let node = kept.slab.get(usize::from(id.index))?;
         let is_there = matches!(node.state(), State::Here | State::Added);
         (is_there && node.generation.get() == id.generation).then_some(id.index)
     }
@@ -240,14 +244,16 @@ impl<H: ?Sized> Nodes<H> {
     fn after_on_the_way(&self, index: Index) -> Option<At<H>> {
         let slab = self.slab();
         let mut at = TAIL;
-        while at != HEAD {
+        loop {
             let prev = slab[usize::from(at)].prev();
             if prev == index {
                 return Some(At { slab, index: at });
             }
+            if prev == HEAD {
+                return None;
+            }
             at = prev;
         }
-        None
     }
 
     /// Whether an event or operation stops at a node.
@@ -275,7 +281,7 @@ impl<H: ?Sized> Nodes<H> {
     // ---- edits
 
     /// Puts a new node behind the linked node `prev`, for a handler that is not there yet. Without a declaration
-    /// everything stops there. `None` when the pipeline is full (65,533 handlers).
+    /// everything stops there. `None` when the pipeline is full (65,535 handlers).
     pub(crate) fn insert_after(
         &self,
         prev: Index,
@@ -326,9 +332,7 @@ impl<H: ?Sized> Nodes<H> {
             node.add_fact(Facts::DECLARED);
         }
         if let Some(name) = name {
-            let mut extras = self.extras.borrow_mut();
-            let labels = &mut extras.get_or_insert_default().labels;
-            labels.push((index, name.into()));
+            self.extend(|extras| extras.labels.push((index, name.into())));
         }
         Some(index)
     }
@@ -345,7 +349,7 @@ impl<H: ?Sized> Nodes<H> {
         let room = room_at(len).min(usize::from(Index::MAX) + 1 - len);
         let nodes = slab.iter().map(Node::moved);
         let nodes: Rc<Slab<H>> = nodes.chain((len..len + room).map(Node::vacant)).collect();
-        *self.slab.borrow_mut() = nodes;
+        self.kept.borrow_mut().slab = nodes;
         Some(index)
     }
 
@@ -388,28 +392,26 @@ impl<H: ?Sized> Nodes<H> {
 
     /// Keeps the handler of a new node until it can be told that it is there.
     pub(crate) fn keep_fresh(&self, index: Index, handler: Box<H>) {
-        let mut extras = self.extras.borrow_mut();
-        extras.get_or_insert_default().fresh.push((index, handler));
+        self.extend(|extras| extras.fresh.push((index, handler)));
     }
 
     /// The handler of a node that does not know yet that it is there.
     pub(crate) fn take_fresh(&self, index: Index) -> Option<Box<H>> {
-        let mut extras = self.extras.borrow_mut();
-        let fresh = &mut extras.as_mut()?.fresh;
+        let mut kept = self.kept.borrow_mut();
+        let fresh = &mut kept.extras.as_mut()?.fresh;
         let position = fresh.iter().position(|(at, _)| *at == index)?;
         Some(fresh.remove(position).1)
     }
 
     /// Keeps a handler that a panic has passed for the catch boundary.
     pub(crate) fn lose(&self, index: Index, handler: Box<H>) {
-        let mut extras = self.extras.borrow_mut();
-        extras.get_or_insert_default().lost.push((index, handler));
+        self.extend(|extras| extras.lost.push((index, handler)));
     }
 
     /// Buries what a panic has passed, in their order from the head, those that had been taken out last. Their names, and
     /// the handlers, to be dropped with care.
     pub(crate) fn bury_lost(&self) -> (Vec<String>, Vec<Box<H>>) {
-        let mut lost = match &mut *self.extras.borrow_mut() {
+        let mut lost = match &mut self.kept.borrow_mut().extras {
             Some(extras) => mem::take(&mut extras.lost),
             None => Vec::new(),
         };
@@ -436,11 +438,13 @@ impl<H: ?Sized> Nodes<H> {
     fn release_all(&self) {
         let slab = self.slab();
         let mut at = TAIL;
-        while at != HEAD {
+        loop {
             let node = &slab[usize::from(at)];
             let prev = &slab[usize::from(node.prev())];
             if prev.is_gone() {
                 node.link_prev_like(prev);
+            } else if prev.index() == HEAD {
+                return;
             } else {
                 at = prev.index();
             }
@@ -448,7 +452,7 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     fn unlabel(&self, index: Index) {
-        if let Some(extras) = &mut *self.extras.borrow_mut() {
+        if let Some(extras) = &mut self.kept.borrow_mut().extras {
             extras.labels.retain(|(labelled, _)| *labelled != index);
         }
     }
@@ -458,19 +462,20 @@ impl<H: ?Sized> Nodes<H> {
         if matches!(self.get(index).state(), State::Removed | State::Vacant) {
             return Arc::default();
         }
-        let mut extras = self.extras.borrow_mut();
-        let presences = &mut extras.get_or_insert_default().presences;
-        if let Some((_, presence)) = presences.iter().find(|(at, _)| *at == index) {
-            return presence.clone();
-        }
-        let presence = Arc::new(AtomicBool::new(true));
-        presences.push((index, presence.clone()));
-        presence
+        self.extend(|extras| {
+            let presences = &mut extras.presences;
+            if let Some((_, presence)) = presences.iter().find(|(at, _)| *at == index) {
+                return presence.clone();
+            }
+            let presence = Arc::new(AtomicBool::new(true));
+            presences.push((index, presence.clone()));
+            presence
+        })
     }
 
     fn end_presence(&self, index: Index) {
-        let mut extras = self.extras.borrow_mut();
-        let Some(extras) = &mut *extras else {
+        let mut kept = self.kept.borrow_mut();
+        let Some(extras) = &mut kept.extras else {
             return;
         };
         extras.presences.retain(|(at, presence)| {
@@ -492,6 +497,11 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     pub(super) fn extras(&self) -> Ref<'_, Option<Box<Extras<H>>>> {
-        self.extras.borrow()
+        Ref::map(self.kept.borrow(), |kept| &kept.extras)
+    }
+
+    /// Changes what most pipelines do without. `change` gets at the nodes by other ways only.
+    fn extend<R>(&self, change: impl FnOnce(&mut Extras<H>) -> R) -> R {
+        change(self.kept.borrow_mut().extras.get_or_insert_default())
     }
 }

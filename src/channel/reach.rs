@@ -41,8 +41,8 @@ impl Shared {
     /// Makes `core` the loop's side of this channel.
     pub(crate) fn attach(&self, core: &Rc<Core>) {
         let slot = core.lp.attach(core.clone());
-        self.is_server
-            .store(core.metadata.is_server, Ordering::Relaxed);
+        let is_server = core.transport.borrow().metadata().is_server;
+        self.is_server.store(is_server, Ordering::Relaxed);
         self.slot.store(slot, Ordering::Relaxed);
     }
 

@@ -15,7 +15,7 @@ use super::node::{HEAD, TAIL};
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::transport::{Read, ReadBytes, Services};
-use crate::buffer::Message;
+use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::{EventLoop, Metrics};
 use crate::future::Promise;
@@ -247,7 +247,7 @@ impl Core {
     /// channel_read_complete, then what the end of the batch brought.
     fn read_batch(&self) {
         let batch = Batch::begin(self);
-        self.predictor.borrow_mut().reset();
+        self.predict(RecvPredictor::reset);
         let mut reads = 0u32;
         let mut total = 0usize;
         let end = loop {
@@ -260,6 +260,11 @@ impl Core {
                     self.clear(flag::READABLE);
                     total += self.deliver_from_transport(msg);
                     break BatchEnd::Quiet;
+                }
+                Ok(Read::Failed(error)) => {
+                    reads += 1;
+                    self.push_root(Root::Exception(error.into()));
+                    self.enter(|_| {});
                 }
                 Ok(Read::WouldBlock) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
@@ -277,7 +282,7 @@ impl Core {
             }
         };
         drop(batch);
-        self.predictor.borrow_mut().read_complete(total);
+        self.predict(|predictor| predictor.read_complete(total));
         if self.life.get() >= Life::Closing {
             return;
         }
@@ -314,8 +319,15 @@ impl Core {
             && self.attention.get() & attention::SUSPENDED == 0
             && self
                 .predictor
-                .borrow()
+                .get()
                 .may_continue(reads, u32::from(self.reads_max.get()))
+    }
+
+    #[inline]
+    fn predict(&self, step: impl FnOnce(&mut RecvPredictor)) {
+        let mut predictor = self.predictor.get();
+        step(&mut predictor);
+        self.predictor.set(predictor);
     }
 
     fn end_batch(&self, end: BatchEnd) {
@@ -343,7 +355,7 @@ impl Core {
         self.clear(flag::READABLE | flag::READ_PENDING);
         self.push_root(Root::Exception(error.clone().into()));
         // An acceptor outlives the errors of its clients; everything else has lost its connection (A40, D22).
-        if self.metadata.is_server {
+        if self.shared.is_server() {
             if self.auto_read() {
                 self.set(flag::READ_PENDING | flag::READABLE);
                 self.push_ready();
@@ -456,7 +468,7 @@ impl Core {
         self.note_armed(read, write);
         let told = {
             let transport = self.transport.borrow();
-            match (self.lp.reactor(), self.token.get(), transport.as_fd()) {
+            match (self.lp.reactor(), self.token(), transport.as_fd()) {
                 (Some(reactor), Some(token), Some(fd)) => {
                     reactor.set_interest(fd, token, interest(read, write))
                 }
@@ -485,7 +497,7 @@ impl Core {
     fn remask(&self, interest: Interest) {
         let transport = self.transport.borrow();
         if let (Some(reactor), Some(token), Some(fd)) =
-            (self.lp.reactor(), self.token.get(), transport.as_fd())
+            (self.lp.reactor(), self.token(), transport.as_fd())
         {
             // If this fails, edges keep coming that nobody wants, or the next read finds out.
             let _ = reactor.remask(fd, token, interest);
@@ -508,11 +520,12 @@ impl Services for Core {
         &self,
         read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes> {
-        let mut predictor = self.predictor.borrow_mut();
-        let room = predictor.room();
+        let room = self.predictor.get().room();
         match self.lp.arena().borrow_mut().read(room, read)? {
             Some(bytes) => {
-                predictor.record(bytes.len());
+                self.predict(|predictor| {
+                    predictor.record(bytes.len());
+                });
                 let filled = bytes.len() >= room;
                 Ok(ReadBytes { bytes, filled })
             }
@@ -521,6 +534,15 @@ impl Services for Core {
                 filled: false,
             }),
         }
+    }
+
+    fn read_room(
+        &self,
+        bytes: usize,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<BytesMut> {
+        let read = self.lp.arena().borrow_mut().read(bytes, read)?;
+        Ok(read.unwrap_or_default())
     }
 
     fn seen(&self) -> Ready {

@@ -5,14 +5,14 @@
 
 use tidegate_sys::mem::Task;
 
-use super::core::{Core, Root, attention, flag};
+use super::core::{Core, Root, Roots, attention, flag};
 use super::node::HEAD;
 use super::slow::{Event, Inbound};
 use crate::error::Error;
 use crate::event_loop::boundary;
 
 /// Items of one pipeline in one go; others have their turn before the rest.
-const ITEMS_PER_TURN: u16 = 64;
+const ITEMS_PER_TURN: u8 = 64;
 
 /// How often the end lets pass what was queued behind it: listeners of the last writes, the events they fire, and
 /// what follows from those. Whoever always queues more does not keep the channel from ending.
@@ -29,7 +29,9 @@ pub(crate) enum Quiet {
 impl Core {
     /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
     pub(crate) fn push_root(&self, root: Root) {
-        self.roots.borrow_mut().push_back(root);
+        let mut roots = self.roots.borrow_mut();
+        roots.get_or_insert_default().0.push_back(root);
+        drop(roots);
         self.attend(attention::ROOTS);
         if !self.running.get() {
             self.push_root_fifo();
@@ -48,13 +50,17 @@ impl Core {
             self.run_root(root);
             self.run();
         }
-        if self.roots.borrow().is_empty() {
+        if self.oldest_root(|root| root.is_none()) {
             self.attention.set(self.attention.get() & !attention::ROOTS);
         }
     }
 
     fn next_root(&self) -> Option<Root> {
-        let mut roots = self.roots.borrow_mut();
+        let mut kept = self.roots.borrow_mut();
+        let Some(Roots(roots)) = kept.as_deref_mut() else {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+            return None;
+        };
         let mut root = roots.pop_front();
         let (was_active, rounds) = match root {
             Some(Root::End { was_active }) => (was_active, 0),
@@ -74,19 +80,31 @@ impl Core {
             // most never use it again.
             let first_events = !self.has_settled.replace(true);
             if first_events || roots.capacity() > usize::from(ITEMS_PER_TURN) {
-                roots.shrink_to_fit();
+                *kept = None;
             }
         }
         root
     }
 
+    fn oldest_root(&self, is: impl FnOnce(Option<&Root>) -> bool) -> bool {
+        is(self
+            .roots
+            .borrow()
+            .as_ref()
+            .and_then(|roots| roots.0.front()))
+    }
+
     /// The next item that may run before a resume: all but the end, which waits for what the resume still has.
     #[cold]
     pub(crate) fn root_before_resume(&self) -> Quiet {
-        match self.roots.borrow().front() {
-            None | Some(Root::End { .. } | Root::Ending { .. }) => return Quiet::Nothing,
-            Some(_) if self.root_items.get() >= ITEMS_PER_TURN => return Quiet::Enough,
-            Some(_) => {}
+        let waits = |root: Option<&Root>| {
+            matches!(root, None | Some(Root::End { .. } | Root::Ending { .. }))
+        };
+        if self.oldest_root(waits) {
+            return Quiet::Nothing;
+        }
+        if self.root_items.get() >= ITEMS_PER_TURN {
+            return Quiet::Enough;
         }
         self.root_items.set(self.root_items.get() + 1);
         self.next_root().map_or(Quiet::Nothing, Quiet::Item)

@@ -68,12 +68,18 @@ pub(crate) struct Shared {
     pub(crate) submitted: AtomicUsize,
     /// low << 32 | high, in bytes.
     marks: AtomicU64,
-    local: OnceLock<Address>,
+    /// Mostly that of many channels: all that one listener accepts have one.
+    local: OnceLock<Arc<Address>>,
     remote: OnceLock<Address>,
     attributes: Attributes,
     /// The close future, made when somebody asks for it.
     pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
 }
+
+const _: () = assert!(
+    size_of::<Shared>() <= 152,
+    "one per connection; benches/idle.sh adds up what a connection takes"
+);
 
 /// The close future, once somebody has asked for it.
 pub(crate) struct CloseFuture {
@@ -140,7 +146,7 @@ impl Shared {
     }
 
     pub(crate) fn set_local_address(&self, address: Address) {
-        let _ = self.local.set(address);
+        let _ = self.local.set(address.into_shared());
     }
 
     pub(crate) fn set_remote_address(&self, address: Address) {
@@ -258,7 +264,7 @@ impl Shared {
     }
 
     pub(crate) fn local_address(&self) -> Option<&Address> {
-        self.local.get()
+        self.local.get().map(|local| &**local)
     }
 
     pub(crate) fn remote_address(&self) -> Option<&Address> {

@@ -57,6 +57,9 @@ pub enum Progress {
 pub enum Read {
     /// A message; another read may bring more at once.
     Message(Message),
+    /// A message that could not be received. It is told in `exception_caught`, and the channel lives; another read may bring
+    /// more at once.
+    Failed(Error),
     /// A message, and the source is known to be empty now (a short read).
     Last(Message),
     /// Nothing now.
@@ -92,6 +95,12 @@ pub enum Direction {
 pub trait Transport: 'static {
     /// Facts that never change.
     fn metadata(&self) -> Metadata;
+
+    /// Errors of single messages do not end it, so one that no handler takes is only logged: the default of
+    /// `CLOSE_ON_UNHANDLED_ERROR`.
+    fn outlives_errors(&self) -> bool {
+        false
+    }
 
     /// True while connected (clients, children, streams) or bound (servers, datagrams).
     fn is_active(&self) -> bool;
@@ -226,6 +235,11 @@ pub(crate) trait Services {
         &self,
         read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes>;
+    fn read_room(
+        &self,
+        bytes: usize,
+        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<BytesMut>;
     fn seen(&self) -> Ready;
     fn write_spin_count(&self) -> u32;
     fn event_loop(&self) -> &EventLoop;
@@ -250,6 +264,19 @@ impl Io<'_> {
         mut read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<ReadBytes> {
         self.services.read_into_arena(&mut read)
+    }
+
+    /// One read into the loop's receive arena with room for `bytes` bytes, whatever the channel's receive allocator
+    /// predicts. For transports whose messages have a size of their own.
+    ///
+    /// # Errors
+    /// What `read` gives.
+    pub fn read_room(
+        &mut self,
+        bytes: usize,
+        mut read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+    ) -> io::Result<BytesMut> {
+        self.services.read_room(bytes, &mut read)
     }
 
     /// False once the peer's closing, an error or urgent data was reported: then a short read no longer means that

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::core::{Core, Root, flag};
 use super::lifetime::Life;
 use super::op::Op;
+use super::outbound::{OutboundBuffer, OutboundMark};
 use super::shared::WATERMARK;
 use super::transport::Flush;
 use crate::buffer::Message;
@@ -25,8 +26,8 @@ impl Core {
         }
         let transport = self.transport.borrow();
         if !transport.accepts(&msg) {
+            let name = transport.metadata().name;
             drop(transport);
-            let name = self.metadata.name;
             let error = Error::new(
                 ErrorKind::Unsupported,
                 format!(
@@ -40,6 +41,8 @@ impl Core {
         drop(transport);
         let total = {
             let mut outbound = self.outbound.borrow_mut();
+            let outbound =
+                outbound.get_or_insert_with(|| OutboundBuffer::spare(self.outbound_memory.get()));
             outbound.add(msg, size, promise);
             outbound.total_pending()
         };
@@ -67,7 +70,10 @@ impl Core {
         if self.life.get() >= Life::Closing {
             return;
         }
-        let released = self.outbound.borrow_mut().add_flush();
+        let released = match self.outbound.borrow_mut().as_deref_mut() {
+            Some(outbound) => outbound.add_flush(),
+            None => return,
+        };
         if released.entries != 0 {
             self.settle_writes();
         }
@@ -87,30 +93,31 @@ impl Core {
         }
         if self.has(flag::WRITE_BLOCKED) {
             // What joins the queue of a slow peer must not pin receive memory either.
-            self.outbound
-                .borrow_mut()
-                .compact(&self.lp.arena().borrow());
+            if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+                outbound.compact(&self.lp.arena().borrow());
+            }
             return;
         }
         if self.has(flag::OUTPUT_SHUT) {
             return;
         }
-        let mut outbound = self.outbound.borrow_mut();
-        if outbound.flushed_len() == 0 {
+        let mut kept = self.outbound.borrow_mut();
+        let Some(outbound) = kept.as_deref_mut().filter(|out| out.flushed_len() > 0) else {
             return;
-        }
-        let flushed = self.with_transport(|transport, io| transport.flush(io, &mut outbound));
+        };
+        let flushed = self.with_transport(|transport, io| transport.flush(io, outbound));
         if matches!(flushed, Ok(Flush::Blocked)) {
             // What waits for a slow peer must not pin the memory that others receive into.
             outbound.compact(&self.lp.arena().borrow());
         }
         let total = outbound.total_pending();
         let settled = outbound.has_settled();
-        drop(outbound);
+        drop(kept);
         if settled {
-            self.finish_settled();
+            self.settle_writes();
+        } else {
+            self.account(total);
         }
-        self.account(total);
         match flushed {
             Ok(Flush::Drained) => self.update_interest(),
             Ok(Flush::Blocked) => {
@@ -141,13 +148,17 @@ impl Core {
             ErrorKind::NotYetConnected,
             "flushed before the channel was connected; write after channel_active",
         );
-        let _ = self.outbound.borrow_mut().fail_flushed(&error);
+        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+            let _ = outbound.fail_flushed(&error);
+        }
         self.settle_writes();
     }
 
     /// Entries that the transport had taken are done.
     pub(crate) fn written(&self, count: usize) {
-        let _ = self.outbound.borrow_mut().complete_taken(count);
+        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+            let _ = outbound.complete_taken(count);
+        }
         self.settle_writes();
     }
 
@@ -156,8 +167,7 @@ impl Core {
     /// At a close or a shutdown of the output: flushed writes fail with `flushed`, the others with `unflushed`; nobody is
     /// told of writability. A message whose drop panics keeps nothing of this from happening.
     pub(crate) fn fail_writes(&self, flushed: Error, unflushed: &Error) {
-        {
-            let mut outbound = self.outbound.borrow_mut();
+        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
             let _ = outbound.fail_flushed(&flushed);
             let _ = outbound.fail_all(unflushed);
         }
@@ -165,21 +175,23 @@ impl Core {
             self.lp.metrics().panics.add(1);
             tracing::error!(channel = %self.shared.id(), panic, "dropping a message panicked");
         }
-        self.outbound.borrow_mut().release_storage();
+        self.spare_outbound();
         self.shared.queued.store(0, Ordering::Relaxed);
     }
 
     fn settle_writes(&self) {
         self.finish_settled();
-        let total = self.outbound.borrow().total_pending();
-        self.account(total);
+        self.account(self.pending_bytes());
     }
 
     /// Completes the promises of writes that are over. Their listeners go to the root queue.
     fn finish_settled(&self) {
         loop {
             // The borrow ends before finish(): dropping a message may run foreign code that writes again.
-            let settled = self.outbound.borrow_mut().take_settled();
+            let settled = match self.outbound.borrow_mut().as_deref_mut() {
+                Some(outbound) => outbound.take_settled(),
+                None => None,
+            };
             let Some(settled) = settled else { return };
             if let Some(error) = settled.finish() {
                 self.count_void_failure("outbound buffer", &error);
@@ -194,9 +206,36 @@ impl Core {
         self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
     }
 
+    /// The bytes that wait in the outbound buffer.
+    pub(crate) fn pending_bytes(&self) -> usize {
+        let outbound = self.outbound.borrow();
+        outbound.as_ref().map_or(0, |out| out.total_pending())
+    }
+
+    /// Where sending stands.
+    pub(crate) fn outbound_mark(&self) -> OutboundMark {
+        let outbound = self.outbound.borrow();
+        match &*outbound {
+            Some(outbound) => outbound.mark(),
+            None => OutboundMark::idle(self.outbound_memory.get()),
+        }
+    }
+
+    /// Gives up the outbound buffer when nothing is left in it.
+    #[inline]
+    fn spare_outbound(&self) {
+        let spare = self.outbound.borrow_mut().take_if(|out| out.is_spare());
+        if let Some(spare) = spare {
+            self.outbound_memory.set(spare.give_back());
+        }
+    }
+
     /// Notes the bytes that wait after some were released.
     #[inline]
     fn account(&self, total: usize) {
+        if total == 0 {
+            self.spare_outbound();
+        }
         self.shared.queued.store(total, Ordering::Relaxed);
         if self.shared.unwritable.load(Ordering::Relaxed) & WATERMARK != 0 {
             self.check_low(total);
@@ -229,8 +268,7 @@ impl Core {
     /// Another thread has set the watermark's bit, or taken back bytes that counted (B24).
     pub(crate) fn recheck_writability(&self) {
         self.queue_writability();
-        let total = self.outbound.borrow().total_pending();
-        self.check_low(total);
+        self.check_low(self.pending_bytes());
     }
 
     /// Merged: one event however many crossings, after which `is_writable` tells what counts.

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::error::Failure;
+use crate::error::{Error, Failure};
 
 /// Cuts values out of a stream of bytes.
 ///
@@ -65,4 +65,10 @@ pub trait Encoder<Item> {
     /// # Errors
     /// When the value cannot be said in the protocol. `dst` is then as before the call.
     fn encode(&mut self, item: Item, dst: &mut BytesMut) -> Result<(), Self::Error>;
+}
+
+/// The error of a codec inside another as this crate's: its own kind is kept.
+#[cold]
+pub(super) fn into_error(error: impl Into<Failure>) -> Error {
+    error.into().into_error()
 }

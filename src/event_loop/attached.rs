@@ -1,23 +1,21 @@
-//! The handles of a loop: all that must hear of its end. A plain slab; the core owns it.
+//! The handles of a loop: all that must hear of its end. A plain slab, two words a handle; the core owns it.
 
 use std::rc::Rc;
 
 use crate::reactor::IoHandle;
 
 enum Place {
-    Taken {
-        handle: Rc<dyn IoHandle>,
-        /// Whether it has heard that the loop is closing.
-        is_told: bool,
-    },
-    Free {
-        next: Option<u32>,
-    },
+    Taken(Rc<dyn IoHandle>),
+    Free { next: Option<u32> },
 }
+
+const _: () = assert!(size_of::<Place>() == 16, "one per connection");
 
 /// Slots are used again at once: a key is its holder's until the holder gives it back.
 pub(crate) struct Attached {
     places: Vec<Place>,
+    /// Which keys' handles have heard that the loop is closing. Shorter than `places`, and empty as long as it is not.
+    told: Vec<bool>,
     free: Option<u32>,
     len: usize,
     /// How many have not heard of the end; `untold <= len`.
@@ -28,6 +26,7 @@ impl Attached {
     pub(crate) fn new() -> Self {
         Self {
             places: Vec::new(),
+            told: Vec::new(),
             free: None,
             len: 0,
             untold: 0,
@@ -37,16 +36,16 @@ impl Attached {
     pub(crate) fn insert(&mut self, handle: Rc<dyn IoHandle>) -> u32 {
         self.len += 1;
         self.untold += 1;
-        let taken = Place::Taken {
-            handle,
-            is_told: false,
-        };
+        let taken = Place::Taken(handle);
         if let Some(key) = self.free {
             let place = &mut self.places[key as usize];
             if let Place::Free { next } = place {
                 self.free = *next;
             }
             *place = taken;
+            if let Some(told) = self.told.get_mut(key as usize) {
+                *told = false;
+            }
             return key;
         }
         let key = u32::try_from(self.places.len()).expect("fewer than 2^32 channels");
@@ -56,7 +55,7 @@ impl Attached {
 
     pub(crate) fn get(&self, key: u32) -> Option<Rc<dyn IoHandle>> {
         match self.places.get(key as usize)? {
-            Place::Taken { handle, .. } => Some(Rc::clone(handle)),
+            Place::Taken(handle) => Some(Rc::clone(handle)),
             Place::Free { .. } => None,
         }
     }
@@ -70,7 +69,8 @@ impl Attached {
         self.free = Some(key);
         self.len -= 1;
         match freed {
-            Place::Taken { handle, is_told } => {
+            Place::Taken(handle) => {
+                let is_told = self.told.get(key as usize).is_some_and(|told| *told);
                 self.untold -= usize::from(!is_told);
                 Some(handle)
             }
@@ -85,13 +85,11 @@ impl Attached {
             return untold;
         }
         self.untold = 0;
-        for place in &mut self.places {
-            if let Place::Taken {
-                handle,
-                is_told: told @ false,
-            } = place
+        self.told.resize(self.places.len(), false);
+        for (place, told) in self.places.iter().zip(&mut self.told) {
+            if let Place::Taken(handle) = place
+                && !std::mem::replace(told, true)
             {
-                *told = true;
                 untold.push(Rc::clone(handle));
             }
         }
@@ -144,6 +142,13 @@ mod tests {
         assert_eq!(attached.take_untold().len(), 0);
         attached.insert(Rc::new(Nobody));
         assert_eq!(attached.take_untold().len(), 1);
+        assert!(attached.remove(first).is_some());
+        assert_eq!(attached.insert(Rc::new(Nobody)), first);
+        assert_eq!(
+            attached.take_untold().len(),
+            1,
+            "the key is told, not its new holder"
+        );
         assert!(attached.get(second).is_some());
         assert_eq!(attached.drain().len(), 3);
         assert_eq!(attached.len(), 0);

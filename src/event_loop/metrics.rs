@@ -214,6 +214,62 @@ pub struct MetricsSnapshot {
     pub accept_stillborn: u64,
 }
 
+impl MetricsSnapshot {
+    /// What happened between an earlier snapshot of the same loop and this one. What says how many there are now
+    /// (`tasks_waiting`, `timers_waiting`, `channels`) stays as it is.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            turns: self.turns.saturating_sub(earlier.turns),
+            events: self.events.saturating_sub(earlier.events),
+            stale_events: self.stale_events.saturating_sub(earlier.stale_events),
+            wakes_sent: self.wakes_sent.saturating_sub(earlier.wakes_sent),
+            wakes_saved: self.wakes_saved.saturating_sub(earlier.wakes_saved),
+            tasks_run: self.tasks_run.saturating_sub(earlier.tasks_run),
+            tasks_waiting: self.tasks_waiting,
+            timers_run: self.timers_run.saturating_sub(earlier.timers_run),
+            timers_waiting: self.timers_waiting,
+            channels: self.channels,
+            time_in_io: self.time_in_io.saturating_sub(earlier.time_in_io),
+            time_in_tasks: self.time_in_tasks.saturating_sub(earlier.time_in_tasks),
+            time_spinning: self.time_spinning.saturating_sub(earlier.time_spinning),
+            time_asleep: self.time_asleep.saturating_sub(earlier.time_asleep),
+            timer_lateness: self.timer_lateness.since(&earlier.timer_lateness),
+            queue_wait: self.queue_wait.since(&earlier.queue_wait),
+            premature_waits: self.premature_waits.saturating_sub(earlier.premature_waits),
+            failed_waits: self.failed_waits.saturating_sub(earlier.failed_waits),
+            ghost_events: self.ghost_events.saturating_sub(earlier.ghost_events),
+            rebuilds: self.rebuilds.saturating_sub(earlier.rebuilds),
+            panics: self.panics.saturating_sub(earlier.panics),
+            unhandled_messages: self
+                .unhandled_messages
+                .saturating_sub(earlier.unhandled_messages),
+            unhandled_errors: self
+                .unhandled_errors
+                .saturating_sub(earlier.unhandled_errors),
+            unobserved_write_failures: self
+                .unobserved_write_failures
+                .saturating_sub(earlier.unobserved_write_failures),
+            failed_exception_caught: self
+                .failed_exception_caught
+                .saturating_sub(earlier.failed_exception_caught),
+            handler_panics: self.handler_panics.saturating_sub(earlier.handler_panics),
+            rejected: self.rejected.saturating_sub(earlier.rejected),
+            accepted: self.accepted.saturating_sub(earlier.accepted),
+            accept_failed_clients: self
+                .accept_failed_clients
+                .saturating_sub(earlier.accept_failed_clients),
+            accept_rests: self.accept_rests.saturating_sub(earlier.accept_rests),
+            accept_shed: self.accept_shed.saturating_sub(earlier.accept_shed),
+            accept_failures: self.accept_failures.saturating_sub(earlier.accept_failures),
+            accept_refused: self.accept_refused.saturating_sub(earlier.accept_refused),
+            accept_stillborn: self
+                .accept_stillborn
+                .saturating_sub(earlier.accept_stillborn),
+        }
+    }
+}
+
 impl fmt::Display for MetricsSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
@@ -269,6 +325,14 @@ pub struct HistogramSnapshot {
 }
 
 impl HistogramSnapshot {
+    /// What was recorded after an earlier snapshot of the same histogram.
+    #[must_use]
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self {
+            buckets: std::array::from_fn(|i| self.buckets[i].saturating_sub(earlier.buckets[i])),
+        }
+    }
+
     /// How many durations were recorded.
     #[must_use]
     pub fn count(&self) -> u64 {

@@ -8,6 +8,7 @@
 //! - `budget`: the io_ratio arithmetic. Pure.
 //! - `spin`: polling before sleeping. Pure.
 //! - `metrics`: counters and their snapshot.
+//! - `advice`: what the counters mean, in words. Pure.
 //! - `boundary`: where panics end.
 //! - `config`: what can be chosen for a loop.
 //! - `attached`, `futures`: the slabs of what a loop has to end and to poll.
@@ -22,6 +23,7 @@
 //! - `group`, `group_builder`: loops with threads.
 //! - `local`, `nest`: a loop in the host's thread, and its descriptor.
 
+mod advice;
 mod attached;
 pub(crate) mod boundary;
 mod budget;
@@ -49,6 +51,7 @@ pub(crate) use self::core::{LoopCore, ManualClock};
 pub(crate) use current::is_current;
 pub(crate) use metrics::AcceptCounters;
 
+pub use advice::{Advice, Topic};
 pub use config::Rejection;
 pub use group::EventLoopGroup;
 pub use group_builder::EventLoopGroupBuilder;
@@ -58,7 +61,7 @@ pub use metrics::{HistogramSnapshot, MetricsSnapshot};
 pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
 pub use spin::Spin;
-pub use tidegate_sys::os::Backend;
+pub use tidegate_sys::os::{Backend, Time};
 pub use timers::TimerKey;
 
 #[cfg(test)]

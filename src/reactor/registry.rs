@@ -24,10 +24,16 @@ pub(crate) struct Registration {
 
 struct Slot {
     generation: u32,
-    /// The wait during whose dispatch the slot was last freed.
-    freed_in: u64,
+    /// The wait during whose dispatch the slot was last freed, without its upper half: an event that comes 2^32 waits too
+    /// late is counted as stale, not as a ghost.
+    freed_in: u32,
     live: Option<Registration>,
 }
+
+const _: () = assert!(
+    size_of::<Slot>() == 32,
+    "one per connection, and up to two while the table grows"
+);
 
 /// Whom an event is for.
 pub(crate) enum Lookup {
@@ -43,7 +49,7 @@ pub(crate) struct Registry {
     free: Vec<u32>,
     /// Freed since the wait began; they join `free` when the next one does.
     freed: Vec<u32>,
-    wait: u64,
+    wait: u32,
     live: usize,
 }
 
@@ -60,7 +66,7 @@ impl Registry {
 
     /// A wait begins: what was freed before it may be used again.
     pub(crate) fn begin_wait(&mut self) {
-        self.wait += 1;
+        self.wait = self.wait.wrapping_add(1);
         self.free.append(&mut self.freed);
     }
 

@@ -11,6 +11,10 @@ pub trait ClientTransport: Transport + Sized {
     fn unconnected() -> Self;
 }
 
+/// A transport that needs no peer: bound to an address it sends to anybody and receives from anybody, and
+/// [`Bootstrap::bind`](crate::bootstrap::Bootstrap::bind) opens it.
+pub trait DatagramTransport: ClientTransport {}
+
 /// A transport that a server accepts: what a [`ServerBootstrap`](crate::bootstrap::ServerBootstrap) makes one of
 /// for each client.
 pub trait ChildTransport: Transport + Sized {

@@ -2,15 +2,19 @@
 //!
 //! - `tcp`: connections and listeners of TCP.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `udp`: datagrams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
+//! - `datagram`: the machine of datagram sockets.
 //! - `kind`: how a bootstrap makes a transport: [`ClientTransport`], [`ChildTransport`].
 //! - `blocking`: a few threads for system calls that wait.
 
 pub(crate) mod blocking;
+mod datagram;
 pub mod embedded;
 mod kind;
 mod socket;
 pub mod tcp;
+pub mod udp;
 
-pub use kind::{ChildTransport, ClientTransport};
+pub use kind::{ChildTransport, ClientTransport, DatagramTransport};

@@ -221,4 +221,50 @@ options! {
     ///
     /// 0 through 255. Default 0. Source: ip(7), RFC 2474.
     IP_TOS: i32 => IpTos;
+
+    /// How many routers an outgoing packet may pass: the time to live, or hop limit.
+    ///
+    /// 1 through 255. Default the kernel's (64). Source: ip(7), ipv6(7).
+    IP_TTL: i32 => IpTtl;
+
+    /// The same for packets to multicast groups; 1 stays in the local network, 0 on this machine.
+    ///
+    /// 0 through 255. Default 1. Source: ip(7), ipv6(7).
+    IP_MULTICAST_TTL: i32 => IpMulticastTtl;
+
+    /// What is sent to a group comes back to members of it on this machine.
+    ///
+    /// Default true. Source: ip(7), ipv6(7).
+    IP_MULTICAST_LOOP: bool => IpMulticastLoop;
+
+    /// The interface through which groups are sent to, by its number; 0: the kernel chooses. Can't be read.
+    ///
+    /// Default 0. Source: ip(7), ipv6(7).
+    IP_MULTICAST_IF: i32 => IpMulticastIf;
+
+    /// Tell with each datagram to which of our addresses it was sent, so that a server with many can answer from the same.
+    ///
+    /// Default false. Source: ip(7), RFC 3542.
+    IP_PKTINFO: bool => IpPktinfo;
+
+    /// Tell with each datagram its traffic class.
+    ///
+    /// Default false. Source: ip(7), RFC 3542.
+    IP_RECVTOS: bool => IpRecvtos;
+
+    /// Datagrams may be sent to broadcast addresses.
+    ///
+    /// Default false. Source: socket(7).
+    SO_BROADCAST: bool => SoBroadcast;
+
+    /// The kernel may hand over several datagrams of one length from one peer with one copy; each is still a message of its
+    /// own. For streams of datagrams (QUIC, media); the places for them are 64 KiB each.
+    ///
+    /// Default false. Source: udp(7), Linux 5.0.
+    UDP_GRO: bool => UdpGro;
+
+    /// The most bytes of a datagram that is received. A longer one is dropped, and told of in `exception_caught`.
+    ///
+    /// 1 through 65,535. Default 2,048. Source: this crate.
+    MAX_DATAGRAM_PAYLOAD_SIZE: i32 => MaxDatagramPayloadSize;
 }

@@ -76,6 +76,15 @@ ids! {
     TcpFastopenConnect = "TCP_FASTOPEN_CONNECT", Rule::Bool;
     TcpMaxseg = "TCP_MAXSEG", Rule::Int(88, 32_767);
     IpTos = "IP_TOS", Rule::Int(0, 255);
+    IpTtl = "IP_TTL", Rule::Int(1, 255);
+    IpMulticastTtl = "IP_MULTICAST_TTL", Rule::Int(0, 255);
+    IpMulticastLoop = "IP_MULTICAST_LOOP", Rule::Bool;
+    IpMulticastIf = "IP_MULTICAST_IF", Rule::Int(0, i32::MAX);
+    IpPktinfo = "IP_PKTINFO", Rule::Bool;
+    IpRecvtos = "IP_RECVTOS", Rule::Bool;
+    SoBroadcast = "SO_BROADCAST", Rule::Bool;
+    UdpGro = "UDP_GRO", Rule::Bool;
+    MaxDatagramPayloadSize = "MAX_DATAGRAM_PAYLOAD_SIZE", Rule::Int(1, 65_535);
 }
 
 /// What the values of an option may be.

@@ -13,17 +13,23 @@
 //!
 //! - `entry`: a pending write, and a settled one.
 //! - `queue`: the order they stand in, and their storage.
+//! - `mark`: where sending stands, to tell whether it gets on.
 //! - `compact`: copying small buffers out of the receive arena when a flush blocks.
+//! - `spare`: empty buffers, for the next channel that writes.
 
 mod compact;
 mod entry;
+mod mark;
 mod queue;
+mod spare;
 #[cfg(test)]
 mod tests;
 
 use std::{fmt, io::IoSlice};
 
 pub use self::entry::{ENTRY_OVERHEAD, Settled};
+pub use self::mark::OutboundMark;
+pub(crate) use self::spare::Memory;
 use self::{entry::Entry, queue::Queue};
 use crate::{
     buffer::{self, Arena, FileRegion, Message},
@@ -36,7 +42,7 @@ const GATHER_MIN: usize = 4096;
 
 /// The pending writes of one channel, in order: first those that were flushed, then the others.
 ///
-/// Empty, it takes 96 bytes and nothing else. One pending write needs no allocation.
+/// It takes 96 bytes. One pending write needs nothing else; a channel without any has no buffer.
 #[derive(Default)]
 pub struct OutboundBuffer {
     queue: Queue,
@@ -48,9 +54,14 @@ pub struct OutboundBuffer {
     taken: u32,
     /// The most bytes of one gathering write; 0 stands for no limit.
     gather_max: u32,
+    /// Flushed entries that have left so far, wrapping. See [`OutboundMark`].
+    gone: u16,
 }
 
-const _: () = assert!(size_of::<OutboundBuffer>() <= 96, "one per idle connection");
+const _: () = assert!(
+    size_of::<OutboundBuffer>() <= 96,
+    "one for each channel that writes"
+);
 
 /// What came off the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -180,6 +191,7 @@ impl OutboundBuffer {
             && let Some(bytes) = self.queue.succeed_only(written)
         {
             self.flushed = 0;
+            self.gone = self.gone.wrapping_add(1);
             self.total = self.total.wrapping_sub(bytes);
             return Released { bytes, entries: 1 };
         }
@@ -199,6 +211,7 @@ impl OutboundBuffer {
             "a transport wrote {left} bytes more than were flushed"
         );
         self.flushed -= entries as u32;
+        self.gone = self.gone.wrapping_add(entries as u16);
         self.total = self.total.wrapping_sub(bytes);
         Released { bytes, entries }
     }
@@ -382,6 +395,22 @@ impl OutboundBuffer {
         self.queue.len() - self.flushed as usize
     }
 
+    /// Where sending stands.
+    #[must_use]
+    pub fn mark(&self) -> OutboundMark {
+        let message = self.queue.front().map(|entry| &entry.message);
+        let rest = message.map_or(0, |message| match message.downcast_ref::<FileRegion>() {
+            Some(region) => region.remaining(),
+            None => message.readable_bytes().unwrap_or(0) as u64,
+        });
+        OutboundMark {
+            waiting: self.flushed,
+            gone: self.gone,
+            taken: self.taken,
+            rest,
+        }
+    }
+
     #[inline]
     fn flushed_front(&mut self) -> Option<&mut Entry> {
         if self.flushed == 0 || self.taken > 0 {
@@ -401,6 +430,7 @@ impl OutboundBuffer {
         match end(&mut self.queue) {
             None => Released::default(),
             Some(bytes) => {
+                self.gone = self.gone.wrapping_add(1);
                 self.total = self.total.wrapping_sub(bytes);
                 Released { bytes, entries: 1 }
             }

@@ -52,7 +52,7 @@ impl Core {
         index.ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
-                "a pipeline holds at most 65,533 handlers",
+                "a pipeline holds at most 65,535 handlers",
             )
         })
     }

@@ -1,7 +1,10 @@
 //! The tail: what happens to events that no handler kept, unless a special [`Tail`](super::super::tail::Tail) takes them.
 
+use std::rc::Rc;
+
 use super::super::core::{Core, flag};
 use super::super::slow::Inbound;
+use super::super::tail::Tail;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::future::Promise;
@@ -9,7 +12,7 @@ use crate::future::Promise;
 impl Core {
     #[cold]
     pub(crate) fn tail_message(&self, msg: Message) {
-        let tail = self.tail.borrow().clone();
+        let tail = self.special_tail();
         if let Some(tail) = tail {
             return tail.message(msg);
         }
@@ -28,7 +31,7 @@ impl Core {
 
     #[cold]
     pub(crate) fn tail_user_event(&self, event: Message) {
-        let tail = self.tail.borrow().clone();
+        let tail = self.special_tail();
         if let Some(tail) = tail {
             tail.user_event(event);
         }
@@ -36,7 +39,7 @@ impl Core {
 
     #[cold]
     pub(crate) fn tail_exception(&self, cause: Failure) {
-        let tail = self.tail.borrow().clone();
+        let tail = self.special_tail();
         if let Some(tail) = tail {
             return tail.exception(cause);
         }
@@ -58,15 +61,13 @@ impl Core {
     #[inline]
     pub(crate) fn tail_plain(&self, kind: Inbound) {
         // Nobody minds that an event has been seen by all.
-        if self.tail_is_special() {
-            let tail = self.tail.borrow().clone();
-            if let Some(tail) = tail {
-                tail.plain(kind);
-            }
+        if let Some(tail) = self.special_tail() {
+            tail.plain(kind);
         }
     }
 
-    fn tail_is_special(&self) -> bool {
-        self.tail.borrow().is_some()
+    #[inline]
+    fn special_tail(&self) -> Option<Rc<dyn Tail>> {
+        self.rare.borrow().as_ref()?.tail.clone()
     }
 }

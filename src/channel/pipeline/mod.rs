@@ -197,7 +197,8 @@ impl<'a> Pipeline<'a> {
     }
 
     fn remove_at(&mut self, index: Index) -> Result<(), Error> {
-        if index == HEAD || index == TAIL {
+        // Between both ends, which are one node, there is nothing.
+        if index == HEAD {
             return Err(Error::new(
                 ErrorKind::NoSuchHandler,
                 "the pipeline has no handlers",

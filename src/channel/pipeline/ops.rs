@@ -261,7 +261,7 @@ impl Core {
 
     pub(crate) fn op_disconnect(&self, from: Index, promise: Promise) {
         // Without a disconnect of its own the channel is closed, and handlers see a close (A32).
-        if !self.metadata.has_disconnect {
+        if !self.has_disconnect {
             return self.op_close(from, promise);
         }
         match self.find_prev(from, mask::DISCONNECT) {

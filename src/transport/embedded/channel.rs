@@ -68,7 +68,7 @@ impl EmbeddedChannel {
         options: &OptionSet,
         init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), E>,
     ) -> Result<Self, Failure> {
-        Self::make(options, true, init)
+        Self::make(options, true, ManualClock::default(), init)
     }
 
     /// A channel that is not connected yet: `channel().connect(..)` decides, as [`set_connect`](Self::set_connect) says.
@@ -79,22 +79,31 @@ impl EmbeddedChannel {
         options: &OptionSet,
         init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), E>,
     ) -> Result<Self, Failure> {
-        Self::make(options, false, init)
+        Self::make(options, false, ManualClock::default(), init)
+    }
+
+    /// An active channel whose clock somebody else moves as well.
+    pub(super) fn on_clock<E: Into<Failure>>(
+        options: &OptionSet,
+        clock: ManualClock,
+        init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), E>,
+    ) -> Result<Self, Failure> {
+        Self::make(options, true, clock, init)
     }
 
     fn make<E: Into<Failure>>(
         options: &OptionSet,
         connected: bool,
+        clock: ManualClock,
         init: impl FnOnce(&mut Pipeline<'_>) -> Result<(), E>,
     ) -> Result<Self, Failure> {
-        let clock = ManualClock::default();
         let lp = LoopCore::embedded(clock.clone());
         let ends = Rc::new(Ends::default());
         let shared = Shared::new(lp.handle().clone(), None, Attributes::default());
         let guard = lp.enter();
         let transport = Embedded::new(ends.clone(), connected);
         let core = register::attach(&shared, &lp, Box::new(transport));
-        *core.tail.borrow_mut() = Some(Rc::new(Collector(ends.clone())));
+        core.rare().tail = Some(Rc::new(Collector(ends.clone())));
         let channel = Channel::new(shared);
         let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);
@@ -251,6 +260,11 @@ impl EmbeddedChannel {
     /// How often the transport was asked to read.
     pub fn reads(&self) -> usize {
         self.ends.reads.get()
+    }
+
+    /// The two ends, for the link of a pair.
+    pub(super) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     fn tell_readable(&mut self) {

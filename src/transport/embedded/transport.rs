@@ -31,6 +31,8 @@ pub(super) struct Ends {
     pub(super) write_error: RefCell<Option<Error>>,
     /// How often the transport was asked for a read.
     pub(super) reads: Cell<usize>,
+    /// How many bytes flushes may still take; `None`: any number. The message that uses it up is taken whole.
+    pub(super) room: Cell<Option<usize>>,
     /// How many messages one flush takes before it yields.
     pub(super) per_flush: Cell<usize>,
     pub(super) connect: Cell<Option<Progress>>,
@@ -115,10 +117,15 @@ impl Transport for Embedded {
             return Err(error);
         }
         let mut taken = 0;
-        while !self.ends.blocked.get() {
+        while !self.ends.blocked.get() && self.ends.room.get() != Some(0) {
             let Some(msg) = out.take_front() else {
                 return Ok(Flush::Drained);
             };
+            if let Some(room) = self.ends.room.get() {
+                self.ends
+                    .room
+                    .set(Some(room.saturating_sub(msg.estimated_size())));
+            }
             self.ends.outbound.borrow_mut().push_back(msg);
             let _ = out.complete_taken(1);
             taken += 1;

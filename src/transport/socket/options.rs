@@ -16,7 +16,8 @@ pub(crate) enum Family {
 
 /// Whether this is an option of sockets at all, on this system or another.
 pub(crate) fn is_socket_option(id: OptionId) -> bool {
-    id == OptionId::SoLinger || int_option(id, Family::V4).is_some()
+    matches!(id, OptionId::SoLinger | OptionId::IpMulticastIf)
+        || int_option(id, Family::V4).is_some()
 }
 
 /// Sets an option. `Unsupported` where the system has none of that name.
@@ -26,6 +27,9 @@ pub(crate) fn set(
     id: OptionId,
     value: &OptionValue,
 ) -> io::Result<()> {
+    if let (OptionId::IpMulticastIf, OptionValue::Int(index)) = (id, value) {
+        return net::set_multicast_interface(socket, family == Family::V6, index.unsigned_abs());
+    }
     if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
         return net::set_linger(socket, *linger);
     }
@@ -70,6 +74,18 @@ fn int_option(id: OptionId, family: Family) -> Option<IntOption> {
         OptionId::TcpFastopen => net::TCP_FASTOPEN,
         OptionId::TcpFastopenConnect => net::TCP_FASTOPEN_CONNECT,
         OptionId::TcpMaxseg => net::TCP_MAXSEG,
+        OptionId::SoBroadcast => net::SO_BROADCAST,
+        OptionId::UdpGro => net::UDP_GRO,
+        OptionId::IpTtl if family == Family::V6 => net::IPV6_UNICAST_HOPS,
+        OptionId::IpTtl => net::IP_TTL,
+        OptionId::IpMulticastTtl if family == Family::V6 => net::IPV6_MULTICAST_HOPS,
+        OptionId::IpMulticastTtl => net::IP_MULTICAST_TTL,
+        OptionId::IpMulticastLoop if family == Family::V6 => net::IPV6_MULTICAST_LOOP,
+        OptionId::IpMulticastLoop => net::IP_MULTICAST_LOOP,
+        OptionId::IpPktinfo if family == Family::V6 => net::IPV6_RECVPKTINFO,
+        OptionId::IpPktinfo => net::IP_PKTINFO,
+        OptionId::IpRecvtos if family == Family::V6 => net::IPV6_RECVTCLASS,
+        OptionId::IpRecvtos => net::IP_RECVTOS,
         OptionId::IpTos if family == Family::V6 => net::IPV6_TCLASS,
         OptionId::IpTos => net::IP_TOS,
         _ => return None,

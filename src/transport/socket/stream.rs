@@ -5,7 +5,6 @@ use std::fmt::Display;
 use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::Duration;
 
 use tidegate_sys::os::{io as sys, net, send_file};
 
@@ -198,10 +197,10 @@ pub(crate) fn shutdown(
 /// Threads that wait in close(2). Each may wait for its peer as long as SO_LINGER says, hence several.
 static LINGERING: Pool = Pool::new("tidegate-linger", 16);
 
-/// Ends the connection. With a time to linger close(2) waits until the peer has acknowledged everything, so it is
+/// Ends the connection. One that lingers waits in close(2) until the peer has acknowledged everything, so that is
 /// called on another thread, and the channel learns of the end by its signal (A31).
-pub(crate) fn close(socket: OwnedFd, linger: Option<Duration>, io: &mut Io<'_>) -> Progress {
-    if linger.is_none_or(|linger| linger.is_zero()) {
+pub(crate) fn close(socket: OwnedFd, lingers: bool, io: &mut Io<'_>) -> Progress {
+    if !lingers {
         drop(socket);
         return Progress::Done;
     }

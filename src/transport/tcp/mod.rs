@@ -3,7 +3,7 @@
 //! - `stream`: [`Tcp`], a connection, made by connecting or by being accepted.
 //! - `server`: [`TcpServer`], a listening socket.
 //! - `accepted`: [`Accepted`], a connection that has no channel yet.
-//! - `parts`: what both sockets have in common.
+//! - `parts`: whom a connection leads to.
 
 mod accepted;
 mod parts;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use tidegate_sys::os::net;
 
 use super::accepted::Accepted;
-use super::parts::{family, get, inet, no_such_option, set};
 use crate::buffer::Message;
 use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionSet, OptionValue, OutboundBuffer, Progress, Read,
@@ -16,6 +15,7 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::socket::accept::{Accept, Acceptor};
+use crate::transport::socket::inet::{family, get, inet, no_such_option, set};
 use crate::transport::socket::options;
 
 /// A listening TCP socket. It is made when it is bound; options set before are kept and applied then.
@@ -91,7 +91,7 @@ impl Transport for TcpServer {
             let text = format!("binding to {local}: this server is bound to {bound} already");
             return Err(Error::new(ErrorKind::InvalidArgument, text));
         }
-        let address = inet(local, "bind to")?;
+        let address = inet("TCP", local, "bind to")?;
         let socket = self.open(&address)?;
         let failed = |error| Error::io(format!("binding to {local}"), error);
         net::bind(socket.as_fd(), &address).map_err(failed)?;

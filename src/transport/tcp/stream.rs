@@ -1,6 +1,5 @@
 //! [`Tcp`]: the transport of a TCP connection.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -8,7 +7,7 @@ use std::time::Duration;
 use tidegate_sys::os::net::{self, Connect};
 
 use super::accepted::Accepted;
-use super::parts::{family, get, inet, no_such_option, set};
+use super::parts::Peer;
 use super::server::TcpServer;
 use crate::buffer::Message;
 use crate::channel::{
@@ -17,6 +16,7 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::kind::{ChildTransport, ClientTransport};
+use crate::transport::socket::inet::{family, get, inet, no_such_option, set};
 use crate::transport::socket::options::{self, Family};
 use crate::transport::socket::stream;
 
@@ -29,18 +29,20 @@ use crate::transport::socket::stream;
 #[derive(Debug)]
 pub struct Tcp {
     socket: Socket,
-    peer: Option<SocketAddr>,
-    /// What SO_LINGER was set to; looked at when the connection is closed.
-    linger: Option<Duration>,
+    peer: Peer,
+    /// SO_LINGER was set to a time; looked at when the connection is closed.
+    lingers: bool,
     is_connected: bool,
     /// TCP_NODELAY was set on purpose, or has its default.
     has_nodelay: bool,
 }
 
+const _: () = assert!(size_of::<Tcp>() <= 40, "one per connection");
+
 #[derive(Debug)]
 enum Socket {
-    /// Not made yet; these wait for it.
-    Unopened(OptionSet),
+    /// Not made yet; these wait for it. In a box, because there is only one of them in a connection's life.
+    Unopened(Box<OptionSet>),
     Open(OwnedFd),
     Closed,
 }
@@ -86,23 +88,20 @@ impl Tcp {
     fn family(&self) -> Family {
         let address = self
             .peer
+            .address()
             .or_else(|| self.fd().ok().and_then(|fd| net::local_addr(fd).ok()));
         address.as_ref().map_or(Family::V4, family)
-    }
-
-    fn peer_name(&self) -> Peer<'_> {
-        Peer(&self.peer)
     }
 }
 
 impl From<Accepted> for Tcp {
     fn from(accepted: Accepted) -> Self {
-        let linger = accepted.linger();
+        let lingers = lingers(accepted.linger());
         let (socket, peer) = accepted.into_parts();
         Self {
             socket: Socket::Open(socket),
-            peer: Some(peer),
-            linger,
+            peer: Peer::from(peer),
+            lingers,
             is_connected: true,
             has_nodelay: false,
         }
@@ -112,9 +111,9 @@ impl From<Accepted> for Tcp {
 impl ClientTransport for Tcp {
     fn unconnected() -> Self {
         Self {
-            socket: Socket::Unopened(OptionSet::new()),
-            peer: None,
-            linger: None,
+            socket: Socket::Unopened(Box::default()),
+            peer: Peer::Nobody,
+            lingers: false,
             is_connected: false,
             has_nodelay: false,
         }
@@ -160,7 +159,7 @@ impl Transport for Tcp {
     }
 
     fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
-        let address = inet(local, "bind to")?;
+        let address = inet("TCP", local, "bind to")?;
         self.open(&address)?;
         net::bind(self.fd()?, &address)
             .map_err(|error| Error::io(format!("binding to {local}"), error))
@@ -172,14 +171,14 @@ impl Transport for Tcp {
         remote: &Address,
         local: Option<&Address>,
     ) -> Result<Progress, Error> {
-        let address = inet(remote, "connect to")?;
+        let address = inet("TCP", remote, "connect to")?;
         match local {
             Some(local) => self.bind(io, local)?,
             None => self.open(&address)?,
         }
         let begun =
             net::connect(self.fd()?, &address).map_err(|error| Error::connect(&address, error))?;
-        self.peer = Some(address);
+        self.peer = Peer::from(address);
         self.is_connected = begun == Connect::Done;
         Ok(match begun {
             Connect::Done => Progress::Done,
@@ -189,7 +188,7 @@ impl Transport for Tcp {
 
     fn check_connect(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
         let fd = self.fd()?;
-        let failed = |error| Error::connect(&self.peer_name(), error);
+        let failed = |error| Error::connect(&self.peer, error);
         if let Some(error) = net::take_error(fd).map_err(failed)? {
             return Err(failed(error));
         }
@@ -215,23 +214,22 @@ impl Transport for Tcp {
 
     #[inline]
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        stream::read(self.fd()?, io, &self.peer_name())
+        stream::read(self.fd()?, io, &self.peer)
     }
 
     #[inline]
     fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
-        stream::flush(self.fd()?, io.write_spin_count(), out, &self.peer_name())
+        stream::flush(self.fd()?, io.write_spin_count(), out, &self.peer)
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
-        stream::shutdown(self.fd()?, direction, &self.peer_name())
+        stream::shutdown(self.fd()?, direction, &self.peer)
     }
 
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
-        let linger = self.linger.filter(|_| self.is_connected);
-        self.is_connected = false;
+        let lingers = std::mem::take(&mut self.is_connected) && self.lingers;
         match std::mem::replace(&mut self.socket, Socket::Closed) {
-            Socket::Open(socket) => Ok(stream::close(socket, linger, io)),
+            Socket::Open(socket) => Ok(stream::close(socket, lingers, io)),
             Socket::Unopened(_) | Socket::Closed => Ok(Progress::Done),
         }
     }
@@ -248,7 +246,7 @@ impl Transport for Tcp {
         }
         match (id, value) {
             (OptionId::TcpNodelay, _) => self.has_nodelay = true,
-            (OptionId::SoLinger, OptionValue::Duration(linger)) => self.linger = *linger,
+            (OptionId::SoLinger, OptionValue::Duration(linger)) => self.lingers = lingers(*linger),
             _ => {}
         }
         Ok(())
@@ -278,18 +276,14 @@ impl Transport for Tcp {
     }
 
     fn remote_address(&self) -> Option<Address> {
-        self.peer.filter(|_| self.is_connected).map(Address::Inet)
+        self.peer
+            .address()
+            .filter(|_| self.is_connected)
+            .map(Address::Inet)
     }
 }
 
-/// The peer in the text of an error.
-struct Peer<'a>(&'a Option<SocketAddr>);
-
-impl fmt::Display for Peer<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(peer) => peer.fmt(f),
-            None => f.write_str("nobody"),
-        }
-    }
+/// Whether a socket that has this for SO_LINGER waits in its close.
+fn lingers(linger: Option<Duration>) -> bool {
+    linger.is_some_and(|linger| !linger.is_zero())
 }

@@ -3,6 +3,8 @@
 //!
 //! * `accept`: [`AcceptFailure`], what a failed accept means.
 //! * `addr`: [`std::net::SocketAddr`] to and from the kernel's form.
+//! * `datagram`: many datagrams with one call.
+//! * `membership`: multicast groups.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
 
 use std::io;
@@ -14,9 +16,15 @@ use addr::RawAddr;
 
 mod accept;
 mod addr;
+mod datagram;
+mod membership;
 mod option;
 
 pub use accept::AcceptFailure;
+pub use datagram::{
+    DATAGRAMS_MAX, Outgoing, Received, disconnect, recv_many, send_many, udp_socket,
+};
+pub use membership::{Membership, MembershipChange, interface_index, set_multicast_interface};
 pub use option::*;
 
 /// How a connect began.

@@ -126,6 +126,36 @@ options! {
     IP_TOS = IPPROTO_IP, IP_TOS on all();
     /// Hops of IPv4 packets.
     IP_TTL = IPPROTO_IP, IP_TTL on all();
+    /// Hops of IPv4 packets to multicast groups.
+    IP_MULTICAST_TTL = IPPROTO_IP, IP_MULTICAST_TTL on all();
+    /// What this socket sends to IPv4 groups comes back to receivers on this machine.
+    IP_MULTICAST_LOOP = IPPROTO_IP, IP_MULTICAST_LOOP on all();
+    /// The socket gets datagrams of all groups that anyone on this machine has joined, not only of its own.
+    IP_MULTICAST_ALL = IPPROTO_IP, IP_MULTICAST_ALL on any(target_os = "linux", target_os = "android");
+    /// Tells with each datagram to which of our addresses it was sent.
+    IP_PKTINFO = IPPROTO_IP, IP_PKTINFO
+        on any(target_os = "linux", target_os = "android"),
+        or IP_RECVDSTADDR on any(
+            target_os = "freebsd", target_os = "dragonfly", target_os = "netbsd", target_os = "openbsd",
+            target_vendor = "apple"
+        );
+    /// Tells with each datagram its type of service.
+    IP_RECVTOS = IPPROTO_IP, IP_RECVTOS
+        on any(target_os = "linux", target_os = "android", target_os = "freebsd", target_vendor = "apple");
+    /// Hops of IPv6 packets.
+    IPV6_UNICAST_HOPS = IPPROTO_IPV6, IPV6_UNICAST_HOPS on all();
+    /// Hops of IPv6 packets to multicast groups.
+    IPV6_MULTICAST_HOPS = IPPROTO_IPV6, IPV6_MULTICAST_HOPS on all();
+    /// What this socket sends to IPv6 groups comes back to receivers on this machine.
+    IPV6_MULTICAST_LOOP = IPPROTO_IPV6, IPV6_MULTICAST_LOOP on all();
+    /// The number of the interface through which IPv6 groups are sent to.
+    IPV6_MULTICAST_IF = IPPROTO_IPV6, IPV6_MULTICAST_IF on all();
+    /// Tells with each datagram to which of our addresses it was sent.
+    IPV6_RECVPKTINFO = IPPROTO_IPV6, IPV6_RECVPKTINFO on all();
+    /// Tells with each datagram its traffic class.
+    IPV6_RECVTCLASS = IPPROTO_IPV6, IPV6_RECVTCLASS on all();
+    /// The kernel may hand over several datagrams of one length as one.
+    UDP_GRO = IPPROTO_UDP, UDP_GRO on any(target_os = "linux", target_os = "android");
     /// Traffic class of IPv6 packets.
     IPV6_TCLASS = IPPROTO_IPV6, IPV6_TCLASS on all();
     /// The socket takes no IPv4 connections.

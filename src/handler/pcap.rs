@@ -1,1 +1,0 @@
-//! What passes, as a capture for Wireshark.

@@ -1,0 +1,114 @@
+//! [`ReadTimeout`]: a peer that sends nothing is closed. A peer that must only be told or asked is the matter of
+//! [`IdleState`](super::IdleState).
+
+use std::time::Duration;
+
+use super::period::{cancel, close, expire, may_begin, period, rest};
+use crate::buffer::Message;
+use crate::channel::{Context, Handler, HandlerResult};
+use crate::event_loop::{Time, TimerKey};
+
+/// Closes the channel when nothing was read for too long.
+///
+/// The pipeline sees an error of kind [`TimedOut`](crate::ErrorKind::TimedOut), once, and then the channel closes (H37).
+/// While a batch of reads is under way nothing is late; what counts is the end of the batch. Time also runs while
+/// auto-read is off and nobody asks for a read.
+///
+/// ```
+/// use std::time::Duration;
+/// use tidegate::handler::timeout::ReadTimeout;
+/// use tidegate::{EmbeddedChannel, ErrorKind};
+///
+/// let limit = Duration::from_secs(30);
+/// let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(ReadTimeout::new(limit)))?;
+/// channel.advance(limit);
+/// let error = channel.check().unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::TimedOut);
+/// assert_eq!(error.to_string(), "nothing was read for 30s");
+/// assert!(!channel.channel().is_open());
+/// # Ok::<(), tidegate::Failure>(())
+/// ```
+#[derive(Debug)]
+pub struct ReadTimeout {
+    period: Option<Duration>,
+    timer: Option<TimerKey>,
+    has_begun: bool,
+    is_reading: bool,
+    last_read: Time,
+}
+
+impl ReadTimeout {
+    /// Closes after so long without a read. Zero: never.
+    pub fn new(limit: Duration) -> Self {
+        Self {
+            period: period(limit),
+            timer: None,
+            has_begun: false,
+            is_reading: false,
+            last_read: Time::ZERO,
+        }
+    }
+
+    fn begin(&mut self, ctx: &mut Context<'_>) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.last_read = ctx.now();
+            self.timer = self.period.map(|period| ctx.timer(period, 0));
+        }
+    }
+}
+
+impl Handler for ReadTimeout {
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if may_begin(ctx) {
+            self.begin(ctx);
+        }
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        cancel(ctx, &mut self.timer);
+        Ok(())
+    }
+
+    fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.begin(ctx);
+        ctx.fire_channel_active();
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.is_reading = true;
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if std::mem::take(&mut self.is_reading) {
+            self.last_read = ctx.now();
+        }
+        ctx.fire_channel_read_complete();
+        Ok(())
+    }
+
+    fn after(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+        close(ctx, key)
+    }
+
+    fn timer(&mut self, ctx: &mut Context<'_>, _key: u64) -> HandlerResult {
+        self.timer = None;
+        let Some(period) = self.period else {
+            return Ok(());
+        };
+        let left = if self.is_reading {
+            period
+        } else {
+            rest(period, self.last_read, ctx.now())
+        };
+        if !left.is_zero() {
+            self.timer = Some(ctx.timer(left, 0));
+        } else if ctx.channel().is_open() {
+            expire(ctx, format!("nothing was read for {period:?}"));
+        }
+        Ok(())
+    }
+}

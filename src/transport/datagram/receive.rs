@@ -1,0 +1,219 @@
+//! Receiving: one call brings many datagrams, which are handed out one by one.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use bytes::{Bytes, BytesMut};
+use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
+
+use super::message::Datagram;
+use crate::buffer::Message;
+use crate::channel::{Address, Io, Read};
+use crate::error::{Error, ErrorKind, Fault};
+
+/// The most bytes that a datagram of ours, or several joined by the kernel, can have.
+const JOINED_MAX: usize = 65_535;
+
+/// Batches of joined datagrams are shorter: each of their places is 64 KiB.
+const JOINED_BATCH: usize = 8;
+
+/// Errors in a row after which a socket is taken for broken: those of datagrams come one at a time.
+const FAILURES_MAX: u32 = 256;
+
+/// What one socket keeps for receiving.
+#[derive(Debug)]
+pub(crate) struct Receiver {
+    /// The most bytes of one datagram.
+    size_max: usize,
+    /// The kernel may join datagrams (UDP_GRO).
+    joined: bool,
+    /// Received, and not handed out yet.
+    waiting: VecDeque<Result<Datagram, Error>>,
+    /// The last call brought fewer than were asked for: the socket is empty.
+    is_drained: bool,
+    failures: u32,
+    /// Kept for its memory.
+    told: Vec<Received>,
+}
+
+impl Receiver {
+    pub(crate) fn new(size_max: usize) -> Self {
+        Self {
+            size_max,
+            joined: false,
+            waiting: VecDeque::new(),
+            is_drained: false,
+            failures: 0,
+            told: Vec::new(),
+        }
+    }
+
+    pub(crate) fn size_max(&self) -> usize {
+        self.size_max
+    }
+
+    pub(crate) fn set_size_max(&mut self, bytes: usize) {
+        self.size_max = bytes;
+    }
+
+    pub(crate) fn set_joined(&mut self, joined: bool) {
+        self.joined = joined;
+    }
+
+    /// The next datagram, or the error of one.
+    pub(crate) fn read(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> Result<Read, Error> {
+        if self.waiting.is_empty() {
+            match self.receive(socket, io) {
+                Ok(()) => self.failures = 0,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Read::WouldBlock);
+                }
+                // What the network answered to a datagram that was sent before, or a shortage: the socket is well (D24).
+                Err(error) => {
+                    self.failures += 1;
+                    let error = Error::io("receiving a datagram", error);
+                    return if self.failures < FAILURES_MAX && belongs_to_a_datagram(&error) {
+                        Ok(Read::Failed(error))
+                    } else {
+                        Err(error)
+                    };
+                }
+            }
+        }
+        Ok(match self.waiting.pop_front() {
+            None => Read::WouldBlock,
+            Some(Err(error)) => Read::Failed(error),
+            Some(Ok(datagram)) => {
+                let message = Message::new(datagram);
+                if self.is_drained && self.waiting.is_empty() {
+                    Read::Last(message)
+                } else {
+                    Read::Message(message)
+                }
+            }
+        })
+    }
+
+    fn receive(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> io::Result<()> {
+        let (each, most) = if self.joined {
+            (JOINED_MAX, JOINED_BATCH)
+        } else {
+            (self.size_max, DATAGRAMS_MAX)
+        };
+        let told = &mut self.told;
+        let mut bytes = io.read_room(each * most, |room, _| {
+            net::recv_many(socket, room, each, most, told)
+        })?;
+        // An edge-triggered selector tells of each further datagram, so a short batch is the end of them.
+        self.is_drained = told.len() < most;
+        for received in told.drain(..) {
+            let whole = bytes.split_to(received.len);
+            unpack(whole, &received, self.size_max, &mut self.waiting);
+        }
+        Ok(())
+    }
+}
+
+/// Cuts what the kernel joined, and finds what it cut off.
+fn unpack(
+    whole: BytesMut,
+    received: &Received,
+    size_max: usize,
+    waiting: &mut VecDeque<Result<Datagram, Error>>,
+) {
+    let one = |content: Bytes, is_truncated: bool| {
+        if is_truncated || content.len() > size_max {
+            let text = format!(
+                "a datagram from {} has more than {size_max} bytes (MAX_DATAGRAM_PAYLOAD_SIZE) and was dropped",
+                received.peer
+            );
+            return Err(Error::new(ErrorKind::TooLong, text).with_fault(Fault::Peer));
+        }
+        Ok(Datagram {
+            content,
+            peer: Address::Inet(received.peer),
+            local: received.local,
+            class: received.class,
+        })
+    };
+    let mut whole = whole.freeze();
+    if received.segment > 0 {
+        while whole.len() > received.segment {
+            let content = whole.split_to(received.segment);
+            waiting.push_back(one(content, false));
+        }
+    }
+    waiting.push_back(one(whole, received.is_truncated));
+}
+
+/// Whether the error is about a datagram, or about this moment, and not about the socket.
+fn belongs_to_a_datagram(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectRefused
+            | ErrorKind::Unreachable
+            | ErrorKind::ConnectionReset
+            | ErrorKind::ConnectTimeout
+            | ErrorKind::TimedOut
+            | ErrorKind::Exhausted
+            | ErrorKind::PermissionDenied
+            | ErrorKind::TooLong
+    ) || matches!(
+        error.io_kind(),
+        Some(
+            io::ErrorKind::NetworkDown
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::OutOfMemory
+                | io::ErrorKind::FileTooLarge
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn received(len: usize, segment: usize, is_truncated: bool) -> Received {
+        Received {
+            peer: "192.0.2.1:7".parse().unwrap(),
+            len,
+            segment,
+            is_truncated,
+            local: None,
+            class: None,
+        }
+    }
+
+    fn lengths(len: usize, segment: usize, is_truncated: bool) -> Vec<Option<usize>> {
+        let mut waiting = VecDeque::new();
+        let whole = BytesMut::zeroed(len);
+        unpack(
+            whole,
+            &received(len, segment, is_truncated),
+            2048,
+            &mut waiting,
+        );
+        let length = |one: Result<Datagram, Error>| one.ok().map(|one| one.content.len());
+        waiting.into_iter().map(length).collect()
+    }
+
+    #[test]
+    fn joined_datagrams_are_cut_where_they_were_joined() {
+        assert_eq!(lengths(300, 100, false), [Some(100), Some(100), Some(100)]);
+        assert_eq!(lengths(250, 100, false), [Some(100), Some(100), Some(50)]);
+        assert_eq!(lengths(100, 100, false), [Some(100)]);
+        assert_eq!(lengths(100, 0, false), [Some(100)]);
+    }
+
+    #[test]
+    fn an_empty_datagram_is_one() {
+        assert_eq!(lengths(0, 0, false), [Some(0)]);
+    }
+
+    #[test]
+    fn what_is_too_long_is_an_error_of_its_own() {
+        assert_eq!(lengths(2048, 0, true), [None]);
+        assert_eq!(lengths(6000, 3000, false), [None, None]);
+    }
+}
