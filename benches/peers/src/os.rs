@@ -143,6 +143,17 @@ pub fn reset_on_close(fd: BorrowedFd<'_>) -> io::Result<()> {
     Ok(())
 }
 
+/// Lets so many connections wait to be accepted (at most net.core.somaxconn). With the 128 of std, a thousand clients
+/// at once lose their first packets, and try again after a second.
+///
+/// # Errors
+/// Whatever listen(2) says.
+pub fn set_backlog(listener: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    // SAFETY: takes no pointer. On a socket that listens already it only changes the number.
+    check(unsafe { libc::listen(listener.as_raw_fd(), backlog) })?;
+    Ok(())
+}
+
 /// Binds the calling thread, and those that it will start, to one processor.
 ///
 /// # Errors

@@ -2,12 +2,16 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
 
 use crate::args::Args;
 use crate::os;
 
 /// The arguments that every server takes.
 pub const USAGE: &str = "[--port N] [--cpu N] [--mode NAME]";
+
+/// Connections that may wait to be accepted: what Linux allows unless it is told otherwise.
+pub const BACKLOG: i32 = 4096;
 
 /// A server about to serve.
 pub struct Server {
@@ -30,6 +34,7 @@ impl Server {
         args.finish();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, common.port))?;
         listener.set_nonblocking(true)?;
+        os::set_backlog(listener.as_fd(), BACKLOG)?;
         announce(&listener.local_addr()?);
         Ok(Self { listener, mode })
     }

@@ -9,13 +9,13 @@ use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
-use tidegate::channel::options::TCP_NODELAY;
+use tidegate::channel::options::{SO_BACKLOG, TCP_NODELAY};
 use tidegate::{
     Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message, Promise,
     ServerBootstrap, Spin,
 };
 use tidegate_peers::args::Args;
-use tidegate_peers::serve::{Common, announce};
+use tidegate_peers::serve::{BACKLOG, Common, announce};
 
 const USAGE: &str =
     "peer-tidegate [--port N] [--cpu N] [--handlers N] [--spin off|POLLS|MICROSECONDSus|adaptive]";
@@ -109,6 +109,7 @@ fn serve(port: u16, handlers: usize, spin: Spin) -> Result<(), Error> {
     // Its thread runs where the process was bound.
     let group = EventLoopGroup::builder().threads(1).spin(spin).build()?;
     let server = ServerBootstrap::new(&group, &group)
+        .option(SO_BACKLOG, BACKLOG)
         .child_option(TCP_NODELAY, true)
         .child_handler(move |pipeline| {
             for _ in 0..handlers {
