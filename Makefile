@@ -23,6 +23,8 @@ export BENCH SERVER LOAD TIME CARGO
 
 # The other libraries are a workspace of their own (see its Cargo.toml).
 PEERS := --manifest-path benches/peers/Cargo.toml --target-dir target/peers
+# The tests that need the simulated kernel.
+SIM := --package tidegate --package tidegate-sys --features sim --test sim
 
 # $(call need,COMMAND,PACKAGE) installs a Debian package, only if the command that it brings is missing.
 define need
@@ -35,7 +37,7 @@ define need
 endef
 
 .PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
-.PHONY: counts peers perf queue idle clean
+.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -46,14 +48,21 @@ run: ## the first program: a file goes to an echo server and back, compared byte
 
 test: ## every test of the workspace, and how many there were
 	@mkdir -p target
-	@$(CARGO) test --workspace 2>&1 | tee target/test.log
+	@{ $(CARGO) test --workspace && $(CARGO) test $(SIM); } 2>&1 | tee target/test.log
 	@awk '/^test result:/ { suites++; passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
 		target/test.log
 
-ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs
+sim: ## random programs on a simulated kernel (SEEDS=10000, STEPS=200; SEED=7 for one, its log in target/sim.log)
+	@sys/without-sim.sh
+	@SEEDS=$(or $(SEEDS),10000) $(CARGO) test --release $(SIM) -- --nocapture
+
+mutants: ## known bugs put back one at a time, and the seed that finds each (not part of ci)
+	@tests/sim/mutants.sh
+
+ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory, the simulation
 	@started=$$SECONDS; \
-	for step in fmt-check clippy doc $(if $(TESTED),,test) targets examples hops allocs syscalls; do \
+	for step in fmt-check clippy doc $(if $(TESTED),,test) sim targets examples hops allocs syscalls idle; do \
 		echo "==> make $$step"; \
 		begun=$$SECONDS; \
 		$(MAKE) $$step; \
@@ -70,9 +79,11 @@ fmt-check: ## fail if the source is not formatted
 
 clippy: ## lints, warnings refused
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+	@$(CARGO) clippy --features tokio-codec -- -D warnings
+	@$(CARGO) clippy --workspace --all-targets --features sim -- -D warnings
 
 doc: ## the reference in target/doc, warnings refused
-	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps
+	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features tidegate/tokio-codec
 
 targets: ## type-check and lint both crates for FreeBSD and macOS
 	@sys/targets.sh
@@ -99,6 +110,12 @@ syscalls: ## system calls per ping-pong message, counted by strace, against thei
 	@$(call need,strace,strace)
 	@$(CARGO) build --release --examples
 	@benches/syscalls.sh
+
+redis: ## the example kv_server against redis-server, by redis-benchmark (ROUNDS=5)
+	@$(call need,redis-server,redis-server)
+	@$(call need,redis-benchmark,redis-tools)
+	@$(CARGO) build --release --example kv_server
+	@benches/redis.sh
 
 idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
 	@$(CARGO) build --release --examples
@@ -136,6 +153,17 @@ peers: ## lints and tests of benches/peers, which CI leaves alone
 
 queue: ## tasks per second through the cross-thread queue
 	@$(CARGO) bench --package tidegate-sys --bench queue
+
+mutations: ## faults in a copy of the source that the tests must notice (some minutes; not part of ci)
+	@tests/mutations.sh
+
+fuzz: ## 10 million mutated inputs through each decoder (INPUTS=n CODEC=name SEED=n; LIBFUZZER=seconds for libFuzzer too)
+	@cd fuzz && $(CARGO) run --release --quiet --bin mutate -- $(or $(INPUTS),10000000) $(or $(CODEC),all) $(or $(SEED),1)
+ifneq ($(LIBFUZZER),)
+	@cd fuzz && for codec in $(or $(CODEC),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/targets/*.rs))); do \
+		$(CARGO) +nightly fuzz run --fuzz-dir . --features libfuzzer $$codec -- -max_total_time=$(LIBFUZZER) -max_len=4096; \
+	done
+endif
 
 clean: ## remove everything built
 	@$(CARGO) clean

@@ -16,13 +16,16 @@ fn main() {
     println!("cargo::rerun-if-env-changed=TIDEGATE_BACKEND");
     let known = BACKENDS.map(|name| format!("\"{name}\"")).join(", ");
     println!("cargo::rustc-check-cfg=cfg(tidegate_backend, values({known}))");
+    println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_shim)");
 
     let target_os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
+    // A token is 64 bits and travels in kqueue's user pointer.
+    let is_wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
     let available = if shim {
         &["kqueue", "poll"]
     } else {
-        backends_of(&target_os)
+        backends_of(&target_os, is_wide)
     };
     match choose(env::var("TIDEGATE_BACKEND").ok().as_deref(), available) {
         Ok(backend) => {
@@ -54,11 +57,15 @@ fn choose(wanted: Option<&str>, available: &[&'static str]) -> Result<&'static s
 }
 
 /// The backends that a target can run, its own default first. Any Unix has poll.
-fn backends_of(target_os: &str) -> &'static [&'static str] {
+fn backends_of(target_os: &str, is_wide: bool) -> &'static [&'static str] {
     match target_os {
         "linux" | "android" => &["epoll", "epoll-level", "poll"],
         "macos" | "ios" | "tvos" | "visionos" | "watchos" | "freebsd" | "openbsd" | "netbsd"
-        | "dragonfly" => &["kqueue", "poll"],
+        | "dragonfly"
+            if is_wide =>
+        {
+            &["kqueue", "poll"]
+        }
         _ => &["poll"],
     }
 }

@@ -10,7 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source benches/server.sh
 
-messages=${MESSAGES:-2000}
+# So many that the few calls of starting and stopping, which differ from run to run, are lost in them.
+messages=${MESSAGES:-10000}
 
 # Calls by name of a server that answers $1 messages, into the file $2.
 count() {

@@ -136,6 +136,46 @@ telnet_chat() {
 	exec {ada}>&- {bob}>&-
 }
 
+kv_server() {
+	serve kv_server --port 0
+	local client
+	exec {client}<>"/dev/tcp/${address%:*}/${address##*:}"
+	# As people type it, as libraries send it, and both pipelined.
+	printf 'SET greeting hello\r\n' >&"$client"
+	hears "$client" '^\+OK$'
+	printf '*2\r\n$3\r\nGET\r\n$8\r\ngreeting\r\nINCR n\nINCR n\nINCR greeting\nDEL n x\n' >&"$client"
+	hears "$client" '^\$5$'
+	hears "$client" '^hello$'
+	hears "$client" '^:1$'
+	hears "$client" '^:2$'
+	hears "$client" '^-ERR value is not an integer'
+	hears "$client" '^:1$'
+	printf '*1\r\n:3\r\n' >&"$client"
+	hears "$client" '^-ERR Protocol error: expected'
+	exec {client}>&-
+	stop "$server"
+}
+
+rpc_server() {
+	serve rpc_server --port 0 --delay-ms 5
+	local first=$server caller
+	run rpc_client --connect "$address" --requests 1000 --size 1000
+	grep -qE '^1000 answers in .* [1-9][0-9]* out of order, 1 connections, 0 sent anew' "$logs/rpc_client.log" ||
+		fail 'rpc_client: not what was expected'
+	# The server goes away in the middle, and comes back where it was.
+	"$bin/rpc_client" --connect "$address" --requests 20000 >"$logs/rpc_client.log" 2>&1 &
+	caller=$!
+	started+=("$caller")
+	sleep 0.2
+	kill -KILL "$first"
+	wait "$first" || true
+	serve rpc_server --port "${address##*:}" --delay-ms 5
+	wait "$caller" || fail 'rpc_client did not get over the loss of its server'
+	grep -qE '^20000 answers' "$logs/rpc_client.log" || fail 'rpc_client: answers are missing'
+	stop "$server"
+	fails 'what to do: .*start the server' rpc_client --connect "$address" --attempts 2
+}
+
 echo_server() {
 	local backend
 	# Both are there on every system that CI knows.
@@ -186,6 +226,8 @@ check() {
 check first
 check discard
 check telnet_chat
+check kv_server
+check rpc_server rpc_client
 check echo_server echo_client
 check tcp_proxy echo_server echo_client
 check embedded_loop

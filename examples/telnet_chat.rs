@@ -11,10 +11,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tidegate::buffer::{Bytes, BytesMut};
+use tidegate::codec::{LineDecoder, LineEncoder};
 use tidegate::{
-    ChannelGroup, Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message,
-    ServerBootstrap,
+    ChannelGroup, Context, Error, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult,
+    Message, ServerBootstrap,
 };
 
 #[path = "common/args.rs"]
@@ -46,7 +46,9 @@ fn serve() -> Result<(), Error> {
     let guests = room.clone();
     let server = ServerBootstrap::new(&boss, &workers)
         .child_handler(move |pipeline| {
-            pipeline.add_last(Lines::default())?;
+            // Lines in, lines out, without their ends.
+            pipeline.add_last(LineDecoder::new(LINE_MAX).fail_fast(true))?;
+            pipeline.add_last(LineEncoder::new().crlf())?;
             pipeline.add_last(Chat {
                 room: guests.clone(),
             })
@@ -59,7 +61,7 @@ fn serve() -> Result<(), Error> {
     let stopped = stop.wait(Some(&server));
     server.close().sync()?;
     // Whoever does not read misses the farewell.
-    let farewell = room.write_and_flush("the room closes\r\n");
+    let farewell = room.write_and_flush("the room closes");
     let _ = farewell.sync_timeout(Duration::from_secs(1));
     room.close();
     for group in [&boss, &workers] {
@@ -68,39 +70,6 @@ fn serve() -> Result<(), Error> {
             .sync()?;
     }
     stopped
-}
-
-/// Bytes in, lines out, without their ends.
-#[derive(Default)]
-struct Lines {
-    /// What came since the last end of a line: at most `LINE_MAX` bytes when a callback returns.
-    partial: BytesMut,
-}
-
-impl Handler for Lines {
-    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        let mut searched = self.partial.len();
-        self.partial
-            .extend_from_slice(msg.as_bytes().unwrap_or_default());
-        while let Some(found) = self.partial[searched..]
-            .iter()
-            .position(|byte| *byte == b'\n')
-        {
-            let mut line = self.partial.split_to(searched + found + 1);
-            line.truncate(line.trim_ascii_end().len());
-            check_length(line.len())?;
-            ctx.fire_channel_read(line);
-            searched = 0;
-        }
-        check_length(self.partial.len())
-    }
-}
-
-fn check_length(bytes: usize) -> HandlerResult {
-    if bytes > LINE_MAX {
-        return Err(Failure::msg(format!("a line may have {LINE_MAX} bytes")));
-    }
-    Ok(())
 }
 
 /// One guest of the room.
@@ -112,10 +81,9 @@ impl Chat {
     /// A guest who does not read misses lines, so that they do not pile up here.
     fn tell_others(&self, ctx: &Context<'_>, line: &str) {
         let me = ctx.channel();
-        let line = Bytes::from(format!("{line}\r\n"));
         self.room
             .select(|channel| *channel != me && channel.is_writable())
-            .write_and_flush(line);
+            .write_and_flush(line.to_owned());
     }
 }
 
@@ -123,7 +91,7 @@ impl Handler for Chat {
     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         let me = ctx.channel();
         self.room.add(&me);
-        let welcome = format!("you are {}; {} in the room\r\n", me.id(), self.room.len());
+        let welcome = format!("you are {}; {} in the room", me.id(), self.room.len());
         ctx.write_and_flush(welcome);
         self.tell_others(ctx, &format!("{} joined", me.id()));
         Ok(())
@@ -145,8 +113,11 @@ impl Handler for Chat {
     fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
         // Nothing more of this guest is read while the answer is on its way.
         ctx.set_auto_read(false);
-        ctx.write_future(format!("sorry: {cause}\r\n"))
-            .close_when_done();
+        let text = match cause.kind() {
+            ErrorKind::TooLong => format!("sorry: a line may have {LINE_MAX} bytes"),
+            _ => format!("sorry: {cause}"),
+        };
+        ctx.write_future(text).close_when_done();
         ctx.flush();
         Ok(())
     }

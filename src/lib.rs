@@ -14,6 +14,8 @@ pub mod guide;
 pub mod handler;
 pub mod pool;
 mod reactor;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod transport;
 
 pub use bootstrap::{Bootstrap, ServerBootstrap};

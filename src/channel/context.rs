@@ -71,46 +71,46 @@ impl<'a> Context<'a> {
 
     /// Pass `channel_registered` on.
     pub fn fire_channel_registered(&mut self) {
-        self.core.emit(Inbound::Registered, self.index());
+        self.core.emit_from(Inbound::Registered, self.node);
     }
 
     /// Pass `channel_unregistered` on.
     pub fn fire_channel_unregistered(&mut self) {
-        self.core.emit(Inbound::Unregistered, self.index());
+        self.core.emit_from(Inbound::Unregistered, self.node);
     }
 
     /// Pass `channel_active` on.
     pub fn fire_channel_active(&mut self) {
-        self.core.emit(Inbound::Active, self.index());
+        self.core.emit_from(Inbound::Active, self.node);
     }
 
     /// Pass `channel_inactive` on.
     pub fn fire_channel_inactive(&mut self) {
-        self.core.emit(Inbound::Inactive, self.index());
+        self.core.emit_from(Inbound::Inactive, self.node);
     }
 
     /// Hand a message to the next handler.
     #[inline]
     pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
         self.core
-            .emit_message(Inbound::Read, self.index(), msg.into());
+            .emit_message_from(Inbound::Read, self.node, msg.into());
     }
 
     /// Pass the end of a batch of reads on.
     #[inline]
     pub fn fire_channel_read_complete(&mut self) {
-        self.core.emit(Inbound::ReadComplete, self.index());
+        self.core.emit_from(Inbound::ReadComplete, self.node);
     }
 
     /// Hand a user event to the next handler.
     pub fn fire_user_event_triggered(&mut self, event: Message) {
         self.core
-            .emit_message(Inbound::UserEvent, self.index(), event);
+            .emit_message_from(Inbound::UserEvent, self.node, event);
     }
 
     /// Pass a change of writability on.
     pub fn fire_channel_writability_changed(&mut self) {
-        self.core.emit(Inbound::Writability, self.index());
+        self.core.emit_from(Inbound::Writability, self.node);
     }
 
     /// Hand an error to the next handler.
@@ -301,6 +301,10 @@ impl<'a> Context<'a> {
     }
 
     /// Whether writing more is welcome: below the high watermark and no user-defined bit cleared.
+    ///
+    /// A handler that stops because of false should [`flush`](Self::flush) first. Bytes that were written and not
+    /// flushed count, and nobody else sends them: the channel would stay unwritable, and the
+    /// `channel_writability_changed` that the handler waits for would never come.
     #[inline]
     pub fn is_writable(&self) -> bool {
         self.core.is_writable()

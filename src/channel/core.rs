@@ -21,13 +21,14 @@ use super::address::Address;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
-use super::node::{Index, Node, Slab};
+use super::node::{Link, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
+use super::spare::{Part, Spares};
 use super::tail::Tail;
 use super::transport::Transport;
 use crate::buffer::{Message, RecvPredictor};
@@ -373,11 +374,10 @@ pub(crate) struct Core {
     pub(crate) first_msg: Cell<Option<Message>>,
     pub(crate) first_kind: Cell<Inbound>,
     pub(crate) attention: Cell<u8>,
-    pub(crate) first_from: Cell<Index>,
+    /// Where the event in the slot comes from, with the link as it was after the last edit.
+    pub(crate) first_from: Cell<Link>,
     pub(crate) running: Cell<bool>,
     pub(crate) in_transport: Cell<bool>,
-    /// The first events are over: the root queue has been empty once.
-    pub(crate) has_settled: Cell<bool>,
     pub(crate) life: Cell<Life>,
     /// Nodes whose resume is parked.
     pub(crate) parks: Cell<u16>,
@@ -386,13 +386,14 @@ pub(crate) struct Core {
     /// Items of the root queue run in this dispatch.
     pub(crate) root_items: Cell<u8>,
     pub(crate) flags: Cell<u32>,
+    /// Only while a dispatch needs it.
     pub(crate) slow: RefCell<Option<Box<Slow>>>,
-    /// The root queue, while it has something and a while longer.
+    /// The root queue, while there is something in it.
     pub(crate) roots: RefCell<Option<Box<Roots>>>,
-    pub(crate) rare: RefCell<Option<Box<Rare>>>,
+    pub(super) rare: Cell<Option<Box<Rare>>>,
 
     pub(crate) transport: RefCell<Box<dyn Transport>>,
-    /// Only while something waits to be written; see `outbound::spare`.
+    /// Only while something waits to be written.
     pub(crate) outbound: RefCell<Option<Box<OutboundBuffer>>>,
     pub(crate) predictor: Cell<RecvPredictor>,
     /// [`UNREGISTERED`] without a descriptor at the selector.
@@ -405,8 +406,6 @@ pub(crate) struct Core {
     pub(crate) seen: Cell<Ready>,
     /// Edges that came while reading was paused.
     pub(crate) wasted_edges: Cell<u8>,
-    /// The transport can undo a connect.
-    pub(crate) has_disconnect: bool,
 }
 
 const _: () = assert!(
@@ -420,6 +419,32 @@ pub(super) const UNREGISTERED: Token = Token::new(u32::MAX, u32::MAX);
 /// The root queue's items, the oldest first.
 #[derive(Default)]
 pub(crate) struct Roots(pub(crate) VecDeque<Root>);
+
+thread_local! {
+    static ROOTS: Spares<Roots> = const { Spares::new() };
+}
+
+/// A root queue with room for more items than this is not kept.
+const ROOTS_LEN_MAX: usize = 64;
+
+impl Part for Roots {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.capacity() * size_of::<Root>()
+    }
+}
+
+impl Roots {
+    pub(crate) fn lend() -> Box<Self> {
+        Spares::take(&ROOTS)
+    }
+
+    /// Keeps an empty queue for the next channel that has something for it.
+    pub(crate) fn give_back(self: Box<Self>) {
+        if self.0.capacity() <= ROOTS_LEN_MAX {
+            Spares::give(&ROOTS, self);
+        }
+    }
+}
 
 /// What few channels have, and most of those for a moment only.
 #[derive(Default)]

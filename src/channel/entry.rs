@@ -13,7 +13,7 @@ use super::future::ChannelFuture;
 use super::handler::HandlerResult;
 use super::lifetime::Life;
 use super::mask::{self, Mask};
-use super::node::Index;
+use super::node::{HEAD, Index, Node};
 use super::nodes::{NodeId, Nodes};
 use super::shared::{Channel, Shared};
 use super::slow::{Inbound, Slow};
@@ -41,6 +41,7 @@ impl Core {
         transport: Box<dyn Transport>,
     ) -> Rc<Self> {
         let metadata = transport.metadata();
+        let nodes = Nodes::new();
         let flags = if transport.outlives_errors() {
             flag::DEFAULT & !flag::CLOSE_ON_UNHANDLED
         } else {
@@ -51,14 +52,13 @@ impl Core {
             face,
             lp,
             me: me.clone(),
-            nodes: Nodes::new(),
+            first_from: Cell::new(nodes.with(HEAD, Node::link)),
+            nodes,
             first_msg: Cell::new(None),
             first_kind: Cell::new(Inbound::None),
             attention: Cell::new(0),
-            first_from: Cell::new(0),
             running: Cell::new(false),
             in_transport: Cell::new(false),
-            has_settled: Cell::new(false),
             life: Cell::new(Life::Open),
             parks: Cell::new(0),
             resumes: Cell::new(0),
@@ -66,7 +66,7 @@ impl Core {
             flags: Cell::new(flags),
             slow: RefCell::new(None),
             roots: RefCell::new(None),
-            rare: RefCell::new(None),
+            rare: Cell::new(None),
             transport: RefCell::new(transport),
             outbound: RefCell::new(None),
             predictor: Cell::new(RecvPredictor::default()),
@@ -77,7 +77,6 @@ impl Core {
             reads_max: Cell::new(metadata.max_messages_per_read),
             seen: Cell::new(Ready::NONE),
             wasted_edges: Cell::new(0),
-            has_disconnect: metadata.has_disconnect,
         })
     }
 
@@ -107,7 +106,10 @@ impl Core {
         if let Err(panic) = result {
             self.panicked(panic);
         }
-        if self.attention.get() != 0 || self.first_kind.get() != Inbound::None {
+        if self.attention.get() != 0
+            || self.first_kind.get() != Inbound::None
+            || self.slow.borrow().is_some()
+        {
             self.end_dispatch();
         }
     }
@@ -125,12 +127,13 @@ impl Core {
         // No handler is on the stack any more.
         self.attention
             .set(self.attention.get() & !attention::REGROWN);
+        let mut slow = self.slow.borrow_mut();
         let idle = self.first_kind.get() == Inbound::None
-            && self
-                .slow
-                .borrow()
-                .as_ref()
-                .is_none_or(|slow| slow.is_idle());
+            && slow.as_ref().is_none_or(|slow| slow.is_idle());
+        if let Some(spare) = slow.take_if(|slow| slow.is_spare()) {
+            spare.give_back();
+        }
+        drop(slow);
         if idle {
             self.attention
                 .set(self.attention.get() & !(attention::RESUMING | attention::LIST));
@@ -145,24 +148,33 @@ impl Core {
         }
     }
 
-    /// The slow parts of the pipeline, made at their first use.
+    /// The slow parts of the pipeline, lent at their first use in a dispatch.
     pub(crate) fn slow(&self) -> RefMut<'_, Box<Slow>> {
-        RefMut::map(self.slow.borrow_mut(), |slow| slow.get_or_insert_default())
-    }
-
-    /// What few channels have, made at its first use.
-    pub(crate) fn rare(&self) -> RefMut<'_, Rare> {
-        RefMut::map(self.rare.borrow_mut(), |rare| {
-            &mut **rare.get_or_insert_default()
+        RefMut::map(self.slow.borrow_mut(), |slow| {
+            slow.get_or_insert_with(Slow::lend)
         })
     }
 
-    /// Takes something out of what few channels have. A channel that has nothing else there is one of the many again.
-    pub(crate) fn take_rare<T>(&self, take: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
-        let mut rare = self.rare.borrow_mut();
-        let taken = take(rare.as_mut()?);
-        rare.take_if(|rare| rare.is_empty());
-        taken
+    /// Changes what few channels have; a channel that has nothing there afterwards is one of the many again. `change`
+    /// runs no code but ours.
+    pub(crate) fn change_rare<T>(&self, change: impl FnOnce(&mut Rare) -> T) -> T {
+        let mut rare = self.rare.take().unwrap_or_default();
+        let result = change(&mut rare);
+        if !rare.is_empty() {
+            self.rare.set(Some(rare));
+        }
+        result
+    }
+
+    /// Looks at what few channels have, if this one has something of it.
+    #[inline]
+    pub(crate) fn look_at_rare<T>(&self, look: impl FnOnce(&mut Rare) -> Option<T>) -> Option<T> {
+        let mut rare = self.rare.take()?;
+        let result = look(&mut rare);
+        if !rare.is_empty() {
+            self.rare.set(Some(rare));
+        }
+        result
     }
 
     #[inline]
@@ -265,7 +277,8 @@ impl Core {
 
     fn admit_slow(&self, promise: &Promise) -> bool {
         if !promise.is_done() {
-            return true;
+            let homes = [&self.shared, &self.face].map(|home| Arc::as_ptr(home).cast());
+            return !refuse_foreign(promise, homes);
         }
         if !promise.is_cancelled() {
             tracing::warn!(
@@ -408,6 +421,19 @@ impl Core {
             op.fail(error.clone());
         }
     }
+}
+
+/// Fails a promise of another channel (B23): its listeners would run on that one's loop, and what it says would be
+/// about this one.
+pub(crate) fn refuse_foreign(promise: &Promise, homes: [*const (); 2]) -> bool {
+    let is_foreign = promise.is_of_another_channel(homes);
+    if is_foreign {
+        promise.try_failure(Error::new(
+            ErrorKind::InvalidArgument,
+            "the promise given to this operation is another channel's; make it with new_promise() of the channel that does the work",
+        ));
+    }
+    is_foreign
 }
 
 impl IoHandle for Core {

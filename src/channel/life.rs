@@ -11,7 +11,7 @@ use std::sync::Arc;
 use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
-use super::core::{Closing, Core, Gate, Rare, Root, UNREGISTERED, attention, flag};
+use super::core::{Closing, Core, Gate, Root, UNREGISTERED, attention, flag};
 use super::events::ChannelOutputShutdown;
 use super::lifetime::Life;
 use super::node::{HEAD, TAIL};
@@ -149,17 +149,17 @@ impl Core {
 
     /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
-        self.capture_local_address();
+        let rebound = self.capture_local_address();
         let transport = self.transport.borrow();
         if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
-            self.shared.set_remote_address(remote);
+            self.shared.set_remote_address(remote, rebound);
         }
     }
 
-    pub(crate) fn capture_local_address(&self) {
-        if let Some(local) = self.transport.borrow().local_address() {
-            self.shared.set_local_address(local);
-        }
+    /// Returns the local address if it is not the one that was captured before.
+    pub(crate) fn capture_local_address(&self) -> Option<Address> {
+        let local = self.transport.borrow().local_address()?;
+        self.shared.set_local_address(local)
     }
 
     pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
@@ -222,13 +222,7 @@ impl Core {
 
     /// What an operation on a closed channel is told; the source is why it closed.
     pub(crate) fn closed_error(&self) -> Error {
-        let cause = match self.rare.borrow().as_deref() {
-            Some(Rare {
-                closing: Some(closing),
-                ..
-            }) => closing.cause.clone(),
-            _ => None,
-        };
+        let cause = self.look_at_rare(|rare| rare.closing.as_ref()?.cause.clone());
         match cause {
             Some(cause) if cause.kind() == ErrorKind::ChannelClosed => cause,
             Some(cause) => {
@@ -254,10 +248,11 @@ impl Core {
                 return;
             }
             Life::Closing => {
-                if !promise.is_void()
-                    && let Some(closing) = &mut self.rare().closing
-                {
-                    closing.promises.push(promise);
+                if !promise.is_void() {
+                    self.look_at_rare(|rare| {
+                        rare.closing.as_mut()?.promises.push(promise);
+                        Some(())
+                    });
                 }
                 return;
             }
@@ -271,7 +266,7 @@ impl Core {
         if !promise.is_void() {
             closing.promises.push(promise);
         }
-        self.rare().closing = Some(closing);
+        self.change_rare(|rare| rare.closing = Some(closing));
         self.set(flag::INPUT_SHUT);
         self.deregister_fd();
         if let Some(connecting) = self.take_connecting() {
@@ -282,9 +277,10 @@ impl Core {
             Ok(Progress::Pending) => {}
             Ok(Progress::Done) => self.finish_close(),
             Err(error) => {
-                if let Some(closing) = &mut self.rare().closing {
-                    closing.failure = Some(error);
-                }
+                self.look_at_rare(|rare| {
+                    rare.closing.as_mut()?.failure = Some(error);
+                    Some(())
+                });
                 self.finish_close();
             }
         }
@@ -297,14 +293,12 @@ impl Core {
         }
         self.set_life(Life::Closed);
         self.lp.fd_closed();
-        let (promises, failure, cause) = match &mut self.rare().closing {
-            Some(closing) => (
-                std::mem::take(&mut closing.promises),
-                closing.failure.take(),
-                closing.cause.clone(),
-            ),
-            None => (Vec::new(), None, None),
-        };
+        let left = self.look_at_rare(|rare| {
+            let closing = rare.closing.as_mut()?;
+            let promises = std::mem::take(&mut closing.promises);
+            Some((promises, closing.failure.take(), closing.cause.clone()))
+        });
+        let (promises, failure, cause) = left.unwrap_or_default();
         self.shared.complete_close();
         for promise in promises {
             match &failure {
@@ -367,7 +361,7 @@ impl Core {
             self.run();
         }
         // The last reference to user code of this channel goes here, guarded like any other callback.
-        let tail = self.take_rare(|rare| rare.tail.take());
+        let tail = self.look_at_rare(|rare| rare.tail.take());
         if boundary::catch(move || drop(tail)).is_err() {
             tracing::error!(channel = %self.shared.id(), "dropping the end of a pipeline panicked");
         }
@@ -541,7 +535,7 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }
-        let closing = self.take_rare(|rare| rare.closing.take());
+        let closing = self.look_at_rare(|rare| rare.closing.take());
         for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
             promise.try_success();
         }

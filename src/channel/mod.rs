@@ -3,7 +3,7 @@
 //! A [`Channel`] is the handle that people keep; the loop's side of it is the core, which nobody but its loop touches.
 //!
 //! - `options`, `attributes`, `address`, `events`: the vocabulary.
-//! - `handler`, `context`, `pipeline`, `handle`: what users write handlers with.
+//! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
@@ -29,6 +29,7 @@ mod future;
 pub mod group;
 mod handle;
 mod handler;
+mod into_handler;
 pub(crate) mod life;
 pub(crate) mod lifetime;
 mod mask;
@@ -47,6 +48,7 @@ mod root;
 pub(crate) mod shared;
 mod signal;
 mod slow;
+mod spare;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
@@ -62,6 +64,7 @@ pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};
 pub use handler::{Declared, HandlerResult};
+pub use into_handler::{IntoHandler, Itself};
 pub use options::{
     AcceptOverload, ChannelOption, OptionId, OptionSet, OptionType, OptionValue, WaterMark,
 };

@@ -121,6 +121,28 @@ impl Kind {
     }
 }
 
+/// Where a node stands, and all that an event has to remember of the node which emits it: eight bytes, copied in one move.
+#[derive(Clone, Copy)]
+pub(crate) struct Link {
+    /// Toward the tail, and which inbound events stop there.
+    pub(super) next: Index,
+    pub(super) next_mask: Mask,
+    /// Toward the head.
+    pub(super) prev: Index,
+    /// The node's own, which never changes.
+    index: Index,
+}
+
+const _: () = assert!(size_of::<Link>() == 8);
+
+impl Link {
+    /// The node whose it is.
+    #[inline(always)]
+    pub(crate) fn index(self) -> Index {
+        self.index
+    }
+}
+
 /// The nodes of a pipeline, for those who deliver.
 pub(crate) type Slab<H> = [Node<H>];
 
@@ -131,16 +153,10 @@ pub(crate) struct Node<H: ?Sized> {
     pub(super) handler: Cell<Option<Box<H>>>,
     pub(super) kind: Cell<Kind>,
     pub(super) generation: Cell<u32>,
-    /// Toward the tail, and which inbound events stop there.
-    pub(super) next: Cell<Index>,
-    pub(super) next_mask: Cell<Mask>,
-    /// Toward the head.
-    pub(super) prev: Cell<Index>,
-    /// Its own.
-    index: Index,
+    link: Cell<Link>,
     /// Distinguishes generated names: `Type#ordinal`.
     pub(super) ordinal: Cell<u16>,
-    /// Which operations stop at `prev`: the upper half of a mask, where the outbound bits are.
+    /// Which operations stop at the node toward the head: the upper half of a mask, where the outbound bits are.
     pub(super) prev_mask: Cell<u8>,
     pub(super) facts: Cell<Facts>,
 }
@@ -165,10 +181,12 @@ impl<H: ?Sized> Node<H> {
             handler: Cell::new(None),
             kind: Cell::new(Kind(|| (TypeId::of::<()>(), ""))),
             generation: Cell::new(0),
-            next: Cell::new(TAIL),
-            next_mask: Cell::new(mask::INBOUND),
-            prev: Cell::new(HEAD),
-            index: index as Index,
+            link: Cell::new(Link {
+                next: TAIL,
+                next_mask: mask::INBOUND,
+                prev: HEAD,
+                index: index as Index,
+            }),
             ordinal: Cell::new(0),
             prev_mask: Cell::new(upper(mask::OUTBOUND)),
             facts: Cell::new(Facts::new(State::Vacant)),
@@ -189,10 +207,7 @@ impl<H: ?Sized> Node<H> {
             handler: Cell::new(self.handler.take()),
             kind: self.kind.clone(),
             generation: self.generation.clone(),
-            next: self.next.clone(),
-            next_mask: self.next_mask.clone(),
-            prev: self.prev.clone(),
-            index: self.index,
+            link: self.link.clone(),
             ordinal: self.ordinal.clone(),
             prev_mask: self.prev_mask.clone(),
             facts: self.facts.clone(),
@@ -232,15 +247,20 @@ impl<H: ?Sized> Node<H> {
 
     #[inline(always)]
     pub(crate) fn index(&self) -> Index {
-        self.index
+        self.link.get().index
+    }
+
+    #[inline(always)]
+    pub(crate) fn link(&self) -> Link {
+        self.link.get()
     }
 
     pub(crate) fn next(&self) -> Index {
-        self.next.get()
+        self.link.get().next
     }
 
     pub(crate) fn prev(&self) -> Index {
-        self.prev.get()
+        self.link.get().prev
     }
 
     pub(crate) fn kind(&self) -> Kind {
@@ -285,43 +305,48 @@ impl<H: ?Sized> Node<H> {
 
     /// Links toward the tail.
     pub(super) fn link_next(&self, to: Index, mask: Mask) {
-        self.next.set(to);
-        self.next_mask.set(mask & mask::INBOUND);
+        self.link.set(Link {
+            next: to,
+            next_mask: mask & mask::INBOUND,
+            ..self.link.get()
+        });
     }
 
     /// Links toward the head.
     pub(super) fn link_prev(&self, to: Index, mask: Mask) {
-        self.prev.set(to);
+        self.set_prev(to);
         self.prev_mask.set(upper(mask & mask::OUTBOUND));
     }
 
     /// Takes over the link of another node toward the tail.
     pub(super) fn link_next_like(&self, other: &Self) {
-        self.link_next(other.next.get(), other.next_mask.get());
+        self.link_next(other.next(), other.link.get().next_mask);
     }
 
     /// Takes over the link of another node toward the head.
     pub(super) fn link_prev_like(&self, other: &Self) {
-        self.prev.set(other.prev.get());
+        self.set_prev(other.prev());
         self.prev_mask.set(other.prev_mask.get());
+    }
+
+    fn set_prev(&self, to: Index) {
+        let link = self.link.get();
+        self.link.set(Link { prev: to, ..link });
     }
 }
 
-/// The next node toward the tail where `bit` stops; TAIL stops every inbound event. `None` if the slab is not the node's.
+/// The next node toward the tail where `bit` stops, from the node whose link this is; TAIL stops every inbound event.
+/// `None` if the slab is not the node's.
 #[inline(always)]
-pub(crate) fn next_with<'a, H: ?Sized>(
-    slab: &'a Slab<H>,
-    from: &Node<H>,
-    bit: Mask,
-) -> Option<&'a Node<H>> {
+pub(crate) fn next_with<H: ?Sized>(slab: &Slab<H>, from: Link, bit: Mask) -> Option<&Node<H>> {
     // The first step apart from the loop: an event stops at the next node more often than not, and loops are aligned.
     // Indices are widened at once: a u16 that is carried around is extended at every use.
-    let mut to = usize::from(from.next.get());
-    if from.next_mask.get() & bit == 0 {
+    let mut to = usize::from(from.next);
+    if from.next_mask & bit == 0 {
         loop {
-            let node = slab.get(to)?;
-            to = usize::from(node.next.get());
-            if node.next_mask.get() & bit != 0 {
+            let link = slab.get(to)?.link();
+            to = usize::from(link.next);
+            if link.next_mask & bit != 0 {
                 break;
             }
         }
@@ -337,11 +362,11 @@ pub(crate) fn prev_with<'a, H: ?Sized>(
     bit: Mask,
 ) -> Option<&'a Node<H>> {
     let bit = upper(bit);
-    let mut to = usize::from(from.prev.get());
+    let mut to = usize::from(from.prev());
     if from.prev_mask.get() & bit == 0 {
         loop {
             let node = slab.get(to)?;
-            to = usize::from(node.prev.get());
+            to = usize::from(node.prev());
             if node.prev_mask.get() & bit != 0 {
                 break;
             }

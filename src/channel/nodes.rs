@@ -130,6 +130,12 @@ impl<H: ?Sized> Nodes<H> {
         self.kept.borrow().slab.clone()
     }
 
+    /// Does something with a node; nothing that changes the pipeline.
+    #[inline]
+    pub(crate) fn with<R>(&self, index: Index, work: impl FnOnce(&Node<H>) -> R) -> R {
+        work(&self.kept.borrow().slab[usize::from(index)])
+    }
+
     /// The node at `index`, for everything but the hop.
     pub(crate) fn get(&self, index: Index) -> At<H> {
         At {
@@ -225,7 +231,7 @@ impl<H: ?Sized> Nodes<H> {
         loop {
             let node = &slab[usize::from(from)];
             from = node.next();
-            if node.next_mask.get() & bit != 0 && !slab[usize::from(from)].is_gone() {
+            if node.link().next_mask & bit != 0 && !slab[usize::from(from)].is_gone() {
                 return At { slab, index: from };
             }
         }
@@ -261,7 +267,7 @@ impl<H: ?Sized> Nodes<H> {
         if self.get(index).is_gone() {
             return false;
         }
-        let inbound = self.get(self.before(index)).next_mask.get();
+        let inbound = self.get(self.before(index)).link().next_mask;
         let outbound = self.after_on_the_way(index);
         inbound & bit != 0 || outbound.is_some_and(|after| after.prev_mask.get() & upper(bit) != 0)
     }
@@ -272,7 +278,7 @@ impl<H: ?Sized> Nodes<H> {
             return;
         }
         let before = self.get(self.before(index));
-        before.next_mask.set(before.next_mask.get() & !bits);
+        before.link_next(before.next(), before.link().next_mask & !bits);
         if let Some(after) = self.after_on_the_way(index) {
             after.prev_mask.set(after.prev_mask.get() & !upper(bits));
         }

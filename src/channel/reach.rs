@@ -41,8 +41,10 @@ impl Shared {
     /// Makes `core` the loop's side of this channel.
     pub(crate) fn attach(&self, core: &Rc<Core>) {
         let slot = core.lp.attach(core.clone());
-        let is_server = core.transport.borrow().metadata().is_server;
-        self.is_server.store(is_server, Ordering::Relaxed);
+        let metadata = core.transport.borrow().metadata();
+        self.is_server.store(metadata.is_server, Ordering::Relaxed);
+        self.has_disconnect
+            .store(metadata.has_disconnect, Ordering::Relaxed);
         self.slot.store(slot, Ordering::Relaxed);
     }
 
@@ -154,6 +156,10 @@ impl ListenerHost for Shared {
 
     fn would_deadlock(&self) -> bool {
         self.event_loop.host().would_deadlock()
+    }
+
+    fn is_channel(&self) -> bool {
+        !self.serves_another()
     }
 }
 

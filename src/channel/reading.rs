@@ -24,6 +24,9 @@ use crate::future::Promise;
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
 const WASTED_EDGES_MAX: u8 = 16;
 
+/// Reads past the end of an input that was shut from this side, looking for the error behind it.
+const READS_AFTER_END_MAX: u32 = 64;
+
 /// What can mean that a read brings something: data, an end, an errno.
 const READABLE: Ready = Ready::READABLE
     .union(Ready::READ_CLOSED)
@@ -106,6 +109,10 @@ impl Core {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(super::op::Op::Read));
         }
+        // What reads after the close reads nothing, and its transport is not asked any more.
+        if self.life.get() >= Life::Closing {
+            return;
+        }
         if before & flag::READING_TOLD == 0 {
             self.set(flag::READING_TOLD);
             self.with_transport(|transport, io| transport.reading(io, true));
@@ -149,8 +156,17 @@ impl Core {
             self.clear(flag::WRITE_BLOCKED);
             self.enter(Self::flush_more);
         }
-        if !ready.intersects(READABLE) || self.has(flag::INPUT_SHUT) {
+        if !ready.intersects(READABLE) {
             return;
+        }
+        if self.has(flag::INPUT_SHUT) {
+            return self.shut_ready(ready);
+        }
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-hint-ends-input") {
+            if ready.intersects(Ready::READ_CLOSED) {
+                return self.enter(Self::end_of_input);
+            }
         }
         self.set(flag::READABLE);
         if ready.intersects(Ready::ERROR) {
@@ -196,6 +212,10 @@ impl Core {
     /// Readiness while reading is paused: data and end of input stay in the kernel.
     #[cold]
     fn paused_ready(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-edge-forgotten") {
+            self.clear(flag::READABLE);
+        }
         if ready.intersects(Ready::READ_CLOSED | Ready::HANGUP) {
             self.enter(Self::tell_peer_closing);
             // The pipeline may have answered with a read() or a close.
@@ -210,8 +230,42 @@ impl Core {
                 self.set(flag::READ_MASKED);
                 self.remask(Interest::WRITE);
             }
-        } else if ready.intersects(Ready::HANGUP | Ready::ERROR) {
-            // Level-triggered selectors report these whatever the interest is: out, until it may read.
+        } else {
+            self.silence(ready);
+        }
+    }
+
+    /// Readiness after the input has ended: there is nothing to read any more, but a connection that breaks says so only
+    /// here, and only once.
+    #[cold]
+    fn shut_ready(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B1-deaf-after-end") {
+            return self.silence(ready);
+        }
+        if ready.intersects(Ready::ERROR) {
+            for _ in 0..READS_AFTER_END_MAX {
+                match self.with_transport(|transport, io| transport.read(io)) {
+                    Ok(Read::Message(_) | Read::Last(_)) => {}
+                    Ok(_) => break,
+                    Err(error) => return self.enter(|core| core.read_failed(error)),
+                }
+            }
+        }
+        self.silence(ready);
+    }
+
+    /// Readiness that nothing is done about for now must not come back in every wait.
+    fn silence(&self, ready: Ready) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B10-hang-up-spins") {
+            return;
+        }
+        if !self.has(flag::LEVEL) || self.has(flag::PARKED_FD) || self.life.get() != Life::Active {
+            return;
+        }
+        if ready.intersects(Ready::HANGUP | Ready::ERROR) && !self.writes_now() {
+            // Level-triggered selectors report these whatever the interest is: out, until it may read or has to write.
             self.set(flag::PARKED_FD);
             self.deregister_fd();
         } else {
@@ -278,6 +332,10 @@ impl Core {
                 Err(error) => break BatchEnd::Failed(error),
             }
             if !self.may_read_on(reads) {
+                #[cfg(tidegate_mutants)]
+                if tidegate_sys::os::sim::is_mutant("B7-limit-forgotten") {
+                    self.clear(flag::READABLE);
+                }
                 break BatchEnd::Quiet;
             }
         };
@@ -396,6 +454,10 @@ impl Core {
     #[cold]
     fn pause_reading(&self, retry: std::time::Duration) {
         self.set(flag::PAUSED);
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B2-accept-never-again") {
+            return;
+        }
         if let Some(me) = self.me.upgrade() {
             self.lp.wait_for_fd(me);
         }

@@ -13,19 +13,26 @@
 //!
 //! At most 64 messages are on their way to the handler: from then on the relay keeps read() back until
 //! half of them were handled.
+//!
+//! The read() of auto-read does not travel. It says nothing that the handler does not know, so the relay passes it straight
+//! on, unless something there waits for reads: a handler that overrides `read`, or a resume that is parked. Whether so is
+//! looked at behind each message; when that changes, a read() is sent after those that passed by in the meantime.
 
 use std::any::Any;
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Channel;
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
 use super::core::{Context, Core, Handler};
+use super::errand::Load;
 use super::handle::HandlerHandle;
 use super::handler::HandlerResult;
-use super::node::{HEAD, TAIL};
+use super::lifetime::Life;
+use super::mask;
+use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::outbound::OutboundBuffer;
@@ -86,11 +93,13 @@ impl Pipeline<'_> {
         let channel = self.channel();
         let event_loop = executor(&channel, group, self.single_executor());
         let remote = Shared::new(event_loop, None, Attributes::default());
+        remote.serve_another();
         Ok(Relay {
             line: Arc::new(Line {
                 channel,
                 remote,
                 undelivered: AtomicUsize::new(0),
+                ignores_reads: AtomicBool::new(false),
             }),
             make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| {
                 pipeline.add_last(make())
@@ -131,6 +140,8 @@ pub(crate) struct Line {
     remote: Arc<Shared>,
     /// Messages sent to the handler's loop that its callback has not returned from.
     undelivered: AtomicUsize,
+    /// Nothing on the handler's side waits for a read(). Written there.
+    ignores_reads: AtomicBool,
 }
 
 impl Line {
@@ -142,6 +153,46 @@ impl Line {
     /// Runs `call` behind everything that was sent. False if the handler's loop has ended.
     pub(crate) fn pass(&self, call: impl FnOnce() + Send + 'static) -> bool {
         self.remote.submit(move |_| call(), true)
+    }
+}
+
+/// An operation on its way between the two loops. If it never arrives, whoever waits for it learns why; a close of a
+/// channel that has closed has what it wanted.
+struct Crossing {
+    channel: Channel,
+    /// None once it has arrived.
+    op: Option<Op>,
+}
+
+impl Crossing {
+    fn new(channel: &Channel, op: Op) -> Self {
+        Self {
+            channel: channel.clone(),
+            op: Some(op),
+        }
+    }
+
+    /// It has arrived; it goes on from `from` toward the head.
+    fn land(mut self, core: &Core, from: Index) {
+        if let Some(op) = self.op.take() {
+            core.op(from, op);
+        }
+    }
+}
+
+impl Drop for Crossing {
+    fn drop(&mut self) {
+        let Some(op) = self.op.take() else { return };
+        let closed = self.channel.shared().life() == Life::Closed;
+        let (kind, text) = if closed {
+            (ErrorKind::ChannelClosed, "the channel has ended")
+        } else {
+            (
+                ErrorKind::NoSuchHandler,
+                "a handler on another group's loop has left before the operation passed it",
+            )
+        };
+        op.give_up(Error::new(kind, text), closed);
     }
 }
 
@@ -157,7 +208,8 @@ struct Relay {
 
 impl Relay {
     fn send_op(&self, op: Op) -> HandlerResult {
-        self.line.send(move |core| core.op(TAIL, op));
+        let crossing = Crossing::new(&self.line.channel, op);
+        self.line.send(move |core| crossing.land(core, TAIL));
         Ok(())
     }
 
@@ -173,6 +225,14 @@ impl Relay {
         } else {
             ctx.read();
         }
+    }
+
+    /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
+    fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
+        if ctx.auto_read() {
+            self.line.send(|core| core.op_read(TAIL));
+        }
+        Ok(())
     }
 
     /// Half of what was undelivered has been handled.
@@ -195,6 +255,21 @@ pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
     nodes.linked().filter_map(line).collect()
 }
 
+/// Whether a read() would go through the handler's own pipeline without anybody's taking notice: it does not stop before
+/// the outlet, which is nearest to the head.
+fn ignores_reads(core: &Core) -> bool {
+    let mut at = TAIL;
+    loop {
+        let (node, stops) = core.nodes.step_toward_head(at, mask::READ_OP);
+        at = node.index();
+        if stops || at == HEAD {
+            break;
+        }
+    }
+    let is_outlet = at == HEAD || core.nodes.before(at) == HEAD;
+    is_outlet && !core.has_resumes() && core.auto_read()
+}
+
 /// Builds the handler's own pipeline; on its loop.
 fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Error> {
     let Some(lp) = LoopCore::current() else {
@@ -215,6 +290,7 @@ fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Er
         let mut pipeline = Pipeline::new(core);
         made = pipeline
             .add_last(Outlet {
+                channel: line.channel.clone(),
                 relay: relay.clone(),
             })
             .and_then(|()| make(&mut pipeline))
@@ -269,7 +345,13 @@ impl Handler for Relay {
         // Behind the message in the queue: when this runs, the handler has returned from it.
         let (line, relay) = (self.line.clone(), ctx.handle::<Relay>());
         self.line.remote.submit(
-            move |_| {
+            move |core| {
+                let ignored = line
+                    .ignores_reads
+                    .swap(ignores_reads(core), Ordering::Relaxed);
+                if ignored && !line.ignores_reads.load(Ordering::Relaxed) {
+                    let _ = relay.run(|relay, ctx| relay.make_up(ctx));
+                }
                 if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
                     let _ = relay.run(|relay, ctx| {
                         relay.release_reading(ctx);
@@ -324,23 +406,34 @@ impl Handler for Relay {
         self.send_op(Op::Close(promise))
     }
 
-    fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_op(Op::Read)
+    fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
+            self.pass_read(ctx);
+        } else {
+            self.line.send(|core| core.op_read(TAIL));
+        }
+        Ok(())
     }
 
     fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        if !promise.is_void() {
+            return self.send_op(Op::Write(msg, promise));
+        }
+        // Nobody is to be told, so it fits into a task without a box.
         self.line
-            .send(move |core| core.op_write(TAIL, msg, promise));
+            .send(move |core| core.op_write(TAIL, msg, Promise::void()));
         Ok(())
     }
 
     fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_op(Op::Flush)
+        self.line.send(|core| core.op_flush(TAIL));
+        Ok(())
     }
 }
 
 /// Nearest to the head of the handler's own pipeline: sends what goes out back to the channel, from the relay on.
 struct Outlet {
+    channel: Channel,
     relay: HandlerHandle<Relay>,
 }
 
@@ -349,18 +442,24 @@ impl Outlet {
         &self,
         act: impl FnOnce(&mut Relay, &mut Context<'_>) + Send + 'static,
     ) -> HandlerResult {
-        // Where the channel has ended the operation's promise is dropped, and says so.
         let _ = self.relay.run(move |relay, ctx| {
             act(relay, ctx);
             Ok(())
         });
         Ok(())
     }
+
+    /// Not through the context's own methods: the promise was looked at when the handler gave it, and may be one of
+    /// the handler's side.
+    fn send_op(&self, op: Op) -> HandlerResult {
+        let crossing = Crossing::new(&self.channel, op);
+        self.send(move |_, ctx| crossing.land(ctx.core, ctx.node.index()))
+    }
 }
 
 impl Handler for Outlet {
     fn bind(&mut self, _ctx: &mut Context<'_>, local: Address, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.bind(local, promise))
+        self.send_op(Op::Bind(Box::new(local), promise))
     }
 
     fn connect(
@@ -370,15 +469,15 @@ impl Handler for Outlet {
         local: Option<Address>,
         promise: Promise,
     ) -> HandlerResult {
-        self.send(move |_, ctx| ctx.connect(remote, local, promise))
+        self.send_op(Op::Connect(Box::new((remote, local)), promise))
     }
 
     fn disconnect(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.disconnect(promise))
+        self.send_op(Op::Disconnect(promise))
     }
 
     fn close(&mut self, _ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.close_with(promise))
+        self.send_op(Op::Close(promise))
     }
 
     fn read(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
@@ -386,7 +485,11 @@ impl Handler for Outlet {
     }
 
     fn write(&mut self, _ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
-        self.send(move |_, ctx| ctx.write_with(msg, promise))
+        if promise.is_void() {
+            self.send(move |_, ctx| ctx.write(msg))
+        } else {
+            self.send_op(Op::Write(msg, promise))
+        }
     }
 
     fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {

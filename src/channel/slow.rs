@@ -1,11 +1,20 @@
 //! Events that did not fit the one-slot fast path: further emissions of a callback, what waits below them, errors,
-//! `after`, `resume`. Allocated for a pipeline the first time it needs it.
+//! `after`, `resume`. Lent to a pipeline while it needs it.
+
+use std::collections::VecDeque;
 
 use super::node::Index;
 use super::op::Op;
+use super::spare::{Part, Spares};
 use crate::buffer::Message;
 use crate::error::Failure;
-use std::collections::VecDeque;
+
+/// A list with room for more events than this is not kept.
+const KEPT_MAX: usize = 64;
+
+thread_local! {
+    static SPARE: Spares<Slow> = const { Spares::new() };
+}
 
 /// What travels from head to tail without a payload, or with a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +84,34 @@ pub(crate) struct Slow {
     pub(crate) removed_busy: Vec<(Index, Option<Index>)>,
 }
 
+impl Part for Slow {
+    fn bytes(&self) -> usize {
+        let events = self.list.capacity() + self.tail.capacity() + self.stack.capacity();
+        size_of::<Self>()
+            + events * size_of::<Event>()
+            + self.waiting.capacity() * size_of::<(Index, Op)>()
+    }
+}
+
 impl Slow {
+    pub(crate) fn lend() -> Box<Self> {
+        Spares::take(&SPARE)
+    }
+
+    /// Nothing is left in it, and no operation is on its way from it.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.is_idle() && self.waited.is_empty()
+    }
+
+    /// Keeps it for the next pipeline that needs one.
+    pub(crate) fn give_back(self: Box<Self>) {
+        let events = [&self.list, &self.tail, &self.stack];
+        let longest = events.map(Vec::capacity).into_iter().max();
+        if longest.max(Some(self.waiting.capacity())) <= Some(KEPT_MAX) {
+            Spares::give(&SPARE, self);
+        }
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
         self.list.is_empty()
             && self.tail.is_empty()

@@ -42,7 +42,7 @@ impl Core {
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
-                outbound.get_or_insert_with(|| OutboundBuffer::spare(self.outbound_memory.get()));
+                outbound.get_or_insert_with(|| OutboundBuffer::lend(self.outbound_memory.get()));
             outbound.add(msg, size, promise);
             outbound.total_pending()
         };
@@ -63,6 +63,12 @@ impl Core {
 
     #[inline]
     pub(crate) fn head_flush(&self) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B5-flush-in-read-swallowed") {
+            if self.has(flag::READ_BATCH) {
+                return;
+            }
+        }
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(Op::Flush));
         }
@@ -121,10 +127,18 @@ impl Core {
         match flushed {
             Ok(Flush::Drained) => self.update_interest(),
             Ok(Flush::Blocked) => {
+                #[cfg(tidegate_mutants)]
+                if tidegate_sys::os::sim::is_mutant("B3-room-unnoticed") {
+                    return;
+                }
                 self.set(flag::WRITE_BLOCKED);
                 self.update_interest();
             }
             Ok(Flush::Yielded) => {
+                #[cfg(tidegate_mutants)]
+                if tidegate_sys::os::sim::is_mutant("B7-rest-forgotten") {
+                    return;
+                }
                 self.set(flag::FLUSH_YIELDED);
                 self.push_ready();
             }
@@ -273,6 +287,12 @@ impl Core {
 
     /// Merged: one event however many crossings, after which `is_writable` tells what counts.
     pub(crate) fn queue_writability(&self) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B3-writability-lost") {
+            if !self.has(flag::WRITE_BLOCKED) {
+                return;
+            }
+        }
         if !self.has(flag::WRITABILITY_QUEUED) && self.life.get() < Life::Closing {
             self.set(flag::WRITABILITY_QUEUED);
             self.push_root(Root::Writability);

@@ -53,21 +53,18 @@ impl<D> Base64Decoder<D> {
         self.engine = engine(&URL_SAFE, true);
         self
     }
+}
 
-    fn frame(&self, frame: Option<impl AsRef<[u8]>>) -> Result<Option<BytesMut>, Error> {
-        let Some(frame) = frame else {
-            return Ok(None);
-        };
-        let text = frame.as_ref();
-        // Four characters are three bytes; the estimate counts a part of four as four.
-        let mut bytes = BytesMut::zeroed(base64::decoded_len_estimate(text.len()));
-        match self.engine.decode_slice(text, &mut bytes) {
-            Ok(len) => {
-                bytes.truncate(len);
-                Ok(Some(bytes))
-            }
-            Err(error) => Err(not_base64(error, text.len())),
+/// The bytes that the text stands for.
+fn decode(engine: &GeneralPurpose, text: &[u8]) -> Result<BytesMut, Error> {
+    // Four characters are three bytes; the estimate counts a part of four as four.
+    let mut bytes = BytesMut::zeroed(base64::decoded_len_estimate(text.len()));
+    match engine.decode_slice(text, &mut bytes) {
+        Ok(len) => {
+            bytes.truncate(len);
+            Ok(bytes)
         }
+        Err(error) => Err(not_base64(error, text.len())),
     }
 }
 
@@ -80,13 +77,15 @@ where
     type Error = Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        let frame = self.frames.decode(src).map_err(into_error)?;
-        self.frame(frame)
+        let (frames, engine) = (&mut self.frames, &self.engine);
+        let bytes = frames.decode_with(src, false, |text| decode(engine, text));
+        bytes.map_err(into_error)?.transpose()
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        let frame = self.frames.decode_eof(src).map_err(into_error)?;
-        self.frame(frame)
+        let (frames, engine) = (&mut self.frames, &self.engine);
+        let bytes = frames.decode_with(src, true, |text| decode(engine, text));
+        bytes.map_err(into_error)?.transpose()
     }
 }
 

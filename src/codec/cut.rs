@@ -2,32 +2,35 @@
 
 use bytes::{Buf, BytesMut};
 
-/// The first `frame` bytes without their first `strip`; both are gone from `src`, nothing is copied.
+/// The `frame` bytes behind the first `head`; those, and `tail` more behind the frame, are gone from `src` as well.
+/// Nothing is copied.
 ///
-/// Callers keep `strip <= frame <= src.len()`.
+/// Callers keep `head + frame + tail <= src.len()`.
 ///
-/// Splitting costs an atomic increment here and a decrement when the frame is dropped. If the frame is all that there
-/// is, and `src` has no room behind it that its owner might fill again, the buffer itself is handed over for free:
-/// the case of one request per read, where the input was split off a receive arena.
+/// Splitting costs an atomic increment here and a decrement when the frame is dropped, half of what a small frame
+/// costs. If the frame is all that there is, and `src` has no room behind it that its owner might fill again, the
+/// buffer itself is handed over for free: the case of one request per read, where the input was split off a receive
+/// arena.
+///
+/// The value of `split_to` is returned as it comes: collected with that of [`whole`] in a variable first, it is copied by
+/// 16 bytes at a time what was just written by 8, and the processor waits for the stores (a third of the time of
+/// decoding and encoding a frame of 64 bytes).
 #[inline]
-pub(super) fn cut(src: &mut BytesMut, frame: usize, strip: usize) -> BytesMut {
-    if frame == src.len() && src.capacity() == frame {
-        let mut whole = std::mem::take(src);
-        whole.advance(strip);
-        return whole;
+pub(super) fn cut(src: &mut BytesMut, head: usize, frame: usize, tail: usize) -> BytesMut {
+    if head + frame + tail == src.len() && src.capacity() == src.len() {
+        return whole(src, head, frame);
     }
-    if strip > 0 {
-        src.advance(strip);
+    if head > 0 {
+        src.advance(head);
     }
-    src.split_to(frame - strip)
+    let mut out = src.split_to(frame + tail);
+    out.truncate(frame);
+    out
 }
 
-/// As [`cut`], for a frame with a delimiter of `tail` bytes behind it, which is kept or stripped.
-#[inline]
-pub(super) fn cut_before(src: &mut BytesMut, frame: usize, tail: usize, strip: bool) -> BytesMut {
-    let mut out = cut(src, frame + tail, 0);
-    if strip {
-        out.truncate(frame);
-    }
-    out
+fn whole(src: &mut BytesMut, head: usize, frame: usize) -> BytesMut {
+    let mut whole = std::mem::take(src);
+    whole.advance(head);
+    whole.truncate(frame);
+    whole
 }

@@ -3,7 +3,7 @@
 use bytes::{Buf, BytesMut};
 use memchr::memmem::Finder;
 
-use crate::codec::cut::cut_before;
+use crate::codec::cut::cut;
 use crate::codec::traits::Decoder;
 use crate::error::{Error, ErrorKind};
 
@@ -223,7 +223,11 @@ impl Decoder for DelimiterDecoder {
             src.advance(at + length);
             return Err(self.too_long(Some(at as u64)));
         }
-        Ok(Some(cut_before(src, at, length, self.strip)))
+        Ok(Some(if self.strip {
+            cut(src, 0, at, length)
+        } else {
+            cut(src, 0, at + length, 0)
+        }))
     }
 
     /// As `decode`. A frame that is too long, was not reported yet and now ends with the stream is reported.

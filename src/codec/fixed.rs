@@ -46,6 +46,13 @@ impl Decoder for FixedLengthDecoder {
         if self.length == 0 {
             self.check()?;
         }
-        Ok((src.len() >= self.length).then(|| cut(src, self.length, 0)))
+        if src.len() < self.length {
+            return Ok(None);
+        }
+        Ok(Some(cut(src, 0, self.length, 0)))
+    }
+
+    fn needs(&self) -> usize {
+        self.length
     }
 }

@@ -49,31 +49,27 @@ impl Header {
         Some(header)
     }
 
-    /// The low `len` bytes of `value`, the most significant first. Callers keep `1 <= len <= 8`.
+    /// The header whose bytes are the low `len` of `word`, the lowest first. Callers keep `len <= 8`.
     #[inline]
-    pub(super) fn big_endian(value: u64, len: usize) -> Self {
+    pub(super) fn of_word(word: u64, len: usize) -> Self {
         Self {
-            bytes: (value << (64 - 8 * len as u32)).to_be_bytes(),
+            bytes: word.to_le_bytes(),
             len: len as u8,
         }
     }
+}
 
-    /// The low `len` bytes of `value`, the least significant first. Callers keep `len <= 8`.
-    #[inline]
-    pub(super) fn little_endian(value: u64, len: usize) -> Self {
-        Self {
-            bytes: value.to_le_bytes(),
-            len: len as u8,
-        }
-    }
-
-    /// Appends the header and `body` to `dst`.
-    #[inline]
-    pub(super) fn prepend(&self, body: &[u8], dst: &mut BytesMut) {
-        dst.reserve(8 + body.len());
-        dst.extend_from_slice(self);
-        dst.extend_from_slice(body);
-    }
+/// Appends the header that [`Header::of_word`] would be, and `body`, to `dst`.
+///
+/// Headers stay words on this path: a `Header` in a `Result` is copied in pieces that straddle its stores. Eight bytes are
+/// written at once and cut off behind the header, which is faster than a copy whose length is not known.
+#[inline]
+pub(super) fn prepend(word: u64, len: usize, body: &[u8], dst: &mut BytesMut) {
+    dst.reserve(8 + body.len());
+    let end = dst.len() + len;
+    dst.extend_from_slice(&word.to_le_bytes());
+    dst.truncate(end);
+    dst.extend_from_slice(body);
 }
 
 impl Deref for Header {

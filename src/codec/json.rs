@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 use memchr::memchr2;
 
-use crate::codec::cut::{cut, cut_before};
+use crate::codec::cut::cut;
 use crate::codec::traits::Decoder;
 use crate::error::{Error, ErrorKind};
 
@@ -109,6 +109,20 @@ impl JsonDecoder {
     pub const fn stream_elements(mut self) -> Self {
         self.stream_elements = true;
         self
+    }
+
+    /// Looks at the parameters.
+    ///
+    /// # Errors
+    /// [`InvalidArgument`](ErrorKind::InvalidArgument) if `object_max` is 0.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.object_max > 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::InvalidArgument,
+            "JsonDecoder: object_max is 0, so no object could pass; give the largest object to be accepted",
+        ))
     }
 
     fn step(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
@@ -218,7 +232,7 @@ impl JsonDecoder {
             Some(last) => {
                 self.begin(State::Between);
                 self.position += last as u64 + 1;
-                Ok(Some(cut(src, last + 1, 0)))
+                Ok(Some(cut(src, 0, last + 1, 0)))
             }
             None if src.len() < self.object_max => Ok(None),
             None => {
@@ -238,7 +252,7 @@ impl JsonDecoder {
                 let state = self.behind(src[mark], self.position + mark as u64)?;
                 self.begin(state);
                 self.position += mark as u64 + 1;
-                Ok(Some(cut_before(src, end, mark + 1 - end, true)))
+                Ok(Some(cut(src, 0, end, mark + 1 - end)))
             }
             None if src.len() <= self.object_max => Ok(None),
             None => {
@@ -311,12 +325,7 @@ impl Decoder for JsonDecoder {
     type Error = Error;
 
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        if self.object_max == 0 {
-            return Err(Error::new(
-                ErrorKind::InvalidArgument,
-                "JsonDecoder: object_max is 0, so no object could pass; give the largest object to be accepted",
-            ));
-        }
+        self.check()?;
         let decoded = self.step(src);
         if self.state == State::Corrupted {
             src.clear();

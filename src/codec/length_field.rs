@@ -295,7 +295,7 @@ impl Decoder for LengthFieldDecoder {
                 src.advance(total);
                 return Err(self.too_short(total));
             }
-            return Ok(Some(cut(src, total, self.strip)));
+            return Ok(Some(cut(src, self.strip, total - self.strip, 0)));
         }
     }
 
@@ -311,5 +311,13 @@ impl Decoder for LengthFieldDecoder {
             }
         }
         Ok(decoded)
+    }
+
+    fn needs(&self) -> usize {
+        match self.state {
+            State::Frame(total) => total,
+            State::Head => self.header(),
+            State::Unchecked | State::Discarding { .. } => 0,
+        }
     }
 }

@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 use memchr::memchr;
 
-use crate::codec::cut::cut_before;
+use crate::codec::cut::cut;
 use crate::codec::traits::{Decoder, Encoder};
 use crate::error::{Error, ErrorKind};
 
@@ -86,22 +86,75 @@ impl LineDecoder {
         self
     }
 
-    /// No LF in the whole input: waits, or begins to discard.
+    /// Finds the next line and leaves it where it is: its length, and that of its end.
+    #[inline]
+    fn next(&mut self, src: &mut BytesMut, ended: bool) -> Result<Option<(usize, usize)>, Error> {
+        while let Some(discarding) = self.discarding {
+            if src.is_empty() || !self.discard(src, discarding)? {
+                return self.unended(src, ended);
+            }
+        }
+        // The caller may have put another input in the place of the last one.
+        let from = self.scanned.min(src.len());
+        let Some(found) = memchr(b'\n', &src[from..]) else {
+            return self.unended(src, ended);
+        };
+        self.scanned = 0;
+        let lf = from + found;
+        let line = self.line_length(&src[..lf]);
+        if line > self.line_max {
+            src.advance(lf + 1);
+            return Err(self.too_long(Some(line as u64)));
+        }
+        Ok(Some((line, lf + 1 - line)))
+    }
+
+    /// No LF in the whole input: waits, or begins to discard, or makes an end of it.
     #[cold]
-    fn unended(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+    fn unended(
+        &mut self,
+        src: &mut BytesMut,
+        ended: bool,
+    ) -> Result<Option<(usize, usize)>, Error> {
         self.scanned = src.len();
-        if self.line_length(src) <= self.line_max {
+        if self.discarding.is_none() && self.line_length(src) > self.line_max {
+            self.discarding = Some(Discarding {
+                bytes: 0,
+                cr: false,
+            });
+            self.swallow(src);
+            if self.fail_fast {
+                return Err(self.too_long(None));
+            }
+        }
+        if !ended {
             return Ok(None);
         }
-        self.discarding = Some(Discarding {
-            bytes: 0,
-            cr: false,
-        });
-        self.swallow(src);
-        if self.fail_fast {
-            return Err(self.too_long(None));
+        if let Some(discarding) = self.discarding.take()
+            && !self.fail_fast
+        {
+            return Err(self.too_long(Some(discarding.bytes)));
         }
-        Ok(None)
+        if !self.last_line || src.is_empty() {
+            return Ok(None);
+        }
+        self.scanned = 0;
+        if src.len() > self.line_max {
+            // Only a CR at its end made it wait for more.
+            let length = src.len() as u64;
+            src.clear();
+            return Err(self.too_long(Some(length)));
+        }
+        Ok(Some((src.len(), 0)))
+    }
+
+    #[inline]
+    fn give(&self, src: &mut BytesMut, (line, end): (usize, usize)) -> BytesMut {
+        if self.strip {
+            cut(src, 0, line, end)
+        } else {
+            cut(src, 0, line + end, 0)
+        }
     }
 
     /// The least length of a line that begins with `part`: a CR at the end may turn out not to belong to it.
@@ -161,49 +214,34 @@ impl Decoder for LineDecoder {
 
     #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        while let Some(discarding) = self.discarding {
-            if src.is_empty() || !self.discard(src, discarding)? {
-                return Ok(None);
-            }
+        match self.next(src, false)? {
+            Some(line) => Ok(Some(self.give(src, line))),
+            None => Ok(None),
         }
-        // The caller may have put another input in the place of the last one.
-        let from = self.scanned.min(src.len());
-        let Some(found) = memchr(b'\n', &src[from..]) else {
-            return self.unended(src);
-        };
-        self.scanned = 0;
-        let lf = from + found;
-        let line = self.line_length(&src[..lf]);
-        if line > self.line_max {
-            src.advance(lf + 1);
-            return Err(self.too_long(Some(line as u64)));
-        }
-        Ok(Some(cut_before(src, line, lf + 1 - line, self.strip)))
     }
 
     /// As `decode`, and then the last line if it is wanted. A line that is too long, was not reported yet and now
     /// ends with the stream is reported.
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
-        let decoded = self.decode(src)?;
-        if decoded.is_some() {
-            return Ok(decoded);
+        match self.next(src, true)? {
+            Some(line) => Ok(Some(self.give(src, line))),
+            None => Ok(None),
         }
-        if let Some(discarding) = self.discarding.take()
-            && !self.fail_fast
-        {
-            return Err(self.too_long(Some(discarding.bytes)));
-        }
-        if !self.last_line || src.is_empty() {
+    }
+
+    #[inline]
+    fn decode_with<R>(
+        &mut self,
+        src: &mut BytesMut,
+        ended: bool,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Error> {
+        let Some((line, end)) = self.next(src, ended)? else {
             return Ok(None);
-        }
-        self.scanned = 0;
-        if src.len() > self.line_max {
-            // Only a CR at its end made it wait for more.
-            let length = src.len() as u64;
-            src.clear();
-            return Err(self.too_long(Some(length)));
-        }
-        Ok(Some(cut_before(src, src.len(), 0, true)))
+        };
+        let seen = look(&src[..if self.strip { line } else { line + end }]);
+        src.advance(line + end);
+        Ok(Some(seen))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::BytesMut;
 
-use crate::codec::header::{Header, Prepender};
+use crate::codec::header::{Header, Prepender, prepend};
 use crate::codec::traits::Encoder;
 use crate::error::{Error, ErrorKind};
 
@@ -102,9 +102,10 @@ impl LengthFieldPrepender {
     }
 }
 
-impl Prepender for LengthFieldPrepender {
+impl LengthFieldPrepender {
+    /// The header as a word, its first byte lowest.
     #[inline]
-    fn header(&self, body: usize) -> Result<Header, Error> {
+    fn word(&self, body: usize) -> Result<u64, Error> {
         if !matches!(self.length, 1 | 2 | 3 | 4 | 8) {
             self.check()?;
         }
@@ -121,10 +122,17 @@ impl Prepender for LengthFieldPrepender {
             return Err(self.unencodable(body, value));
         }
         Ok(if self.little_endian {
-            Header::little_endian(value as u64, self.length)
+            value as u64
         } else {
-            Header::big_endian(value as u64, self.length)
+            (value as u64).swap_bytes() >> (64 - 8 * self.length as u32)
         })
+    }
+}
+
+impl Prepender for LengthFieldPrepender {
+    #[inline]
+    fn header(&self, body: usize) -> Result<Header, Error> {
+        Ok(Header::of_word(self.word(body)?, self.length))
     }
 }
 
@@ -134,7 +142,7 @@ impl<T: AsRef<[u8]>> Encoder<T> for LengthFieldPrepender {
     #[inline]
     fn encode(&mut self, item: T, dst: &mut BytesMut) -> Result<(), Error> {
         let body = item.as_ref();
-        self.header(body.len())?.prepend(body, dst);
+        prepend(self.word(body.len())?, self.length, body, dst);
         Ok(())
     }
 }

@@ -79,20 +79,23 @@ where
 
     #[inline]
     fn decode(&mut self, src: &mut BytesMut) -> Result<Option<String>, Error> {
-        text(self.frames.decode(src).map_err(into_error)?)
+        let text = self.frames.decode_with(src, false, text);
+        text.map_err(into_error)?.transpose()
     }
 
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<String>, Error> {
-        text(self.frames.decode_eof(src).map_err(into_error)?)
+        let text = self.frames.decode_with(src, true, text);
+        text.map_err(into_error)?.transpose()
+    }
+
+    fn needs(&self) -> usize {
+        self.frames.needs()
     }
 }
 
 #[inline]
-fn text(frame: Option<impl AsRef<[u8]>>) -> Result<Option<String>, Error> {
-    match frame {
-        Some(frame) => Ok(Some(utf8(frame.as_ref())?.to_owned())),
-        None => Ok(None),
-    }
+fn text(frame: &[u8]) -> Result<String, Error> {
+    utf8(frame).map(str::to_owned)
 }
 
 /// Writes text as it is, in UTF-8, without a frame around it.

@@ -53,6 +53,37 @@ pub trait Decoder {
     fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<Self::Item>, Self::Error> {
         self.decode(src)
     }
+
+    /// How many bytes `src` must hold before another `decode` can bring anything, as far as the last one has learned; 0 if
+    /// it does not know. Whoever collects the bytes of a long frame need not ask in between.
+    fn needs(&self) -> usize {
+        0
+    }
+
+    /// As [`decode`](Self::decode), or with `ended` as [`decode_eof`](Self::decode_eof), for values that are bytes and are
+    /// looked at only once: what `look` makes of them comes out.
+    ///
+    /// A decoder of frames may lend the bytes where they are, and save the cost of a buffer of their own.
+    ///
+    /// # Errors
+    /// As `decode`.
+    fn decode_with<R>(
+        &mut self,
+        src: &mut BytesMut,
+        ended: bool,
+        look: impl FnOnce(&[u8]) -> R,
+    ) -> Result<Option<R>, Self::Error>
+    where
+        Self: Sized,
+        Self::Item: AsRef<[u8]>,
+    {
+        let decoded = if ended {
+            self.decode_eof(src)
+        } else {
+            self.decode(src)
+        };
+        Ok(decoded?.map(|bytes| look(bytes.as_ref())))
+    }
 }
 
 /// Turns values into bytes.

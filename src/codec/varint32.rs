@@ -6,7 +6,7 @@
 use bytes::{Buf, BytesMut};
 
 use crate::codec::cut::cut;
-use crate::codec::header::{Header, Prepender};
+use crate::codec::header::{Header, Prepender, prepend};
 use crate::codec::traits::{Decoder, Encoder};
 use crate::error::{Error, ErrorKind};
 
@@ -129,7 +129,7 @@ impl Decoder for Varint32FrameDecoder {
                         return Ok(None);
                     }
                     self.state = State::Head;
-                    return Ok(Some(cut(src, length, 0)));
+                    return Ok(Some(cut(src, 0, length, 0)));
                 }
                 State::Discarding(left) => {
                     let here = left.min(src.len());
@@ -152,9 +152,10 @@ impl Decoder for Varint32FrameDecoder {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Varint32Prepender;
 
-impl Prepender for Varint32Prepender {
+impl Varint32Prepender {
+    /// The header as a word, its first byte lowest, and its length.
     #[inline]
-    fn header(&self, body: usize) -> Result<Header, Error> {
+    fn word(self, body: usize) -> Result<(u64, usize), Error> {
         let Ok(length) = i32::try_from(body) else {
             return Err(unencodable(body));
         };
@@ -167,7 +168,15 @@ impl Prepender for Varint32Prepender {
             len += 1;
         }
         bytes |= u64::from(rest) << (8 * len);
-        Ok(Header::little_endian(bytes, len + 1))
+        Ok((bytes, len + 1))
+    }
+}
+
+impl Prepender for Varint32Prepender {
+    #[inline]
+    fn header(&self, body: usize) -> Result<Header, Error> {
+        let (word, len) = self.word(body)?;
+        Ok(Header::of_word(word, len))
     }
 }
 
@@ -177,7 +186,8 @@ impl<T: AsRef<[u8]>> Encoder<T> for Varint32Prepender {
     #[inline]
     fn encode(&mut self, item: T, dst: &mut BytesMut) -> Result<(), Error> {
         let body = item.as_ref();
-        self.header(body.len())?.prepend(body, dst);
+        let (word, len) = self.word(body.len())?;
+        prepend(word, len, body, dst);
         Ok(())
     }
 }

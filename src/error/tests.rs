@@ -53,6 +53,91 @@ fn errors_of_the_system_tell_kind_and_fault() {
     }
 }
 
+/// What the manual pages of the calls list, and what a program is told.
+#[test]
+fn every_documented_errno_has_a_kind_and_a_fault() {
+    use ErrorKind::*;
+    use tidegate_sys::os::errno::*;
+    let table: [(ErrorKind, Fault, &[i32]); 19] = [
+        (ConnectRefused, Fault::Peer, &[ECONNREFUSED]),
+        (
+            Unreachable,
+            Fault::Peer,
+            &[ENETUNREACH, EHOSTUNREACH, EHOSTDOWN],
+        ),
+        (Unreachable, Fault::Machine, &[ENETDOWN]),
+        (
+            ConnectionReset,
+            Fault::Peer,
+            &[ECONNRESET, ECONNABORTED, ENETRESET, EPIPE, EPROTO],
+        ),
+        (TimedOut, Fault::Peer, &[ETIMEDOUT]),
+        (AlreadyConnected, Fault::Caller, &[EISCONN]),
+        (ConnectionPending, Fault::Caller, &[EINPROGRESS, EALREADY]),
+        (NotYetConnected, Fault::Caller, &[ENOTCONN, EDESTADDRREQ]),
+        (OutputShutdown, Fault::Caller, &[ESHUTDOWN]),
+        (AddrInUse, Fault::Machine, &[EADDRINUSE]),
+        (AddrNotAvailable, Fault::Caller, &[EADDRNOTAVAIL]),
+        (
+            Exhausted,
+            Fault::Machine,
+            &[EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT],
+        ),
+        (PermissionDenied, Fault::Caller, &[EACCES, EPERM, EROFS]),
+        (NotFound, Fault::Caller, &[ENOENT, ENOTDIR, ENXIO, ENODEV]),
+        (
+            InvalidArgument,
+            Fault::Caller,
+            &[
+                EINVAL,
+                EMSGSIZE,
+                EDOM,
+                E2BIG,
+                EOVERFLOW,
+                EFBIG,
+                ELOOP,
+                ENAMETOOLONG,
+                EISDIR,
+            ],
+        ),
+        (
+            Unsupported,
+            Fault::Caller,
+            &[
+                EAFNOSUPPORT,
+                EPROTONOSUPPORT,
+                EPROTOTYPE,
+                ESOCKTNOSUPPORT,
+                EOPNOTSUPP,
+                ENOTSUP,
+                ENOPROTOOPT,
+                ENOSYS,
+                ESPIPE,
+            ],
+        ),
+        (Io, Fault::Machine, &[EIO]),
+        (Io, Fault::Us, &[EBADF, EFAULT, ENOTSOCK, EINTR, EAGAIN]),
+        // What nobody has documented is an error all the same.
+        (Io, Fault::Machine, &[9_999]),
+    ];
+    for (kind, fault, numbers) in table {
+        for number in numbers {
+            let error = Error::io("a call", errno(*number));
+            let text = errno(*number).to_string();
+            assert_eq!((error.kind(), error.fault()), (kind, fault), "{text}");
+            assert_eq!(error.raw_os_error(), Some(*number));
+        }
+    }
+    for (number, kind, fault) in [
+        (ETIMEDOUT, ConnectTimeout, Fault::Peer),
+        (EAGAIN, Exhausted, Fault::Machine),
+        (EINPROGRESS, ConnectionPending, Fault::Caller),
+    ] {
+        let error = Error::connect(&"192.0.2.1:80", errno(number));
+        assert_eq!((error.kind(), error.fault()), (kind, fault));
+    }
+}
+
 #[test]
 fn running_out_of_descriptors_is_the_machines_and_a_bad_one_ours() {
     let error = Error::io("accept", errno(24));

@@ -5,12 +5,17 @@
 //! to later turns, within 10 ms either way: one long task makes the following turns frugal instead of
 //! being forgotten, and an idle hour does not buy an hour of tasks.
 //!
-//! Zero is a budget like any other here, never "no limit": with it one task runs.
+//! Zero is a budget like any other here, never "no limit": with it one task runs. Nor does a low ratio lift the limit: an
+//! I/O phase that the machine held up for 0.3 s would at an io_ratio of 1 buy 30 s of tasks, and sockets would wait for
+//! them. No phase of tasks is meant to last longer than 0.1 s.
 
 use std::time::Duration;
 
 /// Bound of what may be carried over, in both directions.
 const CARRY_MAX_NS: i64 = 10_000_000;
+
+/// The longest time that I/O waits for tasks by design, whatever the ratio.
+const SHARE_MAX_NS: i64 = 100_000_000;
 
 /// Tasks between two looks at I/O in a turn without any, and between two clock readings while tasks
 /// are cheap.
@@ -120,7 +125,8 @@ impl Budget {
 fn share_ns(io: Duration, ratio: IoRatio) -> i64 {
     let io = u128::from(nanos(io));
     let percent = u128::from(ratio.percent());
-    i64::try_from(io * (100 - percent) / percent).unwrap_or(i64::MAX)
+    let share = i64::try_from(io * (100 - percent) / percent).unwrap_or(i64::MAX);
+    share.min(SHARE_MAX_NS)
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -177,6 +183,22 @@ mod tests {
                 ns: 64_000,
                 tasks: 64
             }
+        );
+    }
+
+    /// Rules: 5.3.
+    #[test]
+    fn an_io_phase_that_was_held_up_buys_tasks_no_eternity() {
+        let stalled = Duration::from_millis(300);
+        for percent in [1, 50] {
+            assert_eq!(
+                Budget::new().allot(Some(stalled), ratio(percent)),
+                Allowance::Share { ns: SHARE_MAX_NS }
+            );
+        }
+        assert_eq!(
+            Budget::new().allot(Some(stalled), ratio(90)),
+            Allowance::Share { ns: 33_333_333 }
         );
     }
 

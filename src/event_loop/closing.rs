@@ -66,6 +66,10 @@ impl LoopCore {
         else {
             return None;
         };
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B9-end-without-deadline") {
+            return None;
+        }
         let timeout = since + closing.timeout;
         // With the quiet period over, only the channels are missing, and they come by themselves.
         let waits_for_channels = told_channels && self.attached_len() > 0;

@@ -82,7 +82,8 @@ macro_rules! loop_choices {
         }
 
         /// The share of time that I/O gets while there are tasks as well, in percent, 1 to 100; 50 by
-        /// default. At 100 tasks are not timed: those that wait when their phase begins run.
+        /// default. At 100 tasks are not timed: those that wait when their phase begins run. Below, I/O waits for
+        /// tasks for at most 0.1 s at a time.
         pub fn io_ratio(mut self, percent: u8) -> Self {
             self.io_ratio = percent;
             self

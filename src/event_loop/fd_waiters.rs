@@ -17,6 +17,12 @@ use crate::reactor::IoHandle;
 static LOOPS: Mutex<Vec<EventLoop>> = Mutex::new(Vec::new());
 static WAITING: AtomicUsize = AtomicUsize::new(0);
 
+// A simulated machine has descriptors of its own.
+#[cfg(feature = "sim")]
+thread_local! {
+    static SIMULATED: std::cell::RefCell<Vec<EventLoop>> = const { std::cell::RefCell::new(Vec::new()) };
+}
+
 impl LoopCore {
     /// Calls the handle with `Continue` after the next descriptor of a channel was closed, on whatever
     /// loop. Only once, and maybe never: who waits also sets a timer.
@@ -31,16 +37,14 @@ impl LoopCore {
             waiting.len() == 1
         };
         if is_first {
-            let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.push(self.handle().clone());
-            WAITING.store(loops.len(), Ordering::Release);
+            with_loops(|loops| loops.push(self.handle().clone()));
         }
     }
 
     /// To be called by who has closed a channel's descriptor.
     #[inline]
     pub(crate) fn fd_closed(&self) {
-        if WAITING.load(Ordering::Acquire) > 0 {
+        if is_anybody_waiting() {
             tell_all();
         }
     }
@@ -49,9 +53,7 @@ impl LoopCore {
     pub(super) fn forget_fd_waiters(&self) -> Vec<Rc<dyn IoHandle>> {
         let waiting = std::mem::take(&mut *self.waits_for_fd.borrow_mut());
         if !waiting.is_empty() {
-            let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
-            loops.retain(|event_loop| event_loop != self.handle());
-            WAITING.store(loops.len(), Ordering::Release);
+            with_loops(|loops| loops.retain(|event_loop| event_loop != self.handle()));
         }
         waiting
     }
@@ -65,13 +67,29 @@ impl LoopCore {
     }
 }
 
+#[inline]
+fn is_anybody_waiting() -> bool {
+    #[cfg(feature = "sim")]
+    if tidegate_sys::os::sim::is_installed() {
+        return SIMULATED.with_borrow(|loops| !loops.is_empty());
+    }
+    WAITING.load(Ordering::Acquire) > 0
+}
+
+fn with_loops<R>(edit: impl FnOnce(&mut Vec<EventLoop>) -> R) -> R {
+    #[cfg(feature = "sim")]
+    if tidegate_sys::os::sim::is_installed() {
+        return SIMULATED.with_borrow_mut(edit);
+    }
+    let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
+    let answer = edit(&mut loops);
+    WAITING.store(loops.len(), Ordering::Release);
+    answer
+}
+
 #[cold]
 fn tell_all() {
-    let loops = {
-        let mut loops = LOOPS.lock().unwrap_or_else(PoisonError::into_inner);
-        WAITING.store(0, Ordering::Release);
-        std::mem::take(&mut *loops)
-    };
+    let loops = with_loops(std::mem::take);
     for event_loop in loops {
         let retry = || {
             LoopCore::with_current(|core| core.retry_fd_waiters());

@@ -157,6 +157,13 @@ impl LocalEventLoop {
         }
     }
 
+    /// How long until the loop wants its next turn by itself, by the clock of the machine that it runs on.
+    #[cfg(feature = "sim")]
+    pub(crate) fn wants_turn_in(&self) -> Option<Duration> {
+        let wanted = self.wants_turn_at()?;
+        Some(wanted.saturating_since(self.core.now()))
+    }
+
     fn wants_turn_at(&self) -> Option<Time> {
         if self.core.has_ended() {
             return None;

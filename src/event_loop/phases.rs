@@ -249,6 +249,12 @@ impl LoopCore {
 
     #[inline]
     fn run_timer(&self, due: Time, mark: u64) -> bool {
+        #[cfg(tidegate_mutants)]
+        let due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
+            due + Duration::from_micros(1)
+        } else {
+            due
+        };
         let next = self.timers.borrow_mut().pop_due(due, mark);
         let Some((deadline, job)) = next else {
             return false;

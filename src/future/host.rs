@@ -22,6 +22,11 @@ pub trait ListenerHost: Send + Sync {
     /// True if blocking the calling thread would keep the promise from ever being completed: it is the
     /// loop's own thread, or the owner of a local loop that nobody else drives.
     fn would_deadlock(&self) -> bool;
+
+    /// True if promises of this host are for operations of one channel only, so that another refuses them (B23).
+    fn is_channel(&self) -> bool {
+        false
+    }
 }
 
 /// Where a completion comes back by key, without an allocation.

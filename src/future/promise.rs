@@ -171,6 +171,17 @@ impl Promise {
         }
     }
 
+    /// True if this is the promise of a channel, and that is at none of `homes`.
+    pub(crate) fn is_of_another_channel(&self, homes: [*const (); 2]) -> bool {
+        let host = self.0.as_ref().and_then(|inner| inner.host());
+        host.is_some_and(|own| {
+            own.is_channel()
+                && !homes
+                    .iter()
+                    .any(|home| ptr::addr_eq(Arc::as_ptr(own), *home))
+        })
+    }
+
     /// The future of this promise.
     ///
     /// A void promise has none: the future given has failed with [`ErrorKind::Unsupported`]. Use

@@ -151,6 +151,10 @@ impl Reactor {
         if removed.is_none() {
             return Ok(());
         }
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B4-channel-leaked") {
+            std::mem::forget(removed.as_ref().map(|each| Rc::clone(&each.handle)));
+        }
         let answer = self.selector.borrow_mut().deregister(fd);
         self.note_registrations();
         // Last, because dropping a handle may come back here.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use tidegate::channel::options::WRITE_BUFFER_WATER_MARK;
 use tidegate::channel::{Progress, WaterMark};
 use tidegate::error::ErrorKind;
+use tidegate::future::OnCaller;
 use tidegate::{
     Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, Message, OptionSet,
 };
@@ -539,6 +540,59 @@ fn an_operation_with_a_done_promise_is_not_performed() {
     );
     assert!(channel.channel().is_open());
     assert_eq!(outbound(&mut channel), ["m"]);
+}
+
+/// A promise of another channel would tell that one's listeners about this one: it is refused, from a context and from
+/// the handle.
+///
+/// Rules: B23
+#[test]
+fn an_operation_with_another_channels_promise_is_refused() {
+    let log = Log::new();
+    let other = channel([Script::new("other", &log)]);
+    let foreign = other.channel().clone();
+    let asked = foreign.clone();
+    let app = Script::new("app", &log).on_read(move |ctx, msg| {
+        let promises: Vec<_> = (0..6).map(|_| asked.new_promise()).collect();
+        let completions: Vec<_> = promises
+            .iter()
+            .map(|promise| promise.completion())
+            .collect();
+        let mut promises = promises.into_iter();
+        let mut next = || promises.next().expect("one for each");
+        ctx.write_with("never", next());
+        ctx.channel().write_with("never", next());
+        ctx.disconnect(next());
+        ctx.bind("never", next());
+        ctx.connect("never", None, next());
+        ctx.close_with(next());
+        for completion in completions {
+            let error = completion.cause().expect("refused at once");
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("another channel"), "{error}");
+        }
+        // Its own, and one of no channel, are taken.
+        ctx.write_with(msg, ctx.new_promise());
+        ctx.write_with("free", tidegate::Promise::new(OnCaller::host()));
+        ctx.flush();
+        Ok(())
+    });
+    let a = Script::new("a", &log).loud();
+    let mut channel = channel([a, app]);
+    log.take();
+    channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+    assert_eq!(
+        log.take(),
+        [
+            "a read m",
+            "app read m",
+            "a write m",
+            "a write free",
+            "a flush"
+        ]
+    );
+    assert!(channel.channel().is_open() && foreign.is_open());
+    assert_eq!(outbound(&mut channel), ["m", "free"]);
 }
 
 /// A close whose promise was cancelled does not close.

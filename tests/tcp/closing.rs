@@ -9,7 +9,7 @@ use tidegate::error::ErrorKind;
 
 use crate::support::{
     DEADLINE, Seen, client_and_plain_peer, next, read_exactly, reset_on_close, so_far, until,
-    wait_for, with_each_backend,
+    wait_for, with_each_group,
 };
 
 /// More than any socket buffers of this machine hold.
@@ -18,7 +18,7 @@ const A_LOT: usize = 64 << 20;
 /// Rules: A35
 #[test]
 fn the_peers_end_closes_the_channel_after_its_data() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         peer.write_all(b"last words").unwrap();
         peer.shutdown(Shutdown::Write).unwrap();
@@ -34,7 +34,7 @@ fn the_peers_end_closes_the_channel_after_its_data() {
 /// Rules: A36
 #[test]
 fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(ALLOW_HALF_CLOSURE, true)
         });
@@ -61,7 +61,7 @@ fn with_half_closure_the_peers_end_is_an_event_and_writing_goes_on() {
 /// Rules: A41
 #[test]
 fn ending_our_output_lets_the_peer_go_on() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(ALLOW_HALF_CLOSURE, true)
         });
@@ -94,7 +94,7 @@ fn ending_our_output_lets_the_peer_go_on() {
 /// Rules: A42, A43
 #[test]
 fn ending_our_input_leads_to_the_end_of_input() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(ALLOW_HALF_CLOSURE, true)
         });
@@ -115,7 +115,7 @@ fn ending_our_input_leads_to_the_end_of_input() {
 /// Rules: A40
 #[test]
 fn a_reset_is_an_error_and_closes_the_channel() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         reset_on_close(&peer);
         drop(peer);
@@ -142,7 +142,7 @@ fn a_reset_is_an_error_and_closes_the_channel() {
 /// Rules: A30, A44
 #[test]
 fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, 64 << 10));
         let (tell, told) = std::sync::mpsc::channel();
@@ -180,7 +180,7 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
 /// Rules: A31
 #[test]
 fn zero_linger_resets_the_peer() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, _seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(SO_LINGER, Some(Duration::ZERO))
         });
@@ -197,7 +197,7 @@ fn zero_linger_resets_the_peer() {
 /// Rules: A30, A31
 #[test]
 fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(SO_LINGER, Some(Duration::from_secs(10)))
@@ -238,7 +238,7 @@ fn a_lingering_close_ends_later_and_does_not_hold_the_loop() {
 /// Rules: A29, A46
 #[test]
 fn closing_again_succeeds_and_the_flags_tell_the_truth() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, _peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         assert!(client.is_open() && client.is_active() && client.is_registered());
         let closes = [client.close(), client.close(), client.disconnect()];

@@ -5,11 +5,11 @@ use std::net::TcpStream;
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
 
-use crate::support::{DEADLINE, Echo, Probe, Seen, next, with_each_backend};
+use crate::support::{DEADLINE, Echo, Probe, Seen, next, with_each_group};
 
 #[test]
 fn a_server_echoes_to_a_client() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = ServerBootstrap::new(group, group)
             .child_handler(|pipeline| pipeline.add_last(Echo))
             .bind("127.0.0.1:0")
@@ -44,7 +44,7 @@ fn a_server_echoes_to_a_client() {
 
 #[test]
 fn a_plain_client_gets_everything_back_and_then_the_end() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = ServerBootstrap::new(group, group)
             .child_handler(|pipeline| pipeline.add_last(Echo))
             .bind("127.0.0.1:0")

@@ -9,7 +9,7 @@ use tidegate::buffer::FileRegion;
 use tidegate::channel::options::{AUTO_CLOSE, SO_SNDBUF};
 use tidegate::error::ErrorKind;
 
-use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_backend};
+use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_group};
 
 /// A file of one test, removed at its end.
 struct Temp(PathBuf);
@@ -40,7 +40,7 @@ fn contents(count: u32) -> Vec<u8> {
 /// Rules: C16, C20
 #[test]
 fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let bytes = contents(1 << 20);
         let file = Temp::with(&bytes);
         let (client, mut peer, _seen) =
@@ -74,7 +74,7 @@ fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
 /// Rules: C20
 #[test]
 fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let file = Temp::with(&contents(250));
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         let region = client.write_future(FileRegion::open(&file.0, 0, 5000).unwrap());
@@ -97,7 +97,7 @@ fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
 /// Rules: C20
 #[test]
 fn a_file_that_is_not_there_fails_the_write() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, _peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         let region = client.write_and_flush(FileRegion::lazy("/nonexistent/file", 0, 5));
         let error = region.sync_timeout(DEADLINE).unwrap_err();
@@ -110,7 +110,7 @@ fn a_file_that_is_not_there_fails_the_write() {
 /// Rules: A44
 #[test]
 fn without_auto_close_a_write_error_ends_the_output_only() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let file = Temp::with(&contents(250));
         let (client, mut peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_CLOSE, false));

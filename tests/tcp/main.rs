@@ -1,4 +1,4 @@
-//! TCP channels over real sockets of this machine, with every selector that it has.
+//! TCP channels over real sockets of this machine, on loops built every way that matters.
 
 mod closing;
 mod connect;
@@ -8,4 +8,6 @@ mod options;
 mod reading;
 mod server;
 mod support;
+#[path = "../common/ways.rs"]
+mod ways;
 mod writing;

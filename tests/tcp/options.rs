@@ -10,13 +10,13 @@ use tidegate::channel::options::{
 use tidegate::error::ErrorKind;
 
 use crate::support::{
-    DEADLINE, Echo, Probe, client_and_plain_peer, plain_listener, with_each_backend,
+    DEADLINE, Echo, Probe, client_and_plain_peer, plain_listener, with_each_group,
 };
 
 /// Rules: G5
 #[test]
 fn options_set_before_the_connect_are_those_of_the_socket() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(TCP_NODELAY, false)
@@ -49,7 +49,7 @@ fn options_set_before_the_connect_are_those_of_the_socket() {
 
 #[test]
 fn options_of_a_live_channel_can_be_changed() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         assert!(
             client.option(TCP_NODELAY).sync_timeout(DEADLINE).unwrap(),
@@ -87,7 +87,7 @@ fn options_of_a_live_channel_can_be_changed() {
 /// Rules: G2, G5
 #[test]
 fn an_option_that_cannot_be_set_fails_the_connect_and_says_which() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (_listener, address) = plain_listener();
         let (tell, _seen) = Probe::channel();
         let bootstrap =
@@ -119,7 +119,7 @@ fn an_option_that_cannot_be_set_fails_the_connect_and_says_which() {
 
 #[test]
 fn options_of_a_server_are_its_own_and_its_childrens() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = ServerBootstrap::new(group, group)
             .option(SO_BACKLOG, 7)
             .option(SO_RCVBUF, 200_000)

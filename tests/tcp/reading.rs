@@ -13,14 +13,14 @@ use tidegate::error::Failure;
 
 use crate::support::{
     DEADLINE, Probe, Seen, accept_plain, client_and_plain_peer, next, plain_listener, read_exactly,
-    reset_on_close, so_far, until, wait_for, with_each_backend, with_each_edge_triggered_backend,
+    reset_on_close, so_far, until, wait_for, with_each_edge_triggered_group, with_each_group,
 };
 
 /// The others can't tell without reporting it over and over.
 /// Rules: A38, A39
 #[test]
 fn with_auto_read_off_the_peers_end_is_told_at_edges_and_stays_in_the_kernel() {
-    with_each_edge_triggered_backend(|group| {
+    with_each_edge_triggered_group(|group| {
         let (client, mut peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
         peer.write_all(b"wait for me").unwrap();
@@ -48,7 +48,7 @@ fn with_auto_read_off_the_peers_end_is_told_at_edges_and_stays_in_the_kernel() {
 /// Rules: A38, D1
 #[test]
 fn with_auto_read_off_data_and_end_wait_for_a_read() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
         peer.write_all(b"wait for me").unwrap();
@@ -75,7 +75,7 @@ fn with_auto_read_off_data_and_end_wait_for_a_read() {
 /// Rules: D1, D2, D7
 #[test]
 fn each_read_gives_one_batch() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(AUTO_READ, false)
@@ -98,7 +98,7 @@ fn each_read_gives_one_batch() {
 /// Rules: D18, 4.4
 #[test]
 fn a_peer_that_keeps_sending_to_a_paused_channel_wakes_it_a_bounded_number_of_times() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
         let before = client.event_loop().metrics().events;
@@ -129,7 +129,7 @@ fn a_peer_that_keeps_sending_to_a_paused_channel_wakes_it_a_bounded_number_of_ti
 /// Rules: A39
 #[test]
 fn a_reset_is_seen_even_while_nobody_reads() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, peer, seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_READ, false));
         reset_on_close(&peer);
@@ -142,7 +142,7 @@ fn a_reset_is_seen_even_while_nobody_reads() {
 /// Rules: D14
 #[test]
 fn urgent_data_is_survived() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         peer.write_all(b"one").unwrap();
         send(peer.as_raw_fd(), b"!", MsgFlags::MSG_OOB).unwrap();
@@ -172,7 +172,7 @@ fn urgent_data_is_survived() {
 /// Rules: D10, D16, D20
 #[test]
 fn more_than_one_batch_is_read_without_another_edge() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(RECV_ALLOCATOR, RecvAllocator::Fixed(64))
@@ -187,7 +187,7 @@ fn more_than_one_batch_is_read_without_another_edge() {
 
 #[test]
 fn an_idle_connection_costs_no_turns() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         peer.write_all(b"x").unwrap();
         assert_eq!(read_exactly(&seen, 1), b"x");
@@ -222,7 +222,7 @@ impl Handler for Grumpy {
 /// Rules: D26
 #[test]
 fn an_error_of_a_handler_does_not_stop_the_batch() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(RECV_ALLOCATOR, RecvAllocator::Fixed(16))
         });
@@ -254,7 +254,7 @@ fn an_error_of_a_handler_does_not_stop_the_batch() {
 /// Rules: D3
 #[test]
 fn a_read_asked_for_before_the_connect_is_kept() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (listener, address) = plain_listener();
         let (tell, seen) = Probe::channel();
         let future = Bootstrap::new(group)
@@ -275,7 +275,7 @@ fn a_read_asked_for_before_the_connect_is_kept() {
 /// Rules: D8
 #[test]
 fn a_tcp_channel_reads_sixteen_times_a_batch_unless_told_otherwise() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(AUTO_READ, false)

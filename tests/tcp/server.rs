@@ -16,8 +16,7 @@ use tidegate::event_loop::EventLoopGroup;
 use tidegate::transport::tcp::Accepted;
 
 use crate::support::{
-    DEADLINE, Echo, Probe, Seen, next, plain_client, plain_listener, so_far, until,
-    with_each_backend,
+    DEADLINE, Echo, Probe, Seen, next, plain_client, plain_listener, so_far, until, with_each_group,
 };
 
 fn echo(group: &EventLoopGroup) -> ServerBootstrap {
@@ -35,7 +34,7 @@ fn round_trip(server: &Channel) {
 /// Rules: A8, G4
 #[test]
 fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (_listener, address) = plain_listener();
         let (tell, seen) = Probe::channel();
         let future = echo(group)
@@ -57,7 +56,7 @@ fn a_port_in_use_fails_the_bind_and_closes_the_channel() {
 /// Rules: A7, A9
 #[test]
 fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, seen) = Probe::channel();
         let server = echo(group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
@@ -80,7 +79,7 @@ fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
 
 #[test]
 fn a_server_can_be_started_again_at_once() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = echo(group)
             .bind("127.0.0.1:0")
             .sync_timeout(DEADLINE)
@@ -113,7 +112,7 @@ static NAME: AttributeKey<String> = AttributeKey::new("test.name");
 /// Rules: A11, G5
 #[test]
 fn children_have_their_parent_their_options_their_attributes_and_take_turns_on_the_loops() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, told) = mpsc::channel();
         let server = ServerBootstrap::new(group, group)
             .attr(&NAME, "server".to_owned())
@@ -159,7 +158,7 @@ fn children_have_their_parent_their_options_their_attributes_and_take_turns_on_t
 
 #[test]
 fn children_may_stay_where_they_were_accepted() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, told) = mpsc::channel();
         let server = ServerBootstrap::new(group, group)
             .child_handler(move |pipeline| pipeline.add_last(Introduce(tell.clone())))
@@ -195,7 +194,7 @@ impl Handler for EverySecond {
 /// Rules: G8
 #[test]
 fn a_handler_of_the_server_may_refuse_connections() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = echo(group)
             .handler(|pipeline| pipeline.add_last(EverySecond(0)))
             .bind("127.0.0.1:0")
@@ -227,7 +226,7 @@ impl Handler for Fails {
 /// Rules: D22, G9
 #[test]
 fn an_error_of_a_servers_handler_does_not_end_the_server() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let server = echo(group)
             .handler(|pipeline| pipeline.add_last(Fails(0)))
             .bind("127.0.0.1:0")
@@ -244,7 +243,7 @@ fn an_error_of_a_servers_handler_does_not_end_the_server() {
 /// Rules: A12, A13
 #[test]
 fn a_child_whose_option_or_handler_fails_is_closed_alone() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let stillborn = || {
             group
                 .iter()
@@ -285,7 +284,7 @@ fn a_child_whose_option_or_handler_fails_is_closed_alone() {
 /// Rules: D9
 #[test]
 fn with_auto_read_off_a_server_accepts_when_asked() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, told) = mpsc::channel();
         let server = ServerBootstrap::new(group, group)
             .option(AUTO_READ, false)
@@ -312,7 +311,7 @@ fn with_auto_read_off_a_server_accepts_when_asked() {
 
 #[test]
 fn shards_listen_on_one_address_and_close_together() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, told) = mpsc::channel();
         let server = ServerBootstrap::new(group, group)
             .shards(2)
@@ -343,7 +342,7 @@ fn shards_listen_on_one_address_and_close_together() {
 
 #[test]
 fn too_many_shards_are_refused_and_a_taken_port_fails_all() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let error = echo(group)
             .shards(3)
             .bind("127.0.0.1:0")
@@ -366,7 +365,7 @@ fn too_many_shards_are_refused_and_a_taken_port_fails_all() {
 
 #[test]
 fn a_linger_of_the_server_is_its_childrens_and_closes_off_the_loop() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, told) = mpsc::channel();
         let server = ServerBootstrap::new(group, group)
             .option(SO_LINGER, Some(std::time::Duration::from_secs(5)))
@@ -386,7 +385,7 @@ fn a_linger_of_the_server_is_its_childrens_and_closes_off_the_loop() {
 
 #[test]
 fn closing_a_server_leaves_its_children_alone() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (tell, seen) = Probe::channel();
         let server = ServerBootstrap::new(group, group)
             .child_handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))

@@ -1,10 +1,13 @@
-//! What the tests of TCP share: groups per selector, handlers that report, waiting with a deadline.
+//! What the tests of TCP share: groups built every way, handlers that report, waiting with a deadline.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::OnceLock;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpMaxSeg;
 use tidegate::bootstrap::Bootstrap;
 use tidegate::buffer::Message;
 use tidegate::channel::{Channel, Context, Handler, HandlerResult};
@@ -12,39 +15,36 @@ use tidegate::error::Failure;
 use tidegate::event_loop::{Backend, EventLoopGroup};
 use tidegate_sys::os::net;
 
+use crate::ways::{Way, each_way, each_way_with};
+
 /// Long enough for a machine that does other things; nothing waits for it when all is well.
 pub const DEADLINE: Duration = Duration::from_secs(20);
 
-/// A send buffer that is soon full. With less than a segment of the loopback device in it each one waits for a delayed
-/// acknowledgement, 40 ms, whoever sends.
+/// A send buffer that is soon full.
 pub const SMALL: i32 = 256 << 10;
 
-/// Runs a test with each selector.
-pub fn with_each_backend(test: impl Fn(&EventLoopGroup)) {
-    with_each(Backend::available().iter().copied(), test);
+/// Bytes in a segment, as on Ethernet. The loopback device has segments of 64 KiB, a handful in a [`SMALL`] buffer: where
+/// the kernel remembers a slow moment of this route (`ip tcp_metrics`), each then waits 40 ms for a delayed
+/// acknowledgement.
+const SEGMENT: u32 = 1448;
+
+/// Runs a test on a group of two loops, built every way.
+pub fn with_each_group(test: impl Fn(&EventLoopGroup)) {
+    each_way(|way| with(way, &test));
 }
 
-/// Runs a test with each selector that reports edges.
-pub fn with_each_edge_triggered_backend(test: impl Fn(&EventLoopGroup)) {
-    let edges = |backend: &Backend| matches!(backend, Backend::Epoll | Backend::Kqueue);
-    with_each(Backend::available().iter().copied().filter(edges), test);
+/// The same with the selectors that report edges.
+pub fn with_each_edge_triggered_group(test: impl Fn(&EventLoopGroup)) {
+    let edges = |backend| matches!(backend, Backend::Epoll | Backend::Kqueue);
+    each_way_with(edges, |way| with(way, &test));
 }
 
-fn with_each(backends: impl Iterator<Item = Backend>, test: impl Fn(&EventLoopGroup)) {
-    for backend in backends {
-        eprintln!("-- {backend}");
-        let group = EventLoopGroup::builder()
-            .threads(2)
-            .selector(backend)
-            .build()
-            .expect("a group");
-        test(&group);
-        group.stop();
-        assert!(
-            group.await_termination(DEADLINE).expect("not a loop"),
-            "the loops ended"
-        );
-    }
+fn with(way: Way, test: &impl Fn(&EventLoopGroup)) {
+    let group = way.group(2);
+    test(&group);
+    group.stop();
+    let has_ended = group.await_termination(DEADLINE).expect("not a loop");
+    assert!(has_ended, "the loops ended");
 }
 
 /// Writes back what it reads.
@@ -168,13 +168,19 @@ pub fn so_far(seen: &Receiver<Seen>) -> Vec<Seen> {
 /// A listener that is not ours.
 pub fn plain_listener() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    setsockopt(&listener, TcpMaxSeg, &SEGMENT).expect("an option");
     let address = listener.local_addr().expect("an address");
     (listener, address)
 }
 
 /// A connection that is not ours; its reads give up at the deadline.
 pub fn plain_client(address: SocketAddr) -> TcpStream {
-    let client = TcpStream::connect(address).expect("a connection");
+    let socket = net::tcp_socket(&address).expect("a socket");
+    setsockopt(&socket, TcpMaxSeg, &SEGMENT).expect("an option");
+    net::connect(socket.as_fd(), &address).expect("on its way");
+    until("connected", || net::peer_addr(socket.as_fd()).is_ok());
+    let client = TcpStream::from(socket);
+    client.set_nonblocking(false).expect("an option");
     client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
     client.set_nodelay(true).expect("an option");
     client
@@ -210,15 +216,21 @@ pub fn reset_on_close(stream: &TcpStream) {
     net::set_linger(stream.as_fd(), Some(Duration::ZERO)).expect("an option");
 }
 
-/// A listener that lets nobody in: its queue is full, so that a connect stays under way.
-pub struct FullListener {
-    pub address: SocketAddr,
+/// The address of a listener that lets nobody in: its queue is full, so that a connect stays under way. There is one for
+/// all tests, since it takes a while to see that the queue is full.
+pub fn nobody_accepts() -> SocketAddr {
+    static FULL: OnceLock<FullListener> = OnceLock::new();
+    FULL.get_or_init(FullListener::new).address
+}
+
+struct FullListener {
+    address: SocketAddr,
     _socket: OwnedFd,
     _queued: Vec<OwnedFd>,
 }
 
 impl FullListener {
-    pub fn new() -> Self {
+    fn new() -> Self {
         let any: SocketAddr = "127.0.0.1:0".parse().expect("an address");
         let socket = net::tcp_socket(&any).expect("a socket");
         net::bind(socket.as_fd(), &any).expect("a port");

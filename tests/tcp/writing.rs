@@ -10,7 +10,7 @@ use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
 use crate::support::{
-    DEADLINE, SMALL, Seen, client_and_plain_peer, plain_client, wait_for, with_each_backend,
+    DEADLINE, SMALL, Seen, client_and_plain_peer, plain_client, wait_for, with_each_group,
 };
 
 /// The bytes of so many numbers.
@@ -27,7 +27,7 @@ fn read_to_end(mut peer: std::net::TcpStream) -> Vec<u8> {
 /// Rules: C12, C16
 #[test]
 fn many_small_writes_leave_in_order_with_few_system_calls() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         let reading = std::thread::spawn(move || read_to_end(peer));
         // 5,000 messages of sizes 0 to 62, more than one list of slices holds.
@@ -65,7 +65,7 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
 /// Rules: C3, C9, C11
 #[test]
 fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap.option(SO_SNDBUF, 64 << 10).option(
                 WRITE_BUFFER_WATER_MARK,
@@ -96,7 +96,7 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
 /// Rules: C10, C11
 #[test]
 fn one_large_buffer_is_sent_in_parts() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| {
             bootstrap
                 .option(SO_SNDBUF, SMALL)
@@ -116,7 +116,7 @@ fn one_large_buffer_is_sent_in_parts() {
 /// Rules: C10, C12, C13, C16
 #[test]
 fn large_and_small_buffers_mixed_keep_their_order() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, peer, _seen) =
             client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
         let reading = std::thread::spawn(move || read_to_end(peer));
@@ -191,7 +191,7 @@ impl Handler for Pump {
 /// Rules: C3, C24
 #[test]
 fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let total = 1 << 20;
         let server = ServerBootstrap::new(group, group)
             .child_option(SO_SNDBUF, SMALL)
@@ -209,7 +209,7 @@ fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
 /// Rules: C1
 #[test]
 fn what_is_no_bytes_is_refused_at_once() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         let error = client
             .write_and_flush(Message::new(42_u64))
@@ -225,7 +225,7 @@ fn what_is_no_bytes_is_refused_at_once() {
 /// Rules: C7
 #[test]
 fn a_cancelled_write_leaves_no_trace() {
-    with_each_backend(|group| {
+    with_each_group(|group| {
         let (client, mut peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
         let first = client.write_future("a");
         let second = client.write_future("b");

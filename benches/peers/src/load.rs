@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::os::{self, Epoll, Event, Events, Socket};
+use crate::os::{self, Epoll, Events, Socket};
 use crate::plan::Plan;
 
 /// What is sent repeats after so many bytes: a prime, so that shifted data never looks right.
@@ -156,8 +156,8 @@ impl<'a> Load<'a> {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 other => other?,
             };
-            for &Event { u64: token, .. } in happened {
-                self.serve(token as usize)?;
+            for event in happened {
+                self.serve(event.data() as usize)?;
             }
         }
     }

@@ -9,7 +9,7 @@ pub struct OutboundMark {
     /// Messages that were flushed and are not sent.
     pub(super) waiting: u32,
     /// Flushed messages that have left so far, wrapping.
-    pub(super) gone: u16,
+    pub(super) gone: u32,
     /// Messages that the transport has taken and not completed.
     pub(super) taken: u32,
     /// What is left of the oldest message, in bytes.

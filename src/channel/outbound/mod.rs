@@ -55,7 +55,7 @@ pub struct OutboundBuffer {
     /// The most bytes of one gathering write; 0 stands for no limit.
     gather_max: u32,
     /// Flushed entries that have left so far, wrapping. See [`OutboundMark`].
-    gone: u16,
+    gone: u32,
 }
 
 const _: () = assert!(
@@ -211,7 +211,7 @@ impl OutboundBuffer {
             "a transport wrote {left} bytes more than were flushed"
         );
         self.flushed -= entries as u32;
-        self.gone = self.gone.wrapping_add(entries as u16);
+        self.gone = self.gone.wrapping_add(entries as u32);
         self.total = self.total.wrapping_sub(bytes);
         Released { bytes, entries }
     }

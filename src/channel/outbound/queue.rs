@@ -360,6 +360,15 @@ impl Queue {
         drop(self.more.take_if(empty));
     }
 
+    /// What the lists take while they are empty, in bytes.
+    pub(super) fn list_bytes(&self) -> usize {
+        self.more.as_deref().map_or(0, |more| {
+            size_of::<More>()
+                + more.entries.capacity() * size_of::<Entry>()
+                + more.settled.capacity() * size_of::<Settled>()
+        })
+    }
+
     #[cfg(test)]
     pub(super) fn storage(&self) -> usize {
         self.more

@@ -102,25 +102,47 @@ impl Core {
     /// Records an event without a payload that goes to the successor of `from`.
     #[inline]
     pub(crate) fn emit(&self, kind: Inbound, from: Index) {
+        self.nodes.with(from, |from| self.emit_from(kind, from));
+    }
+
+    /// The same from the node itself.
+    #[inline]
+    pub(crate) fn emit_from(&self, kind: Inbound, from: &Node<dyn Handler>) {
         if self.first_kind.get() == Inbound::None {
             self.first_kind.set(kind);
-            self.first_from.set(from);
+            // Its link is not looked at here, only copied: else it is taken apart and put together again.
+            self.first_from.set(from.link());
         } else {
-            self.emit_event(Event::Plain(kind, from));
+            self.emit_event(Event::Plain(kind, from.index()));
         }
     }
 
     /// Records a message or user event that goes to the successor of `from`.
     #[inline]
     pub(crate) fn emit_message(&self, kind: Inbound, from: Index, msg: Message) {
+        self.nodes
+            .with(from, |from| self.emit_message_from(kind, from, msg));
+    }
+
+    /// The same from the node itself.
+    #[inline]
+    pub(crate) fn emit_message_from(&self, kind: Inbound, from: &Node<dyn Handler>, msg: Message) {
         if self.first_kind.get() == Inbound::None {
             self.first_kind.set(kind);
-            self.first_from.set(from);
+            self.first_from.set(from.link());
             // The slot is empty while its kind is None; forgetting the old value spares the drop check.
             mem::forget(self.first_msg.replace(Some(msg)));
         } else {
-            self.emit_event(Event::Message(kind, from, msg));
+            self.emit_event(Event::Message(kind, from.index(), msg));
         }
+    }
+
+    /// A node was linked: the event in the slot goes where the links lead now (rule 8). A removal needs no such care: what
+    /// was taken out has no handler any more when the event comes to it, and so it goes the careful way.
+    pub(crate) fn relink_first(&self) {
+        let from = self.first_from.get().index();
+        self.nodes
+            .with(from, |from| self.first_from.set(from.link()));
     }
 
     /// Records any event behind what was emitted before.
@@ -151,10 +173,19 @@ impl Core {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
-        while let Turn::Regrown = self.deliver_along(&self.nodes.slab()) {}
+        loop {
+            if self.attention.get() & attention::REGROWN != 0 {
+                // Whoever has emitted it may have gone by the slab that was.
+                self.relink_first();
+            }
+            if let Turn::Over = self.deliver_along(&self.nodes.slab()) {
+                return;
+            }
+        }
     }
 
-    /// The trampoline itself. Everything that happens once per hop is inlined here.
+    /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
+    /// the context instead of a register; one instruction more with a message, none less without.
     fn deliver_along(&self, slab: &Slab<dyn Handler>) -> Turn {
         // One context for all hops: only its node changes from one to the next.
         let mut ctx = Context::new(self, slab, &slab[usize::from(HEAD)]);
@@ -202,7 +233,7 @@ impl Core {
     fn deliver_message_slow(&self, bit: Mask) -> Left {
         // Out of the slot first: the search may run handler_added, which may emit.
         if let Some(msg) = self.first_msg.take() {
-            match self.find_next(self.first_from.get(), bit) {
+            match self.find_next(self.first_from.get().index(), bit) {
                 Some(index) if bit == mask::READ => {
                     self.call(index, |handler, ctx| handler.channel_read(ctx, msg));
                 }
@@ -230,7 +261,7 @@ impl Core {
             let result = call(visit.handler(), ctx);
             return self.leave(visit, result);
         }
-        match self.find_next(self.first_from.get(), bit) {
+        match self.find_next(self.first_from.get().index(), bit) {
             Some(index) => {
                 self.call(index, call);
             }
@@ -536,8 +567,7 @@ impl Core {
     /// Takes the handler onto the stack that the event in the slot goes to, if it is in place.
     #[inline(always)]
     fn claim_next<'a>(&'a self, slab: &'a Slab<dyn Handler>, bit: Mask) -> Option<Visit<'a>> {
-        let from = slab.get(usize::from(self.first_from.get()))?;
-        let node = node::next_with(slab, from, bit)?;
+        let node = node::next_with(slab, self.first_from.get(), bit)?;
         Some(Visit::new(self, node, node.take()?))
     }
 

@@ -45,6 +45,7 @@ impl Core {
         let declared = handler.declared().map(|declared| declared.0);
         let before = self.nodes.slab();
         let index = insert(&self.nodes, declared);
+        self.relink_first();
         // Somebody on the stack goes by the slab that was.
         if self.nodes.is_outgrown(&before) && Rc::strong_count(&before) > 1 {
             self.attend(attention::REGROWN);

@@ -68,6 +68,6 @@ impl Core {
 
     #[inline]
     fn special_tail(&self) -> Option<Rc<dyn Tail>> {
-        self.rare.borrow().as_ref()?.tail.clone()
+        self.look_at_rare(|rare| rare.tail.clone())
     }
 }

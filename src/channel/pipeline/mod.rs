@@ -31,6 +31,7 @@ use std::marker::PhantomData;
 use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
+use super::into_handler::IntoHandler;
 use super::node::{self, HEAD, Index, Kind, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
@@ -47,83 +48,99 @@ impl<'a> Pipeline<'a> {
     }
 
     // ---- adding
+    //
+    // `M` is inferred: see `IntoHandler`. It stands among the parameters so that `add_before_type::<Base, _>` can be written.
 
     /// Adds a handler at the end, named by its type.
     ///
     /// # Errors
     /// [`ErrorKind::ChannelClosed`] once the channel has ended.
-    pub fn add_last<H: Handler>(&mut self, handler: H) -> Result<(), Error> {
-        self.insert_before(TAIL, None, handler)
+    pub fn add_last<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
+        self.insert_before(TAIL, None, handler.into_handler())
     }
 
     /// Adds a handler at the end under a name.
     ///
     /// # Errors
     /// [`ErrorKind::DuplicateName`] if the name is taken, and as [`add_last`](Self::add_last).
-    pub fn add_last_named<H: Handler>(&mut self, name: &str, handler: H) -> Result<(), Error> {
-        self.insert_before(TAIL, Some(name), handler)
+    pub fn add_last_named<M>(
+        &mut self,
+        name: &str,
+        handler: impl IntoHandler<M>,
+    ) -> Result<(), Error> {
+        self.insert_before(TAIL, Some(name), handler.into_handler())
     }
 
     /// Adds a handler at the beginning, named by its type.
     ///
     /// # Errors
     /// As [`add_last`](Self::add_last).
-    pub fn add_first<H: Handler>(&mut self, handler: H) -> Result<(), Error> {
-        self.insert_after(HEAD, None, handler)
+    pub fn add_first<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
+        self.insert_after(HEAD, None, handler.into_handler())
     }
 
     /// Adds a handler at the beginning under a name.
     ///
     /// # Errors
     /// As [`add_last_named`](Self::add_last_named).
-    pub fn add_first_named<H: Handler>(&mut self, name: &str, handler: H) -> Result<(), Error> {
-        self.insert_after(HEAD, Some(name), handler)
+    pub fn add_first_named<M>(
+        &mut self,
+        name: &str,
+        handler: impl IntoHandler<M>,
+    ) -> Result<(), Error> {
+        self.insert_after(HEAD, Some(name), handler.into_handler())
     }
 
     /// Adds a handler before the one of that name.
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none, and as [`add_last_named`](Self::add_last_named).
-    pub fn add_before<H: Handler>(
+    pub fn add_before<M>(
         &mut self,
         base: &str,
         name: Option<&str>,
-        handler: H,
+        handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
         let base = self.index_of(base)?;
-        self.insert_before(base, name, handler)
+        self.insert_before(base, name, handler.into_handler())
     }
 
     /// Adds a handler after the one of that name.
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_after<H: Handler>(
+    pub fn add_after<M>(
         &mut self,
         base: &str,
         name: Option<&str>,
-        handler: H,
+        handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
         let base = self.index_of(base)?;
-        self.insert_after(base, name, handler)
+        self.insert_after(base, name, handler.into_handler())
     }
 
     /// Adds a handler before the first one of type `B`.
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_before_type<B: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+    pub fn add_before_type<B: Handler, M>(
+        &mut self,
+        handler: impl IntoHandler<M>,
+    ) -> Result<(), Error> {
         let base = self.index_of_type::<B>()?;
-        self.insert_before(base, None, handler)
+        self.insert_before(base, None, handler.into_handler())
     }
 
     /// Adds a handler after the first one of type `B`.
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_after_type<B: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+    pub fn add_after_type<B: Handler, M>(
+        &mut self,
+        handler: impl IntoHandler<M>,
+    ) -> Result<(), Error> {
         let base = self.index_of_type::<B>()?;
-        self.insert_after(base, None, handler)
+        self.insert_after(base, None, handler.into_handler())
     }
 
     fn insert_before<H: Handler>(
@@ -212,23 +229,26 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn replace<H: Handler>(
+    pub fn replace<M>(
         &mut self,
         old: &str,
         name: Option<&str>,
-        handler: H,
+        handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
         let old = self.index_of(old)?;
-        self.replace_at(old, name, handler)
+        self.replace_at(old, name, handler.into_handler())
     }
 
     /// Puts a handler in the place of the first one of type `O`.
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn replace_type<O: Handler, H: Handler>(&mut self, handler: H) -> Result<(), Error> {
+    pub fn replace_type<O: Handler, M>(
+        &mut self,
+        handler: impl IntoHandler<M>,
+    ) -> Result<(), Error> {
         let old = self.index_of_type::<O>()?;
-        self.replace_at(old, None, handler)
+        self.replace_at(old, None, handler.into_handler())
     }
 
     fn replace_at<H: Handler>(

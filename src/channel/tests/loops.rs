@@ -85,6 +85,26 @@ fn a_write_alone_does_not_wake_the_loop_and_a_flush_does() {
     assert_eq!(script.taken.borrow().len(), 1);
 }
 
+/// No flush will follow, so the write itself wakes the loop: nobody waits for an answer until something else happens.
+///
+/// Rules: B24
+#[test]
+fn a_write_to_a_closed_channel_wakes_the_loop() {
+    let lp = LocalEventLoop::new().expect("a loop");
+    let (channel, _, _) = open_local(&lp, Script::new());
+    lp.block_on(channel.close())
+        .expect("a turn")
+        .expect("closed");
+    turn_until(&lp, || !channel.is_registered());
+    let writer = thread::spawn(move || channel.write_future("late"));
+    let begun = Instant::now();
+    lp.turn(Some(DEADLINE));
+    assert!(begun.elapsed() < DEADLINE, "woken");
+    let write = writer.join().expect("a write never blocks");
+    turn_until(&lp, || write.is_done());
+    assert_eq!(kind(&write), ErrorKind::ChannelClosed);
+}
+
 /// Rules: B24, E19
 #[test]
 fn operations_that_a_full_queue_refuses_say_so_and_give_their_bytes_back() {

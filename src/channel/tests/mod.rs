@@ -2,11 +2,13 @@
 //! are in tests/channel/.
 //!
 //! - here: the scripted transport and the channel around it.
+//! - `idle`: what a channel does without while nothing happens.
 //! - `steps`: what a transport may answer, step by step.
 //! - `loops`: on a loop that another thread writes to, and its end.
 //! - `descriptor`: readiness of a real descriptor, on every selector.
 
 mod descriptor;
+mod idle;
 mod loops;
 mod steps;
 
@@ -132,6 +134,8 @@ struct Script {
     reads: RefCell<VecDeque<Result<Read, Error>>>,
     /// How often it was asked to read.
     asked: Cell<usize>,
+    /// How often it was told that reading is wanted.
+    told: Cell<usize>,
     /// Messages that a flush took.
     taken: RefCell<Vec<Message>>,
     /// Flushes take messages and report them later.
@@ -155,6 +159,7 @@ impl Script {
             bind_activates: Cell::new(true),
             reads: RefCell::default(),
             asked: Cell::new(0),
+            told: Cell::new(0),
             taken: RefCell::default(),
             reports_later: Cell::new(false),
             blocked: Cell::new(false),
@@ -206,6 +211,10 @@ impl Transport for Scripted {
             .borrow_mut()
             .pop_front()
             .unwrap_or(Ok(Read::WouldBlock))
+    }
+
+    fn reading(&mut self, _: &mut Io<'_>, wanted: bool) {
+        self.0.told.set(self.0.told.get() + usize::from(wanted));
     }
 
     fn flush(&mut self, _: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {

@@ -76,6 +76,17 @@ fn a_transport_that_fails_to_close_is_closed_all_the_same() {
     );
 }
 
+#[test]
+fn a_read_after_the_close_is_not_told_to_the_transport() {
+    let script = Script::unconnected();
+    *script.close.borrow_mut() = Ok(Progress::Pending);
+    let rig = Rig::new(script);
+    rig.run(Channel::close);
+    rig.run(|channel| channel.read());
+    assert_eq!(rig.script.told.get(), 0);
+    assert_eq!(rig.script.asked.get(), 0);
+}
+
 /// Rules: A32
 #[test]
 fn a_disconnect_stays_one_where_the_transport_has_it() {

@@ -181,6 +181,28 @@ fn tasks_get_the_share_that_io_leaves() {
     }
 }
 
+/// A phase of I/O during which the machine did other things counts as long as it took; at a low ratio a task that keeps
+/// itself going would then hold up the sockets for ninety-nine times as long.
+///
+/// Rules: E4, 5.3.
+#[test]
+fn sockets_do_not_wait_for_tasks_longer_than_a_tenth_of_a_second() {
+    let bench = Bench::with(|config| config.io_ratio = IoRatio::new(1).expect("in range"));
+    let clock = bench.clock.clone();
+    let io = bench.probe("io", move |_, _| clock.advance(300 * MS));
+    fn keep_busy(core: &Rc<LoopCore>, clock: &ManualClock) {
+        let (next, time) = (Rc::clone(core), clock.clone());
+        core.push_local(LocalTask::new(move || {
+            time.advance(MS);
+            keep_busy(&next, &time);
+        }));
+    }
+    keep_busy(&bench.core, &bench.clock);
+    bench.core.push_ready(io);
+    bench.turn();
+    assert_eq!(bench.handle().metrics().time_in_tasks, 100 * MS);
+}
+
 /// Tasks too cheap to be timed one by one keep to the share all the same.
 /// Rules: 5.3.
 #[test]

@@ -103,7 +103,8 @@ impl EmbeddedChannel {
         let guard = lp.enter();
         let transport = Embedded::new(ends.clone(), connected);
         let core = register::attach(&shared, &lp, Box::new(transport));
-        core.rare().tail = Some(Rc::new(Collector(ends.clone())));
+        let collector = Rc::new(Collector(ends.clone()));
+        core.change_rare(|rare| rare.tail = Some(collector));
         let channel = Channel::new(shared);
         let begun = core.begin(options, |pipeline| init(pipeline).map_err(Into::into));
         drop(guard);

@@ -9,11 +9,12 @@ use libc::rlim_t;
 use nix::errno::Errno;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use super::syscall;
+use super::syscall::{self, simulated};
 
 /// A descriptor of /dev/null, held so that it can be given back when descriptors have run out: then one
 /// connection can be accepted, told off, and closed.
 pub fn open_reserve() -> io::Result<OwnedFd> {
+    simulated!(|kernel| kernel.reserve());
     Ok(File::open("/dev/null")?.into())
 }
 
@@ -44,6 +45,7 @@ const OPEN_MAX: rlim_t = 10_240;
 
 /// A pipe, both ends non-blocking and closed on exec: (reader, writer).
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    simulated!(|kernel| kernel.pipe());
     let mut ends = [-1; 2];
     #[cfg(not(target_vendor = "apple"))]
     {
@@ -69,6 +71,7 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// An eventfd at zero, non-blocking and closed on exec.
 #[cfg(tidegate_epoll)]
 pub(super) fn event_counter() -> io::Result<OwnedFd> {
+    simulated!(|kernel| kernel.counter());
     // SAFETY: takes no pointer.
     let fd =
         syscall::retry(|| unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;

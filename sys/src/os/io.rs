@@ -10,7 +10,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use bytes::{BufMut, BytesMut};
 
 use super::direct;
-use super::syscall::{self, count};
+use super::syscall::{self, count, simulated};
 
 /// How many slices one vectored call takes: IOV_MAX of Linux, macOS and the BSDs. More are left for the
 /// next call.
@@ -34,7 +34,7 @@ const NO_SIGNAL: libc::c_int = 0;
 #[inline]
 pub fn recv_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
     // SAFETY: `into_spare` gives room that is valid for writes.
-    into_spare(buf, max, |start, room| unsafe {
+    into_spare(fd, buf, max, |fd, start, room| unsafe {
         direct::recv(fd, start, room)
     })
 }
@@ -43,7 +43,7 @@ pub fn recv_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Resu
 #[inline]
 pub fn read_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
     // SAFETY: `into_spare` gives room that is valid for writes.
-    into_spare(buf, max, |start, room| unsafe {
+    into_spare(fd, buf, max, |fd, start, room| unsafe {
         libc::read(fd.as_raw_fd(), start.cast(), room)
     })
 }
@@ -51,20 +51,30 @@ pub fn read_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Resu
 /// Has `call` write at most so many bytes to where it is told; it answers how many they were, or -1.
 #[inline]
 fn into_spare(
+    fd: BorrowedFd<'_>,
     buf: &mut BytesMut,
     max: usize,
-    call: impl Fn(*mut u8, usize) -> isize,
+    call: impl Fn(BorrowedFd<'_>, *mut u8, usize) -> isize,
 ) -> io::Result<usize> {
     if max == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    simulated!(fd, |kernel, file| kernel.receive(
+        file,
+        max,
+        |front, back| {
+            buf.reserve(max);
+            buf.put_slice(front);
+            buf.put_slice(back);
+        }
+    ));
     buf.reserve(max);
     // Valid for writes of `room` bytes: spare capacity of `buf`, which is borrowed mutably until the call
     // has returned.
     let spare = buf.spare_capacity_mut();
     let room = max.min(spare.len()).min(READ_MAX);
     let start = spare.as_mut_ptr();
-    let read = count(syscall::retry(|| call(start.cast(), room))?);
+    let read = count(syscall::retry(|| call(fd, start.cast(), room))?);
     // SAFETY: the kernel has written the first `read` bytes of the spare capacity, read <= room.
     unsafe { buf.advance_mut(read) };
     Ok(read)
@@ -72,6 +82,15 @@ fn into_spare(
 
 /// read(2) into a slice. Zero is the end of the data (or an empty slice).
 pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| kernel.receive(
+        file,
+        buf.len(),
+        |front, back| {
+            let (head, tail) = buf.split_at_mut(front.len());
+            head.copy_from_slice(front);
+            tail[..back.len()].copy_from_slice(back);
+        }
+    ));
     let room = buf.len().min(READ_MAX);
     // SAFETY: `buf` is valid for writes of `room` bytes.
     let returned =
@@ -81,6 +100,18 @@ pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
 
 /// readv(2): fills the slices in order; at most [`IOV_MAX`] of them.
 pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| {
+        let room = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
+        kernel.receive(file, room, |front, back| {
+            let mut bytes = front.iter().chain(back);
+            for slot in bufs.iter_mut().flat_map(|buf| buf.iter_mut()) {
+                match bytes.next() {
+                    Some(byte) => *slot = *byte,
+                    None => break,
+                }
+            }
+        })
+    });
     let slices = bufs.len().min(IOV_MAX) as libc::c_int;
     // SAFETY: IoSliceMut is laid out as iovec (asserted below); each is valid for writes.
     let returned = syscall::retry(|| unsafe {
@@ -97,6 +128,7 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
 /// peer is gone.
 #[inline]
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| kernel.send(file, &[IoSlice::new(bytes)]));
     let returned = syscall::retry(|| direct::send(fd, bytes, NO_SIGNAL))?;
     Ok(count(returned))
 }
@@ -105,6 +137,9 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// flag against SIGPIPE. macOS refuses more than 2 GiB at once (EINVAL).
 #[inline]
 pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| {
+        kernel.send(file, &slices[..slices.len().min(IOV_MAX)])
+    });
     // SAFETY: msghdr is a C structure for which all zeroes means: no address, no slices, no control data.
     let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = slices.as_ptr().cast::<libc::iovec>().cast_mut();
@@ -118,6 +153,7 @@ pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<u
 
 /// write(2), for pipes and files. On a socket it may raise SIGPIPE: use [`send`].
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| kernel.send(file, &[IoSlice::new(bytes)]));
     let length = bytes.len().min(READ_MAX);
     // SAFETY: `bytes` is valid for reads of `length` bytes.
     let returned =
@@ -128,6 +164,9 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// writev(2), for pipes and files; at most [`IOV_MAX`] slices. On a socket it may raise SIGPIPE: use
 /// [`send_vectored`].
 pub fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    simulated!(fd, |kernel, file| {
+        kernel.send(file, &slices[..slices.len().min(IOV_MAX)])
+    });
     let taken = slices.len().min(IOV_MAX) as libc::c_int;
     // SAFETY: IoSlice is laid out as iovec (asserted below); each is valid for reads.
     let returned = syscall::retry(|| unsafe {
@@ -138,6 +177,8 @@ pub fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<
 
 /// One byte of urgent data (recv with MSG_OOB), or none if there is none to take now.
 pub fn recv_urgent(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
+    // There is no urgent data in a simulation.
+    simulated!(fd, |_kernel, _file| Ok(None));
     let mut byte = 0_u8;
     let returned = syscall::retry(|| {
         // SAFETY: `byte` is valid for a write of one byte.

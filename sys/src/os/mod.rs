@@ -16,12 +16,18 @@
 //! * [`net`]: sockets, addresses, options.
 //! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
+//! * [`errno`]: the numbers of errors.
 //! * `syscall`: -1 and EINTR; `direct`: the calls that are made past the C library.
+//! * `sim` (cargo feature `sim`): the same functions answered by a simulated kernel.
 
 pub mod clock;
+pub mod errno;
 pub mod fd;
 pub mod io;
 pub mod net;
+#[cfg(feature = "sim")]
+#[cfg_attr(not(tidegate_epoll), allow(dead_code))]
+pub mod sim;
 pub mod thread;
 pub mod timer;
 

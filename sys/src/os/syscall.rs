@@ -3,6 +3,24 @@
 
 use std::io;
 
+/// In a simulation the answer is the simulated kernel's: the first form is for calls on a descriptor, which may be
+/// a real one all the same, the second for calls that name none. Without the feature `sim` this is nothing at all.
+macro_rules! simulated {
+    ($fd:expr, |$kernel:ident, $file:ident| $call:expr) => {
+        #[cfg(feature = "sim")]
+        if let Some(answer) = crate::os::sim::on($fd, |$kernel, $file| $call) {
+            return answer;
+        }
+    };
+    (|$kernel:ident| $call:expr) => {
+        #[cfg(feature = "sim")]
+        if let Some(answer) = crate::os::sim::anywhere(|$kernel| $call) {
+            return answer;
+        }
+    };
+}
+pub(super) use simulated;
+
 /// What a system call answers with: a number of which -1 means "look at errno".
 pub(super) trait ReturnValue: Copy {
     fn is_failure(self) -> bool;

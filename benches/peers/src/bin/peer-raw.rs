@@ -1,4 +1,4 @@
-//! The limit: an echo server by hand on edge-triggered epoll, libc only. Wait, read until a short read, write back; no
+//! The limit: an echo server by hand on edge-triggered epoll, with nothing but libc's calls. Wait, read until a short read, write back; no
 //! allocation per message, no timers, no handlers.
 //!
 //!     peer-raw [--port N] [--cpu N] [--mode busy|count]
@@ -44,7 +44,8 @@ fn serve<S: Read + Write + From<TcpStream> + AsFd>(
     let mut events = Events::new(EVENTS);
     loop {
         waits += 1;
-        for &Event { events, u64: token } in wait(&epoll, &mut events, timeout_ms)? {
+        for event in wait(&epoll, &mut events, timeout_ms)? {
+            let token = event.data();
             if token == LISTENER {
                 open += accept_all::<S>(listener, &epoll, &mut connections)?;
                 continue;
@@ -54,7 +55,7 @@ fn serve<S: Read + Write + From<TcpStream> + AsFd>(
                 continue;
             };
             let Some(connection) = slot else { continue };
-            if !connection.answer(&mut buffer, events & GONE != 0) {
+            if !connection.answer(&mut buffer, event.events().intersects(GONE)) {
                 *slot = None;
                 open -= 1;
                 if open == 0 {

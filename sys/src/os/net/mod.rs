@@ -11,7 +11,7 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::syscall;
+use super::syscall::{self, simulated};
 use addr::RawAddr;
 
 mod accept;
@@ -39,6 +39,7 @@ pub enum Connect {
 /// A TCP socket of the family of this address: non-blocking, closed on exec, and without SIGPIPE where
 /// the system says so per socket.
 pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    simulated!(|kernel| kernel.socket(address));
     socket(addr::family(address), libc::SOCK_STREAM)
 }
 
@@ -72,6 +73,7 @@ fn disarm_sigpipe(fd: BorrowedFd<'_>) {
 
 /// Gives the socket a local address.
 pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
+    simulated!(fd, |kernel, file| kernel.bind(file, address));
     let raw = RawAddr::new(address);
     // SAFETY: `raw` is a socket address of the length that it names.
     syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
@@ -80,6 +82,7 @@ pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
 
 /// Lets the kernel accept connections: up to `backlog` wait to be taken, at most [`max_backlog`].
 pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
+    simulated!(fd, |kernel, file| kernel.listen(file, backlog));
     // SAFETY: takes no pointer.
     syscall::retry(|| unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
     Ok(())
@@ -90,6 +93,7 @@ pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 /// `WouldBlock` when none is waiting; other errors may be the peer's (ECONNABORTED, EPROTO, and on Linux
 /// any error of the network), or the machine's (EMFILE, ENFILE, ENOBUFS, ENOMEM): the caller decides.
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
+    simulated!(fd, |kernel, file| kernel.accept(file));
     let mut raw = RawAddr::room();
     let mut length = raw.len();
     #[cfg(not(target_vendor = "apple"))]
@@ -125,11 +129,16 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
 
 /// Begins to connect.
 pub fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<Connect> {
+    simulated!(fd, |kernel, file| begun(kernel.connect(file, address)));
     let raw = RawAddr::new(address);
     // SAFETY: `raw` is a socket address of the length that it names.
     let returned = syscall::once(unsafe { libc::connect(fd.as_raw_fd(), raw.as_ptr(), raw.len()) });
-    match returned {
-        Ok(_) => Ok(Connect::Done),
+    begun(returned.map(drop))
+}
+
+fn begun(answer: io::Result<()>) -> io::Result<Connect> {
+    match answer {
+        Ok(()) => Ok(Connect::Done),
         // After a signal the connect goes on by itself; asking again would answer EALREADY.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINPROGRESS | libc::EINTR)) => {
             Ok(Connect::InProgress)
@@ -140,6 +149,7 @@ pub fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<Connect> 
 
 /// Takes the error that waits on the socket (SO_ERROR), if there is one.
 pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
+    simulated!(fd, |kernel, file| kernel.take_error(file));
     match option::get(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
         0 => Ok(None),
         errno => Ok(Some(io::Error::from_raw_os_error(errno))),
@@ -148,11 +158,13 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
 
 /// The address that the socket has here.
 pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    simulated!(fd, |kernel, file| kernel.local_addr(file));
     address_by(fd, libc::getsockname)
 }
 
 /// The address of the peer; `NotConnected` while there is none.
 pub fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
+    simulated!(fd, |kernel, file| kernel.peer_addr(file));
     address_by(fd, libc::getpeername)
 }
 
@@ -169,6 +181,7 @@ fn address_by(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Result<SocketAddr> {
 
 /// Ends one or both directions. `NotConnected` if the peer is gone already.
 pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
+    simulated!(fd, |kernel, file| kernel.shutdown(file, how));
     let how = match how {
         Shutdown::Read => libc::SHUT_RD,
         Shutdown::Write => libc::SHUT_WR,
@@ -182,6 +195,10 @@ pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
 /// How many connections a listener can have waiting: the system's own bound (somaxconn), and what the C
 /// library says where that cannot be read.
 pub fn max_backlog() -> i32 {
+    #[cfg(feature = "sim")]
+    if super::sim::is_installed() {
+        return super::sim::MAX_BACKLOG;
+    }
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Ok(text) = std::fs::read_to_string("/proc/sys/net/core/somaxconn")
         && let Ok(bound) = text.trim().parse()

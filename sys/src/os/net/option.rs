@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use libc::c_int;
 
-use crate::os::syscall::{self, socklen_of};
+use crate::os::syscall::{self, simulated, socklen_of};
 
 /// An option of sockets, or the knowledge that this system has none of that name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -166,12 +166,18 @@ options! {
 /// `InvalidInput` for a value out of range.
 pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<()> {
     let (level, number) = option.raw()?;
+    simulated!(fd, |kernel, file| kernel.set_option(
+        file,
+        (level, number),
+        value
+    ));
     set(fd, level, number, &value)
 }
 
 /// Reads an option; errors as for [`set_int`].
 pub fn get_int(fd: BorrowedFd<'_>, option: IntOption) -> io::Result<i32> {
     let (level, number) = option.raw()?;
+    simulated!(fd, |kernel, file| kernel.option(file, (level, number)));
     get(fd, level, number)
 }
 
@@ -186,11 +192,18 @@ pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()
         // Some systems keep 16 bits of it.
         l_linger: seconds.min(i16::MAX as u64) as c_int,
     };
+    simulated!(fd, |kernel, file| {
+        kernel.set_linger(file, linger.map(|_| value.l_linger))
+    });
     set(fd, libc::SOL_SOCKET, SO_LINGER, &value)
 }
 
 /// See [`set_linger`].
 pub fn get_linger(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
+    simulated!(fd, |kernel, file| {
+        let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        Ok(kernel.linger(file)?.map(seconds))
+    });
     let value: libc::linger = get(fd, libc::SOL_SOCKET, SO_LINGER)?;
     let seconds = u64::try_from(value.l_linger).unwrap_or(0);
     Ok((value.l_onoff != 0).then(|| Duration::from_secs(seconds)))

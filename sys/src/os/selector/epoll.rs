@@ -13,7 +13,7 @@ use libc::epoll_event;
 
 use super::contract::{Contract, Waited};
 use crate::os::event::{Events, Interest, Ready};
-use crate::os::syscall;
+use crate::os::syscall::{self, simulated};
 use crate::os::token::Token;
 
 /// How often readiness is reported.
@@ -47,11 +47,8 @@ static NO_PWAIT2: AtomicBool = AtomicBool::new(false);
 
 impl Epoll {
     pub(super) fn open(trigger: Trigger) -> io::Result<Self> {
-        // SAFETY: takes no pointer.
-        let fd = syscall::retry(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
         Ok(Self {
-            // SAFETY: the kernel has just made this descriptor for us alone.
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+            fd: create()?,
             trigger,
             is_precise: !NO_PWAIT2.load(Ordering::Relaxed),
             buffer: Vec::new(),
@@ -96,6 +93,9 @@ impl Epoll {
     }
 
     fn control(&self, op: i32, fd: BorrowedFd<'_>, mask: u32, token: Token) -> io::Result<()> {
+        simulated!(self.fd.as_fd(), |kernel, set| {
+            kernel.epoll_ctl(set, op, fd, mask, token.to_bits())
+        });
         let mut event = epoll_event {
             events: mask,
             u64: token.to_bits(),
@@ -118,6 +118,12 @@ impl Epoll {
 
     /// Waits once; the number of events now at the start of the buffer.
     fn wait_once(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
+        simulated!(self.fd.as_fd(), |kernel, set| {
+            let room = &mut self.buffer[..limit];
+            kernel.epoll_wait(set, limit, timeout, |place, (events, u64)| {
+                room[place] = epoll_event { events, u64 };
+            })
+        });
         if let (true, Some(timeout)) = (self.is_precise, timeout.filter(|t| !t.is_zero())) {
             match self.wait_nanos(limit, timeout) {
                 Err(error) if is_missing(&error) => {
@@ -170,6 +176,14 @@ impl Epoll {
         })?;
         Ok(returned as usize)
     }
+}
+
+fn create() -> io::Result<OwnedFd> {
+    simulated!(|kernel| kernel.epoll_create());
+    // SAFETY: takes no pointer.
+    let fd = syscall::retry(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
+    // SAFETY: the kernel has just made this descriptor for us alone.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 impl Contract for Epoll {

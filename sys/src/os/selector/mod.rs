@@ -87,6 +87,13 @@ impl Selector {
     /// Opens an empty set. `Unsupported` if this build has no such backend; else what the kernel says,
     /// mostly that the process or the machine is out of descriptors.
     pub fn open(backend: Backend) -> io::Result<Self> {
+        #[cfg(feature = "sim")]
+        if backend == Backend::Kqueue && super::sim::is_installed() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "a simulation has no kqueue",
+            ));
+        }
         let inner = match backend {
             #[cfg(tidegate_epoll)]
             Backend::Epoll => Inner::Epoll(epoll::Epoll::open(epoll::Trigger::Edge)?),

@@ -210,6 +210,10 @@ fn ready(mask: c_short) -> Ready {
 /// ppoll(2): nanoseconds, and no 32-bit limit.
 #[cfg(not(target_vendor = "apple"))]
 fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    #[cfg(feature = "sim")]
+    if let Some(answer) = crate::os::sim::poll(list, timeout) {
+        return answer;
+    }
     let spec = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
         tv_nsec: timeout.subsec_nanos() as _,
@@ -231,6 +235,10 @@ fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
 /// macOS has no ppoll: milliseconds, rounded up so that a wait is never short.
 #[cfg(target_vendor = "apple")]
 fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
+    #[cfg(feature = "sim")]
+    if let Some(answer) = crate::os::sim::poll(list, timeout) {
+        return answer;
+    }
     let timeout_ms = timeout.map_or(-1, |timeout| {
         libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
     });

@@ -1,0 +1,418 @@
+//! [`Kernel`]: the whole simulated machine: its clock, its descriptors, its sockets, its network. What it does is
+//! spread over the files that add to it: `network`, `sockets`, `waits`.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, PipeWriter};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use super::keeper::Keeper;
+use super::log::{Log, What};
+use super::plan::{self, Faults, Plan};
+use super::random::Random;
+use super::tcp::{ANY, ERR, End, HUP, IN, OUT, Tcp};
+
+/// The name of a descriptor's object, never used again.
+pub(in crate::os) type FileId = u32;
+
+pub(in crate::os) struct Kernel {
+    pub(super) plan: Plan,
+    pub(super) faults: Faults,
+    pub(super) random: Random,
+    pub(super) log: Log,
+    /// Nanoseconds since the simulation began, plus [`START_NS`].
+    now: u64,
+    keeper: Keeper,
+    /// Scratch of `sweep`.
+    closed: Vec<FileId>,
+    /// By real number.
+    numbers: Vec<Option<FileId>>,
+    /// By name; those that are gone are empty.
+    files: Vec<Option<File>>,
+    pub(super) open_files: usize,
+    /// By name; those that are gone are empty.
+    ends: Vec<Option<Tcp>>,
+    /// What happens later, by time and then by age.
+    pub(super) agenda: BTreeMap<(u64, u64), Due>,
+    pub(super) agenda_next: u64,
+    /// Sockets that were given an address by bind.
+    pub(super) bound: Vec<End>,
+    pub(super) next_port: u16,
+    /// Events that waits have reported, and entries of the agenda that have happened.
+    pub(super) activity: u64,
+}
+
+/// The clock does not begin at zero, as no machine's does.
+pub(super) const START_NS: u64 = 1_000_000_000;
+
+pub(super) struct File {
+    pub(super) kind: Kind,
+    number: RawFd,
+    keeper: PipeWriter,
+    /// The epoll sets that watch it.
+    pub(super) watchers: Vec<FileId>,
+}
+
+pub(super) enum Kind {
+    Socket(End),
+    Epoll(Set),
+    /// An eventfd, or the reading end of a pipe of which only the length matters.
+    Counter(u64),
+    /// The writing end of that.
+    CounterWriter(FileId),
+    /// Something that is only held.
+    Reserve,
+}
+
+impl Kind {
+    fn name(&self) -> &'static str {
+        match self {
+            Kind::Socket(_) => "socket",
+            Kind::Epoll(_) => "epoll",
+            Kind::Counter(_) => "counter",
+            Kind::CounterWriter(_) => "counter's writer",
+            Kind::Reserve => "reserve",
+        }
+    }
+}
+
+/// What one epoll instance watches.
+#[derive(Default)]
+pub(super) struct Set {
+    pub(super) interest: BTreeMap<FileId, Watched>,
+    /// Those that a wait has to look at, in the order of their wake-ups.
+    pub(super) ready: VecDeque<FileId>,
+}
+
+pub(super) struct Watched {
+    pub(super) mask: u32,
+    pub(super) data: u64,
+    pub(super) is_ready: bool,
+}
+
+/// What the agenda holds.
+pub(super) enum Due {
+    Packet {
+        from: End,
+        to: End,
+        packet: Packet,
+    },
+    /// A client's first packet, for whoever listens where it wants to go.
+    Syn {
+        from: End,
+    },
+    /// Look whether the first packet was answered.
+    SynRetry(End),
+    /// There is memory again.
+    Relief(End),
+    /// Nothing was acknowledged for too long.
+    GiveUp(End),
+}
+
+pub(super) enum Packet {
+    SynAck,
+    /// The client's answer to that.
+    Established,
+    Data(Vec<u8>),
+    Ack(usize),
+    /// There is room to receive again.
+    Window,
+    Fin,
+    FinAck,
+    Reset,
+}
+
+impl Packet {
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Packet::SynAck => "SYN+ACK",
+            Packet::Established => "established",
+            Packet::Data(_) => "data",
+            Packet::Ack(_) => "ack",
+            Packet::Window => "window",
+            Packet::Fin => "FIN",
+            Packet::FinAck => "ack of FIN",
+            Packet::Reset => "RST",
+        }
+    }
+
+    pub(super) fn length(&self) -> usize {
+        match self {
+            Packet::Data(bytes) => bytes.len(),
+            Packet::Ack(bytes) => *bytes,
+            _ => 0,
+        }
+    }
+}
+
+pub(super) fn errno<T>(number: i32) -> io::Result<T> {
+    Err(io::Error::from_raw_os_error(number))
+}
+
+impl Kernel {
+    pub(super) fn new(plan: Plan) -> io::Result<Self> {
+        Ok(Self {
+            faults: plan.faults,
+            random: Random::new(plan.seed),
+            log: Log::new(plan.keeps_log),
+            plan,
+            now: START_NS,
+            keeper: Keeper::new()?,
+            closed: Vec::new(),
+            numbers: Vec::new(),
+            files: Vec::new(),
+            open_files: 0,
+            ends: Vec::new(),
+            agenda: BTreeMap::new(),
+            agenda_next: 0,
+            bound: Vec::new(),
+            next_port: 40_000,
+            activity: 0,
+        })
+    }
+
+    pub(super) fn now(&self) -> u64 {
+        self.now
+    }
+
+    /// A look at the clock takes time as well: a loop that polls until a time has come gets there.
+    #[inline]
+    pub(super) fn look_at_clock(&mut self) -> u64 {
+        self.now += plan::LOOK_NS;
+        self.now
+    }
+
+    pub(super) fn move_clock_to(&mut self, then: u64) {
+        self.now = self.now.max(then);
+    }
+
+    /// The beginning of every system call: time passes, closings are seen, packets arrive.
+    #[inline]
+    pub(super) fn enter(&mut self) {
+        self.now += plan::CALL_NS;
+        self.sweep();
+        self.deliver();
+    }
+
+    pub(super) fn note(&mut self, what: What) {
+        self.log.add(self.now, what);
+    }
+
+    /// Notes a call and its answer.
+    pub(super) fn noted<T>(
+        &mut self,
+        name: &'static str,
+        file: FileId,
+        argument: u64,
+        answer: io::Result<T>,
+        count: impl FnOnce(&T) -> i64,
+    ) -> io::Result<T> {
+        let number = match &answer {
+            Ok(value) => count(value),
+            Err(error) => -i64::from(error.raw_os_error().unwrap_or(1)),
+        };
+        self.note(What::Call {
+            name,
+            file,
+            argument,
+            answer: number,
+        });
+        answer
+    }
+
+    /// Draws for a fault, and notes it.
+    pub(super) fn strikes(&mut self, name: &'static str, chances: u32) -> bool {
+        let strikes = self.random.one_in(chances);
+        if strikes {
+            self.note(What::Fault(name));
+        }
+        strikes
+    }
+
+    // Descriptors.
+
+    pub(super) fn open(&mut self, kind: Kind) -> io::Result<OwnedFd> {
+        if self.open_files >= self.plan.descriptors_max {
+            return errno(libc::EMFILE);
+        }
+        let id = self.files.len() as FileId;
+        let (fd, keeper) = self.keeper.issue(id)?;
+        let number = fd.as_raw_fd();
+        let index = number as usize;
+        if index >= self.numbers.len() {
+            self.numbers.resize(index + 1, None);
+        }
+        self.numbers[index] = Some(id);
+        self.note(What::Opened {
+            file: id,
+            kind: kind.name(),
+        });
+        if let Kind::Socket(end) = kind
+            && let Some(tcp) = self.end(end)
+        {
+            tcp.file = Some(id);
+        }
+        self.files.push(Some(File {
+            kind,
+            number,
+            keeper,
+            watchers: Vec::new(),
+        }));
+        self.open_files += 1;
+        Ok(fd)
+    }
+
+    /// The simulated object behind a number. `sweep` has to come before.
+    pub(super) fn file_of(&self, number: RawFd) -> Option<FileId> {
+        *self.numbers.get(usize::try_from(number).ok()?)?
+    }
+
+    pub(super) fn file(&mut self, id: FileId) -> Option<&mut File> {
+        self.files.get_mut(id as usize)?.as_mut()
+    }
+
+    /// The socket that a file is.
+    pub(super) fn socket_of(&mut self, id: FileId) -> io::Result<End> {
+        match self.file(id).map(|file| &file.kind) {
+            Some(Kind::Socket(end)) => Ok(*end),
+            _ => errno(libc::ENOTSOCK),
+        }
+    }
+
+    /// Sees which descriptors were closed since the last time.
+    #[inline]
+    pub(super) fn sweep(&mut self) {
+        let mut closed = std::mem::take(&mut self.closed);
+        self.keeper.closed(&mut closed);
+        for id in closed.drain(..) {
+            self.close(id);
+        }
+        self.closed = closed;
+    }
+
+    fn close(&mut self, id: FileId) {
+        let Some(file) = self.files.get_mut(id as usize).and_then(Option::take) else {
+            return;
+        };
+        self.note(What::Closed { file: id });
+        self.open_files -= 1;
+        let number = &mut self.numbers[file.number as usize];
+        if *number == Some(id) {
+            *number = None;
+        }
+        self.keeper.forget(id, file.keeper);
+        for watcher in file.watchers {
+            if let Some(set) = self.set(watcher) {
+                set.interest.remove(&id);
+            }
+        }
+        match file.kind {
+            Kind::Socket(end) => self.close_socket(end),
+            Kind::Epoll(set) => {
+                for watched in set.interest.into_keys() {
+                    if let Some(file) = self.file(watched) {
+                        file.watchers.retain(|each| *each != id);
+                    }
+                }
+            }
+            Kind::Counter(_) | Kind::CounterWriter(_) | Kind::Reserve => {}
+        }
+    }
+
+    /// What is open, for whoever looks for leaks.
+    pub(super) fn describe_open(&mut self) -> Vec<String> {
+        self.sweep();
+        let name = |(id, file): (usize, &Option<File>)| {
+            let file = file.as_ref()?;
+            Some(format!("f{id}: {}", file.kind.name()))
+        };
+        self.files.iter().enumerate().filter_map(name).collect()
+    }
+
+    // Sockets.
+
+    pub(super) fn add_end(&mut self, tcp: Tcp) -> End {
+        self.ends.push(Some(tcp));
+        (self.ends.len() - 1) as End
+    }
+
+    pub(super) fn end(&mut self, end: End) -> Option<&mut Tcp> {
+        self.ends.get_mut(end as usize)?.as_mut()
+    }
+
+    pub(super) fn remove_end(&mut self, end: End) -> Option<Tcp> {
+        self.bound.retain(|each| *each != end);
+        self.ends.get_mut(end as usize)?.take()
+    }
+
+    /// One of them, to look at.
+    pub(super) fn ends_at(&self, end: End) -> Option<&Tcp> {
+        self.ends.get(end as usize)?.as_ref()
+    }
+
+    /// The file that was opened last.
+    pub(super) fn last_file(&self) -> FileId {
+        (self.files.len() as FileId).saturating_sub(1)
+    }
+
+    /// Those that there are.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (End, &Tcp)> {
+        let named = self.ends.iter().enumerate();
+        named.filter_map(|(end, tcp)| Some((end as End, tcp.as_ref()?)))
+    }
+
+    // Readiness.
+
+    pub(super) fn set(&mut self, id: FileId) -> Option<&mut Set> {
+        match &mut self.file(id)?.kind {
+            Kind::Epoll(set) => Some(set),
+            _ => None,
+        }
+    }
+
+    /// What is ready of a file now.
+    pub(super) fn poll_file(&mut self, id: FileId) -> u32 {
+        let end = match self.file(id).map(|file| &file.kind) {
+            Some(Kind::Socket(end)) => *end,
+            Some(Kind::Counter(count)) => {
+                let readable = if *count > 0 { IN } else { 0 };
+                let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
+                return readable | writable;
+            }
+            Some(Kind::CounterWriter(_)) => return OUT,
+            Some(Kind::Epoll(_) | Kind::Reserve) | None => return 0,
+        };
+        self.end(end).map_or(HUP, Tcp::poll)
+    }
+
+    /// Something has happened to a file (ep_poll_callback): the sets that care will look at it.
+    pub(super) fn wake(&mut self, id: FileId, key: u32) {
+        let Some(file) = self.file(id) else { return };
+        let watchers = std::mem::take(&mut file.watchers);
+        for watcher in &watchers {
+            if let Some(set) = self.set(*watcher)
+                && let Some(watched) = set.interest.get_mut(&id)
+                && (key == ANY || key & (watched.mask | ERR | HUP) != 0)
+                && !watched.is_ready
+            {
+                watched.is_ready = true;
+                set.ready.push_back(id);
+            }
+        }
+        if let Some(file) = self.file(id) {
+            file.watchers = watchers;
+        }
+    }
+
+    pub(super) fn wake_end(&mut self, end: End, key: u32) {
+        if let Some(file) = self.end(end).and_then(|tcp| tcp.file) {
+            self.wake(file, key);
+        }
+    }
+
+    // The agenda.
+
+    pub(super) fn schedule(&mut self, at: u64, due: Due) {
+        self.agenda_next += 1;
+        self.agenda.insert((at, self.agenda_next), due);
+    }
+}

@@ -1,0 +1,239 @@
+//! A simulated kernel for the calling thread (cargo feature `sim`).
+//!
+//! While a [`Simulation`] is installed on a thread, the functions of [`os`](super) are answered by a machine that
+//! exists in memory only: TCP sockets with bounded buffers, epoll and poll(2), eventfds, a clock. Its network is
+//! slow, its buffers are small and its accepts fail as its [`Plan`] says, and all of it follows from one seed: the same
+//! seed makes the same run, and the same [`log`](Simulation::log), byte for byte. The clock moves when somebody waits:
+//! an hour of timeouts takes no time.
+//!
+//! What is simulated behaves as Linux 6 does; tests/sim.rs runs the same programs on the real kernel and here, and
+//! compares. What is not simulated (files, timers as descriptors, datagrams, name resolution) is real, or
+//! [`Unsupported`](std::io::ErrorKind::Unsupported).
+//!
+//! * A descriptor made in a simulation is a real one to its owner, an `OwnedFd` that is closed by dropping it
+//!   (`keeper` tells how). It means nothing outside of its simulation: calls on it answer what an unused pipe does.
+//! * Everything happens on one thread. A descriptor may be closed on another one, but a loop of the simulation is
+//!   not woken by other threads; then the order would not be the seed's.
+//! * The queue of a listener, the edges of epoll and their order, what is written before a reset: all of it is Linux's.
+//!   kqueue is not simulated.
+//!
+//! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
+//!
+//! The files: `random`, `plan` (what goes wrong), `log`, `keeper` (real descriptors), `tcp` (one end of a
+//! connection), `kernel` (the state), `network` (packets), `sockets` and `waits` (the system calls), `peer`
+//! ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
+//! only.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
+
+use kernel::{FileId, Kernel};
+use waits::Polled;
+
+mod keeper;
+mod kernel;
+mod log;
+#[cfg(tidegate_mutants)]
+mod mutants;
+mod network;
+mod peer;
+mod plan;
+mod random;
+mod sockets;
+mod tcp;
+mod waits;
+
+#[cfg(tidegate_mutants)]
+pub use mutants::is_mutant;
+pub use peer::{Peer, PeerListener};
+pub use plan::{Faults, Plan};
+pub use random::Random;
+
+thread_local! {
+    static CURRENT: RefCell<Option<Box<Kernel>>> = const { RefCell::new(None) };
+}
+
+/// somaxconn, net.core of Linux 5.4 and later.
+pub(super) const MAX_BACKLOG: i32 = 4_096;
+
+/// Whether the calling thread is in a simulation.
+#[inline]
+pub fn is_installed() -> bool {
+    CURRENT
+        .try_with(|slot| slot.try_borrow().is_ok_and(|slot| slot.is_some()))
+        .unwrap_or(false)
+}
+
+/// A call that names no descriptor: answered if there is a simulation.
+#[inline]
+pub(super) fn anywhere<R>(call: impl FnOnce(&mut Kernel) -> R) -> Option<R> {
+    with(|kernel| {
+        kernel.enter();
+        Some(call(kernel))
+    })
+}
+
+/// A call on a descriptor: answered if it was made in the simulation of this thread.
+#[inline]
+pub(super) fn on<R>(fd: BorrowedFd<'_>, call: impl FnOnce(&mut Kernel, FileId) -> R) -> Option<R> {
+    with(|kernel| {
+        kernel.enter();
+        let file = kernel.file_of(fd.as_raw_fd())?;
+        Some(call(kernel, file))
+    })
+}
+
+/// The clock, in nanoseconds.
+#[inline]
+pub(super) fn now() -> Option<u64> {
+    with(|kernel| Some(kernel.look_at_clock()))
+}
+
+/// poll(2), if anything in its list is simulated.
+pub(super) fn poll(
+    list: &mut [libc::pollfd],
+    timeout: Option<Duration>,
+) -> Option<io::Result<usize>> {
+    with(|kernel| {
+        kernel.enter();
+        let polled = |entry: &libc::pollfd| Polled {
+            file: kernel.file_of(entry.fd),
+            asked: u32::from(entry.events.unsigned_abs()),
+            ready: 0,
+        };
+        let mut simulated: Vec<Polled> = list.iter().map(polled).collect();
+        if simulated.iter().all(|each| each.file.is_none()) {
+            return None;
+        }
+        let answer = kernel.poll(&mut simulated, timeout);
+        for (entry, each) in list.iter_mut().zip(simulated) {
+            entry.revents = each.ready as libc::c_short;
+        }
+        Some(answer)
+    })
+}
+
+/// Inside of the kernel itself, and while a thread ends, there is no simulation.
+#[inline]
+fn with<R>(call: impl FnOnce(&mut Kernel) -> Option<R>) -> Option<R> {
+    let in_slot = |slot: &RefCell<Option<Box<Kernel>>>| {
+        let mut slot = slot.try_borrow_mut().ok()?;
+        call(slot.as_mut()?)
+    };
+    CURRENT.try_with(in_slot).ok()?
+}
+
+/// A simulated machine, installed on the calling thread until this is dropped.
+///
+/// Drop whatever has descriptors of it (loops, channels) first; [`open_descriptors`](Self::open_descriptors) tells
+/// what is left.
+pub struct Simulation {
+    /// It belongs to its thread.
+    here: PhantomData<*const ()>,
+}
+
+impl Simulation {
+    /// Installs a machine of this plan.
+    ///
+    /// # Errors
+    /// `AlreadyExists` if the thread is in a simulation; else what the real kernel says to a few descriptors.
+    pub fn install(plan: Plan) -> io::Result<Self> {
+        if is_installed() {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "this thread is in a simulation already",
+            ));
+        }
+        let kernel = Box::new(Kernel::new(plan)?);
+        CURRENT.with(|slot| *slot.borrow_mut() = Some(kernel));
+        Ok(Self { here: PhantomData })
+    }
+
+    /// How much simulated time has passed.
+    pub fn elapsed(&self) -> Duration {
+        let passed = |kernel: &mut Kernel| kernel.now() - kernel::START_NS;
+        Duration::from_nanos(self.ask(passed))
+    }
+
+    /// Lets time pass; packets arrive meanwhile.
+    pub fn advance(&self, by: Duration) {
+        let nanos = u64::try_from(by.as_nanos()).unwrap_or(u64::MAX);
+        self.ask(|kernel| {
+            kernel.sweep();
+            let until = kernel.now().saturating_add(nanos);
+            // One packet after the other, each at its time.
+            while let Some((&(at, _), _)) = kernel.agenda.first_key_value()
+                && at <= until
+            {
+                kernel.move_clock_to(at);
+                kernel.deliver();
+            }
+            kernel.move_clock_to(until);
+        });
+    }
+
+    /// How long until the next packet arrives, if one is under way.
+    pub fn next_arrival(&self) -> Option<Duration> {
+        self.ask(|kernel| {
+            kernel.sweep();
+            let next = kernel.agenda.first_key_value().map(|((at, _), _)| *at);
+            next.map(|at| Duration::from_nanos(at.saturating_sub(kernel.now())))
+        })
+    }
+
+    /// Counts events that waits have reported, and packets that have arrived: if it has not grown while every loop made
+    /// a turn, no loop has anything to hear.
+    pub fn activity(&self) -> u64 {
+        self.ask(|kernel| kernel.activity)
+    }
+
+    /// What goes wrong from now on.
+    pub fn set_faults(&self, faults: Faults) {
+        self.ask(|kernel| kernel.faults = faults);
+    }
+
+    /// Puts a line of one's own into the log.
+    pub fn note(&self, text: impl Into<String>) {
+        let text = text.into().into_boxed_str();
+        self.ask(|kernel| kernel.note(log::What::Note(text)));
+    }
+
+    /// Everything that happened so far, a line each; empty if the plan does not keep it.
+    pub fn log(&self) -> String {
+        self.ask(|kernel| kernel.log.to_string())
+    }
+
+    /// A number that follows from the whole log, kept or not: two runs that did the same have the same.
+    pub fn digest(&self) -> u64 {
+        self.ask(|kernel| kernel.log.digest())
+    }
+
+    /// The simulated descriptors that are open, a line each.
+    pub fn open_descriptors(&self) -> Vec<String> {
+        self.ask(Kernel::describe_open)
+    }
+
+    fn ask<R>(&self, question: impl FnOnce(&mut Kernel) -> R) -> R {
+        let answer = with(|kernel| Some(question(kernel)));
+        answer.expect("a simulation is installed while its guard lives, and nobody is in it")
+    }
+}
+
+impl Drop for Simulation {
+    fn drop(&mut self) {
+        let kernel = CURRENT.try_with(|slot| slot.take());
+        drop(kernel);
+    }
+}
+
+impl fmt::Debug for Simulation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Simulation")
+            .field("elapsed", &self.elapsed())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,126 @@
+//! `Aggregator` (H24).
+
+use tidegate::handler::codec::{Aggregate, Aggregator, Part};
+use tidegate::{EmbeddedChannel, Failure, Message};
+
+use crate::support::{Tell, asked, inbound};
+
+/// `(` begins, `)` ends, `#` is no part.
+struct Brackets;
+
+impl Aggregate for Brackets {
+    type Part = String;
+    type Whole = String;
+
+    fn part(&self, part: &String) -> Part {
+        match (part.starts_with('('), part.ends_with(')')) {
+            _ if part.starts_with('#') => Part::None,
+            (true, true) => Part::Only,
+            (true, false) => Part::First,
+            (false, true) => Part::Last,
+            (false, false) => Part::Middle,
+        }
+    }
+
+    fn size(&self, part: &String) -> usize {
+        part.len()
+    }
+
+    fn begin(&mut self, part: String) -> Result<String, Failure> {
+        Ok(part)
+    }
+
+    fn add(&mut self, whole: &mut String, part: String) -> Result<(), Failure> {
+        whole.push_str(&part);
+        Ok(())
+    }
+}
+
+fn brackets(options: &tidegate::OptionSet) -> EmbeddedChannel {
+    let mut channel = EmbeddedChannel::with_options(options, |pipeline| {
+        pipeline.add_last(Aggregator::new(Brackets, 10))?;
+        pipeline.add_last(Tell)
+    })
+    .expect("the pipeline is sound");
+    inbound(&mut channel);
+    channel
+}
+
+fn parts(parts: &[&str]) -> Vec<Message> {
+    parts
+        .iter()
+        .map(|part| Message::new((*part).to_owned()))
+        .collect()
+}
+
+/// Parts become whole messages; what is no part passes.
+///
+/// Rules: H24
+#[test]
+fn parts_become_whole_messages() {
+    let mut channel = brackets(&Default::default());
+    channel.feed(parts(&["(a", "#x", "b", "c)", "(d)"]));
+    channel.feed([Message::new(5_u32)]);
+    assert_eq!(
+        inbound(&mut channel),
+        ["#x", "(abc)", "(d)", "read_complete", "5", "read_complete"]
+    );
+}
+
+/// A beginning within a message is an error; both are dropped, and what belongs to them is ignored.
+///
+/// Rules: H24
+#[test]
+fn a_beginning_within_a_message_is_an_error() {
+    let mut channel = brackets(&Default::default());
+    channel.feed(parts(&["(a", "(b", "c)", "(d)"]));
+    assert_eq!(inbound(&mut channel), ["Malformed", "(d)", "read_complete"]);
+}
+
+/// A message above the limit is one error as soon as that is known; the rest of it is ignored. The limit itself is allowed.
+///
+/// Rules: H24
+#[test]
+fn a_message_above_the_limit_is_an_error_and_ignored() {
+    let mut channel = brackets(&Default::default());
+    channel.feed(parts(&[
+        "(34567890",
+        "1",
+        "2",
+        "3)",
+        "(12345678)",
+        "(123456789)",
+        "(1)",
+    ]));
+    assert_eq!(
+        inbound(&mut channel),
+        ["TooLong", "(12345678)", "TooLong", "(1)", "read_complete"]
+    );
+}
+
+/// A channel that ends within a message says so before it is inactive.
+///
+/// Rules: H24
+#[test]
+fn an_end_within_a_message_is_an_error() -> Result<(), Failure> {
+    let mut channel = brackets(&Default::default());
+    channel.feed(parts(&["(a"]));
+    assert_eq!(inbound(&mut channel), ["read_complete"]);
+    channel.finish()?;
+    assert_eq!(inbound(&mut channel), ["Truncated", "inactive"]);
+    Ok(())
+}
+
+/// While a message is incomplete and auto-read is off, the aggregator asks for reads.
+///
+/// Rules: H24
+#[test]
+fn one_read_brings_a_whole_message() {
+    let mut channel = brackets(&asked());
+    channel.feed(parts(&["(a", "b", "c)", "(d)"]));
+    channel.run(|channel| channel.read());
+    assert_eq!(channel.unread(), 1);
+    let mut seen = inbound(&mut channel);
+    seen.retain(|line| line != "read_complete");
+    assert_eq!(seen, ["(abc)"]);
+}

@@ -1,0 +1,11 @@
+//! The handlers around codecs and the typed handlers, through embedded channels: rules H1 to H12 and H21 to H24.
+
+mod aggregating;
+mod codecs;
+mod decoding;
+mod edits;
+mod encoding;
+mod random;
+mod support;
+mod transforming;
+mod typed;

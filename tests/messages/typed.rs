@@ -1,0 +1,245 @@
+//! Typed handlers, closures, and chains whose types were checked.
+
+use std::cell::Cell;
+use std::rc::Rc;
+
+use bytes::{Bytes, BytesMut};
+use tidegate::codec::{
+    LengthFieldDecoder, LengthFieldPrepender, LineDecoder, LineEncoder, StringDecoder,
+};
+use tidegate::handler::codec::{ByteToMessage, Codec};
+use tidegate::handler::typed::{Typed, TypedHandler, chain, event_fn, handler_fn};
+use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, Promise};
+
+use crate::support::{Framed, Tell, inbound, outbound, wire};
+
+/// Takes numbers and passes on twice as much.
+#[derive(Default)]
+struct Double {
+    completes: u32,
+}
+
+impl TypedHandler for Double {
+    type In = u32;
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: u32) -> HandlerResult {
+        if msg == 13 {
+            return Err(Failure::msg("no thirteens"));
+        }
+        ctx.fire_channel_read(Message::new(2 * msg));
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.completes += 1;
+        ctx.fire_channel_read_complete();
+        Ok(())
+    }
+}
+
+/// Messages of its type are taken, others pass in order; other callbacks are its own; errors are its own too.
+#[test]
+fn a_typed_handler_takes_messages_of_one_type() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Double::default())?;
+        pipeline.add_last(Tell)
+    })?;
+    inbound(&mut channel);
+    channel.feed([
+        Message::new(1_u32),
+        Message::from("text"),
+        Message::new(13_u32),
+        Message::new(3_u32),
+    ]);
+    assert_eq!(
+        inbound(&mut channel),
+        ["2", "text", "User", "6", "read_complete"]
+    );
+    let completes = channel
+        .pipeline(|pipeline| pipeline.with(|typed: &mut Typed<Double>| typed.0.completes))?;
+    assert_eq!(completes, 2, "one with the activation, one with the batch");
+    Ok(())
+}
+
+/// What a typed handler leaves out is learned, as of any handler: from then on the event passes it.
+///
+/// Rules: 6.9
+#[test]
+fn a_typed_handler_is_passed_by_what_it_leaves_out() -> Result<(), Failure> {
+    /// Counts the calls of a node whose handler leaves them to the inner one, which learns in its place.
+    struct Counting(Typed<Double>, Rc<Cell<u32>>);
+
+    impl Handler for Counting {
+        fn write(
+            &mut self,
+            ctx: &mut Context<'_>,
+            msg: Message,
+            promise: Promise,
+        ) -> HandlerResult {
+            self.1.set(self.1.get() + 1);
+            self.0.write(ctx, msg, promise)
+        }
+
+        fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+            self.1.set(self.1.get() + 1);
+            self.0.user_event_triggered(ctx, event)
+        }
+
+        fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+            self.0.channel_read_complete(ctx)
+        }
+    }
+
+    let calls = Rc::new(Cell::new(0));
+    let counting = Counting(Typed(Double::default()), calls.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(counting))?;
+    for _ in 0..3 {
+        channel.run(|channel| channel.write_and_flush("out"));
+        channel.pipeline(|pipeline| pipeline.fire_user_event_triggered(Message::new(1_u8)));
+        assert_eq!(outbound(&mut channel), ["out"]);
+        assert!(channel.read_event().is_some());
+    }
+    assert_eq!(calls.get(), 2, "each event once");
+    Ok(())
+}
+
+/// Closures are handlers of messages and of user events; what is of another type passes.
+#[test]
+fn closures_are_handlers() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(handler_fn(|ctx, number: u32| {
+            ctx.fire_channel_read(Message::new(number + 1));
+            Ok(())
+        }))?;
+        pipeline.add_last(event_fn(|ctx, event: u8| {
+            ctx.fire_channel_read(Message::new(u32::from(event)));
+            Ok(())
+        }))?;
+        pipeline.add_last(Tell)
+    })?;
+    inbound(&mut channel);
+    channel.feed([Message::new(1_u32), Message::from("text")]);
+    channel.pipeline(|pipeline| {
+        pipeline.fire_user_event_triggered(Message::new(9_u8));
+        pipeline.fire_user_event_triggered(Message::new("other"));
+    });
+    assert_eq!(
+        inbound(&mut channel),
+        ["2", "text", "read_complete", "9", "&str"]
+    );
+    Ok(())
+}
+
+/// Codecs, typed handlers and handlers are given to the same methods.
+#[test]
+fn pipelines_take_codecs_typed_handlers_and_handlers_as_they_are() -> Result<(), Failure> {
+    struct Plain;
+    impl Handler for Plain {}
+
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(LengthFieldDecoder::new(1 << 20, 0, 4).strip(4))?;
+        pipeline.add_last(LengthFieldPrepender::new(4))?;
+        pipeline.add_first(Plain)?;
+        pipeline.add_last_named("double", Double::default())?;
+        pipeline.add_before("double", Some("lines"), LineEncoder::new())?;
+        pipeline.add_after_type::<Typed<Double>, _>(StringDecoder::new(LineDecoder::new(80)))?;
+        pipeline.replace("lines", Some("closure"), handler_fn(|_, _: u64| Ok(())))
+    })?;
+    let names = channel.pipeline(|pipeline| pipeline.names());
+    assert_eq!(
+        names,
+        [
+            "Plain#0",
+            "ByteToMessage#0",
+            "Prepend#0",
+            "closure",
+            "double",
+            "ByteToMessage#1"
+        ]
+    );
+    Ok(())
+}
+
+#[derive(Debug, PartialEq)]
+struct Request(u32);
+
+/// A chain is checked in both directions and adds ordinary handlers to an ordinary pipeline.
+#[test]
+fn a_chain_puts_stages_together_whose_types_agree() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        chain()
+            .with(Tap)
+            .decode(StringDecoder::new(LineDecoder::new(80)))
+            .encode(Lines)
+            .map(|line: String| line.parse().map(Request))
+            .map_write(|number: u32| Ok::<_, Failure>(number.to_string()))
+            .serve(|request: Request| Ok::<_, Failure>(request.0 + 1))
+            .install(pipeline)
+    })?;
+    channel.feed(["1\n41\n"]);
+    assert_eq!(outbound(&mut channel), ["2\n", "42\n"]);
+    // And goes on as a pipeline does.
+    channel
+        .pipeline(|pipeline| pipeline.remove_type::<ByteToMessage<StringDecoder<LineDecoder>>>())?;
+    channel.feed([Message::new(String::from("7"))]);
+    assert_eq!(outbound(&mut channel), ["8\n"]);
+    Ok(())
+}
+
+/// The other stages: a codec of both directions, a handler at the end.
+#[test]
+fn a_chain_takes_codecs_and_typed_handlers() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        chain()
+            .codec(Framed::default())
+            .map(|frame: BytesMut| Ok::<_, Failure>(frame.len() as u32))
+            .handle(Double::default())
+            .install(pipeline)?;
+        pipeline.add_last(Tell)
+    })?;
+    inbound(&mut channel);
+    channel.feed([wire(["a", "bcd"])]);
+    assert_eq!(inbound(&mut channel), ["2", "6", "read_complete"]);
+    channel.write_outbound(BytesMut::from("x"))?;
+    assert_eq!(outbound(&mut channel), ["\u{1}x"]);
+    assert!(channel.pipeline(|pipeline| pipeline.contains_type::<Codec<Framed, (BytesMut,)>>()));
+    Ok(())
+}
+
+/// Sees bytes and leaves them alone.
+struct Tap;
+
+impl TypedHandler for Tap {
+    type In = BytesMut;
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: BytesMut) -> HandlerResult {
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+}
+
+/// A line encoder of one type.
+struct Lines;
+
+impl tidegate::codec::Encoder<String> for Lines {
+    type Error = tidegate::Error;
+
+    fn encode(&mut self, item: String, dst: &mut BytesMut) -> Result<(), tidegate::Error> {
+        dst.extend_from_slice(item.as_bytes());
+        dst.extend_from_slice(b"\n");
+        Ok(())
+    }
+}
+
+/// Bytes that somebody else holds too are decoded from a copy, and stay what they are.
+///
+/// Rules: H2
+#[test]
+fn shared_bytes_are_decoded_from_a_copy() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(Framed::default()))?;
+    let shared = Bytes::from(wire(["a", "b"]).to_vec());
+    channel.feed([shared.clone()]);
+    assert_eq!(inbound(&mut channel), ["a", "b"]);
+    assert_eq!(shared, wire(["a", "b"]));
+    Ok(())
+}
