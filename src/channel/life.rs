@@ -92,13 +92,13 @@ impl Core {
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
     pub(crate) fn fire_active(&self) {
-        self.emit(Inbound::Active, HEAD);
+        self.emit_from_head(Inbound::Active);
         self.run();
         if self.life.get() != Life::Active {
             return;
         }
         if self.auto_read() {
-            self.op_read(TAIL);
+            self.op_read_from_tail();
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
         if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
@@ -322,12 +322,12 @@ impl Core {
     /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
         if was_active {
-            self.emit(Inbound::Inactive, HEAD);
+            self.emit_from_head(Inbound::Inactive);
             self.run();
         }
         self.set(flag::ENDED);
         if self.has(flag::REGISTERED) {
-            self.emit(Inbound::Unregistered, HEAD);
+            self.emit_from_head(Inbound::Unregistered);
             self.run();
         }
         let elsewhere = relay::lines(&self.nodes);

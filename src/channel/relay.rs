@@ -230,7 +230,7 @@ impl Relay {
     /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
     fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
         if ctx.auto_read() {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }
@@ -410,7 +410,7 @@ impl Handler for Relay {
         if ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             self.pass_read(ctx);
         } else {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate_sys::mem::prefetch;
 use tidegate_sys::os::{
     Backend, Event, Events, Interest, Ready, Selector, Time, Token, Waited, Waker, clock,
 };
@@ -250,6 +251,7 @@ impl Reactor {
                 self.note_sound();
                 continue;
             }
+            self.look_ahead();
             // The borrow ends before the handle runs.
             let lookup = self.registry.borrow().look_up(event.token);
             match lookup {
@@ -268,6 +270,26 @@ impl Reactor {
             self.note_premature();
         }
         called
+    }
+
+    /// Brings the next handles of the batch on their way into the cache, in two steps: first themselves, an event later what
+    /// they lead to. With a thousand connections the kernel's work for one message has driven out what the next one
+    /// needs, about a dozen lines.
+    #[inline]
+    fn look_ahead(&self) {
+        let batch = self.batch.borrow();
+        let registry = self.registry.borrow();
+        let next = self.next.get();
+        if next + 1 < batch.len()
+            && let Some(handle) = registry.peek(batch[next + 1].token)
+        {
+            prefetch(handle);
+        }
+        if next < batch.len()
+            && let Some(handle) = registry.peek(batch[next].token)
+        {
+            handle.approach();
+        }
     }
 
     fn remember(&self, token: Token, interest: Interest) -> io::Result<()> {

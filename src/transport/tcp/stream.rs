@@ -48,17 +48,22 @@ enum Socket {
 }
 
 impl Tcp {
+    #[inline]
     fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
         match &self.socket {
             Socket::Open(fd) => Ok(fd.as_fd()),
-            Socket::Unopened(_) => Err(Error::new(
+            Socket::Unopened(_) | Socket::Closed => Err(self.no_fd()),
+        }
+    }
+
+    #[cold]
+    fn no_fd(&self) -> Error {
+        match self.socket {
+            Socket::Closed => Error::new(ErrorKind::ChannelClosed, "the TCP channel is closed"),
+            _ => Error::new(
                 ErrorKind::NotYetConnected,
                 "the TCP channel is not connected",
-            )),
-            Socket::Closed => Err(Error::new(
-                ErrorKind::ChannelClosed,
-                "the TCP channel is closed",
-            )),
+            ),
         }
     }
 
