@@ -318,6 +318,13 @@ impl Core {
         });
     }
 
+    /// The input has ended or the channel closes: what is parked is emitted, here and by handlers on other loops.
+    pub(crate) fn release_parked(&self) {
+        self.set(flag::DRAINING);
+        self.unpark_all();
+        relay::drain(&self.nodes);
+    }
+
     /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
     /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {

@@ -124,10 +124,7 @@ impl Core {
                 }
             }
             Root::Active => self.fire_active(),
-            Root::Drain => {
-                self.set(flag::DRAINING);
-                self.unpark_all();
-            }
+            Root::Drain => self.release_parked(),
             Root::Close(cause, promise) => self.close_because(cause, promise),
             Root::End { was_active } | Root::Ending { was_active, .. } => {
                 self.set(flag::ENDING);
