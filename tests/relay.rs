@@ -610,3 +610,66 @@ fn a_decoder_elsewhere_goes_on_when_auto_read_is_switched_on() {
     });
     assert_eq!(got, [3, 2, 1]);
 }
+
+/// Makes its messages of the end of the channel.
+struct Testament(u32);
+
+impl Handler for Testament {
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.resume();
+        Ok(())
+    }
+
+    fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if self.0 == 0 {
+            ctx.fire_channel_inactive();
+        } else {
+            ctx.fire_channel_read(Message::new(self.0));
+            self.0 -= 1;
+            ctx.resume();
+        }
+        Ok(())
+    }
+}
+
+/// More resumes than one dispatch has, on the other loop: the handlers wait for them.
+///
+/// Rules: 6.7, B19
+#[test]
+fn what_a_handler_elsewhere_says_at_the_end_arrives_before_the_handlers_leave() {
+    let (group, log) = (group(), Log::default());
+    let last = log.clone();
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&group, || Testament(3_000))?;
+        pipeline.add_last(Last(last))
+    })
+    .unwrap();
+    channel.close();
+    let handle = channel.channel().clone();
+    until(&mut channel, "the end", |_| !handle.is_registered());
+    let got = std::iter::from_fn(|| channel.read_inbound_as::<u32>());
+    assert!(got.eq((1..=3_000).rev()));
+    assert_eq!(
+        log.lines(),
+        ["inactive here", "unregistered here", "last removed"]
+    );
+}
+
+/// A handler that panics elsewhere, at the very end, does not keep its channel from ending.
+///
+/// Rules: 5.8, B19
+#[test]
+fn a_panic_elsewhere_at_the_end_does_not_keep_the_channel() {
+    struct Grudge;
+    impl Handler for Grudge {
+        fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+            panic!("boom at the end");
+        }
+    }
+    let group = group();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Grudge)).unwrap();
+    channel.close();
+    let handle = channel.channel().clone();
+    until(&mut channel, "the end", |_| !handle.is_registered());
+}

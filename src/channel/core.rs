@@ -335,6 +335,8 @@ pub(crate) enum Root {
     End { was_active: bool },
     /// The same after the given number of such rounds.
     Ending { was_active: bool, rounds: u8 },
+    /// What follows once the resumes that the limit has put off are over.
+    Rest(Gate),
     /// What the transport reported from somebody's stack.
     News(News),
     /// Anything else, from a handle on another thread.

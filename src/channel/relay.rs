@@ -156,9 +156,10 @@ impl Line {
         self.remote.submit(move |core| core.enter(call), true);
     }
 
-    /// Runs `call` behind everything that was sent. False if the handler's loop has ended.
-    pub(crate) fn pass(&self, call: impl FnOnce() + Send + 'static) -> bool {
-        self.remote.submit(move |_| call(), true)
+    /// Drops `marker` behind everything that was sent and the resumes that it has set off, or at once if the handler's side
+    /// has ended.
+    pub(crate) fn pass(&self, marker: impl Send + 'static) {
+        self.send(move |core| core.at_rest(move |_| drop(marker)));
     }
 }
 
@@ -347,7 +348,14 @@ impl Handler for Relay {
     }
 
     fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_plain(Inbound::Unregistered)
+        // After what it has to say of channel_inactive.
+        self.line.send(|core| {
+            core.at_rest(|core| {
+                core.emit(Inbound::Unregistered, HEAD);
+                core.run();
+            });
+        });
+        Ok(())
     }
 
     fn channel_active(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
