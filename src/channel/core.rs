@@ -18,6 +18,7 @@ use tidegate_sys::mem::Task;
 use tidegate_sys::os::{Ready, Token};
 
 use super::address::Address;
+use super::drain_report::Leaving;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
@@ -454,11 +455,15 @@ pub(crate) struct Rare {
     pub(crate) tail: Option<Rc<dyn Tail>>,
     pub(crate) connecting: Option<Connecting>,
     pub(crate) closing: Option<Closing>,
+    pub(crate) leaving: Option<Leaving>,
 }
 
 impl Rare {
     pub(crate) fn is_empty(&self) -> bool {
-        self.tail.is_none() && self.connecting.is_none() && self.closing.is_none()
+        self.tail.is_none()
+            && self.connecting.is_none()
+            && self.closing.is_none()
+            && self.leaving.is_none()
     }
 }
 

@@ -307,6 +307,7 @@ impl Core {
                 None => promise.try_success(),
             };
         }
+        self.end_drain();
         let later = self.closed_error();
         let flushed = match cause {
             Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
