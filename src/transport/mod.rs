@@ -2,6 +2,7 @@
 //!
 //! - `tcp`: connections and listeners of TCP.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
@@ -13,6 +14,7 @@ pub(crate) mod blocking;
 mod datagram;
 pub mod embedded;
 mod kind;
+pub mod local;
 mod socket;
 pub mod tcp;
 pub mod udp;
