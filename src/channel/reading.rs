@@ -70,16 +70,27 @@ impl Core {
 
     #[inline]
     pub(crate) fn auto_read(&self) -> bool {
-        self.has(flag::AUTO_READ)
+        self.has(flag::AUTO_READ) || self.auto_read_elsewhere()
+    }
+
+    /// On another group's loop auto-read is the channel's.
+    #[cold]
+    fn auto_read_elsewhere(&self) -> bool {
+        let wished = || self.shared.wished_auto_read();
+        self.shared.serves_another() && wished().unwrap_or_else(|| self.face.auto_read())
     }
 
     /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended.
     pub(crate) fn reading_wanted(&self) -> bool {
         self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
+            || self.auto_read_elsewhere()
     }
 
     /// Switches auto-read (D2). On asks for a read through the pipeline.
     pub(crate) fn set_auto_read(&self, on: bool) {
+        if self.shared.serves_another() {
+            return self.ask_for_auto_read(on);
+        }
         if on == self.auto_read() {
             return;
         }
@@ -92,6 +103,23 @@ impl Core {
         } else {
             self.clear(flag::AUTO_READ | flag::READ_PENDING);
             self.update_interest();
+        }
+    }
+
+    /// A handler on another group's loop switches auto-read: behind what it has asked for before.
+    #[cold]
+    fn ask_for_auto_read(&self, on: bool) {
+        self.shared.begin_switching(on);
+        let side = self.shared.clone();
+        let sent = self.face.submit(
+            move |core| {
+                core.enter(|core| core.set_auto_read(on));
+                side.end_switching();
+            },
+            true,
+        );
+        if !sent {
+            self.shared.end_switching();
         }
     }
 
