@@ -1,7 +1,9 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
+//! - `unix`: connections and listeners of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
@@ -13,8 +15,11 @@ pub(crate) mod blocking;
 mod datagram;
 pub mod embedded;
 mod kind;
+pub mod local;
 mod socket;
 pub mod tcp;
 pub mod udp;
+pub mod unix;
 
 pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
+pub use socket::{Accepted, Connection, Listener};
