@@ -1,6 +1,7 @@
 //! [`TcpServer`]: the transport of a listening socket. It reads connections.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -61,6 +62,31 @@ impl TcpServer {
         Ok(socket)
     }
 
+    /// A read that begins with the outcome of an accept which was made elsewhere.
+    pub(in crate::transport) fn read_after(
+        &mut self,
+        io: &mut Io<'_>,
+        outcome: &mut Option<io::Result<(OwnedFd, SocketAddr)>>,
+    ) -> Result<Read, Error> {
+        let Some(socket) = &self.socket else {
+            return Ok(Read::WouldBlock);
+        };
+        let accept = || {
+            outcome
+                .take()
+                .unwrap_or_else(|| net::accept(socket.as_fd()))
+        };
+        let count = &io.metrics().accept;
+        let accepted = self.acceptor.accept(accept, &Local(&self.local), count)?;
+        Ok(match accepted {
+            Accept::One((client, peer)) => {
+                Read::Message(Message::new(Accepted::new(client, peer, self.linger)))
+            }
+            Accept::Empty => Read::WouldBlock,
+            Accept::Rest(time) => Read::Paused(time),
+        })
+    }
+
     fn listen(&self, socket: BorrowedFd<'_>) -> Result<(), Error> {
         let backlog = self.backlog.unwrap_or_else(net::max_backlog);
         net::listen(socket, backlog)
@@ -111,20 +137,7 @@ impl Transport for TcpServer {
     }
 
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        let Some(socket) = &self.socket else {
-            return Ok(Read::WouldBlock);
-        };
-        let count = &io.metrics().accept;
-        let accepted =
-            self.acceptor
-                .accept(|| net::accept(socket.as_fd()), &Local(&self.local), count)?;
-        Ok(match accepted {
-            Accept::One((client, peer)) => {
-                Read::Message(Message::new(Accepted::new(client, peer, self.linger)))
-            }
-            Accept::Empty => Read::WouldBlock,
-            Accept::Rest(time) => Read::Paused(time),
-        })
+        self.read_after(io, &mut None)
     }
 
     /// Nothing is ever buffered: see `accepts`.
