@@ -394,7 +394,9 @@ impl Core {
         );
         self.forget_emissions(&error);
         if self.has(flag::ENDING) && self.shared.is_registered() {
-            // It was one of the last events: the handlers that have not heard of the end still do.
+            // It was one of the last events: the handlers that have not heard of the end still do, and then comes what
+            // follows it.
+            self.forget_rest();
             self.push_root(Root::Ending {
                 was_active: self.has(flag::WAS_ACTIVE),
                 rounds: 0,

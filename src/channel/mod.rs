@@ -9,7 +9,7 @@
 //! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
-//! - `group`: many channels at once.
+//! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
 
 mod address;
 pub mod attributes;
@@ -22,6 +22,8 @@ mod configure;
 mod connect;
 mod context;
 pub(crate) mod core;
+mod drain;
+mod drain_report;
 mod entry;
 mod errand;
 pub mod events;
@@ -60,6 +62,9 @@ mod writing;
 pub use self::core::{Context, Handler};
 pub use address::Address;
 pub use attributes::{AttributeKey, Attributes};
+pub(crate) use drain::DrainHold;
+pub use drain::Draining;
+pub use drain_report::{DrainReport, Unsent};
 pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};

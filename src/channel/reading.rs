@@ -70,16 +70,27 @@ impl Core {
 
     #[inline]
     pub(crate) fn auto_read(&self) -> bool {
-        self.has(flag::AUTO_READ)
+        self.has(flag::AUTO_READ) || self.auto_read_elsewhere()
+    }
+
+    /// On another group's loop auto-read is the channel's.
+    #[cold]
+    fn auto_read_elsewhere(&self) -> bool {
+        let wished = || self.shared.wished_auto_read();
+        self.shared.serves_another() && wished().unwrap_or_else(|| self.face.auto_read())
     }
 
     /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended.
     pub(crate) fn reading_wanted(&self) -> bool {
         self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
+            || self.auto_read_elsewhere()
     }
 
     /// Switches auto-read (D2). On asks for a read through the pipeline.
     pub(crate) fn set_auto_read(&self, on: bool) {
+        if self.shared.serves_another() {
+            return self.ask_for_auto_read(on);
+        }
         if on == self.auto_read() {
             return;
         }
@@ -92,6 +103,23 @@ impl Core {
         } else {
             self.clear(flag::AUTO_READ | flag::READ_PENDING);
             self.update_interest();
+        }
+    }
+
+    /// A handler on another group's loop switches auto-read: behind what it has asked for before.
+    #[cold]
+    fn ask_for_auto_read(&self, on: bool) {
+        self.shared.begin_switching(on);
+        let side = self.shared.clone();
+        let sent = self.face.submit(
+            move |core| {
+                core.enter(|core| core.set_auto_read(on));
+                side.end_switching();
+            },
+            true,
+        );
+        if !sent {
+            self.shared.end_switching();
         }
     }
 
@@ -238,7 +266,7 @@ impl Core {
     /// Readiness after the input has ended: there is nothing to read any more, but a connection that breaks says so only
     /// here, and only once.
     #[cold]
-    fn shut_ready(&self, ready: Ready) {
+    pub(crate) fn shut_ready(&self, ready: Ready) {
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B1-deaf-after-end") {
             return self.silence(ready);
@@ -324,6 +352,13 @@ impl Core {
                     self.clear(flag::READABLE | flag::READ_ERROR);
                     break BatchEnd::Quiet;
                 }
+                Ok(Read::Asked) => {
+                    self.clear(flag::READABLE | flag::READ_ERROR);
+                    if reads == 0 {
+                        return;
+                    }
+                    break BatchEnd::Quiet;
+                }
                 Ok(Read::Eof) => break BatchEnd::Eof,
                 Ok(Read::Paused(retry)) => {
                     self.pause_reading(retry);
@@ -375,10 +410,15 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && self
-                .predictor
-                .get()
-                .may_continue(reads, u32::from(self.reads_max.get()))
+            && self.may_take_more(reads)
+    }
+
+    /// A budget of bytes counts what was predicted, which is what sockets bring; for other transports reads count.
+    #[inline]
+    fn may_take_more(&self, reads: u32) -> bool {
+        let reads_max = u32::from(self.reads_max.get());
+        self.predictor.get().may_continue(reads, reads_max)
+            && (reads < reads_max || self.token().is_some())
     }
 
     #[inline]

@@ -2,6 +2,7 @@
 //!
 //! - `tcp`: connections and listeners of TCP.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
 //! - `oio`: sockets, and anything that reads and writes, on threads of their own.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
@@ -14,6 +15,7 @@ pub(crate) mod blocking;
 mod datagram;
 pub mod embedded;
 mod kind;
+pub mod local;
 pub mod oio;
 mod socket;
 pub mod tcp;

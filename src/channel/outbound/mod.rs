@@ -395,6 +395,31 @@ impl OutboundBuffer {
         self.queue.len() - self.flushed as usize
     }
 
+    /// The promise of what was written last, if it is pending.
+    pub(crate) fn last_promise(&mut self) -> Option<&mut Promise> {
+        let last = self.queue.len().checked_sub(1)?;
+        Some(&mut self.queue.get_mut(last)?.promise)
+    }
+
+    /// What is pending, without overhead and without what was sent of it: bytes, or the estimated size where a message
+    /// has none or is with the transport; and how many messages.
+    pub(crate) fn unsent(&self) -> (u64, usize) {
+        let taken = self.taken as usize;
+        let bytes = self.queue.iter().enumerate().map(|(at, entry)| {
+            let message = &entry.message;
+            match (
+                message.readable_bytes(),
+                message.downcast_ref::<FileRegion>(),
+            ) {
+                _ if at < taken => entry.size.saturating_sub(ENTRY_OVERHEAD) as u64,
+                (Some(bytes), _) => bytes as u64,
+                (None, Some(region)) => region.remaining(),
+                (None, None) => entry.size.saturating_sub(ENTRY_OVERHEAD) as u64,
+            }
+        });
+        (bytes.sum(), self.queue.len())
+    }
+
     /// Where sending stands.
     #[must_use]
     pub fn mark(&self) -> OutboundMark {

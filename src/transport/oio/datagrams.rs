@@ -170,11 +170,13 @@ impl Transport for Udp {
                 catch.told.clear();
                 running.threads.input.give(catch);
             }
+            (None, Ok(Read::WouldBlock)) => {}
             (here, _) => running.here = here,
         }
         // What the thread brought is not all that there is, whatever the machine concludes from its length.
         Ok(match read? {
             Read::Last(message) => Read::Message(message),
+            Read::WouldBlock => Read::Asked,
             other => other,
         })
     }

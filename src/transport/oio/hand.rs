@@ -29,6 +29,8 @@ pub(super) trait Work: Send + 'static {
 pub(super) enum Tell {
     Readable,
     PeerClosing,
+    /// The next read finds an error.
+    Broken,
     /// So many messages that the channel's buffer counts as taken are written, and there is room for more.
     Written(usize),
     Connected,
@@ -160,6 +162,7 @@ impl<J> Tray<J> {
             match told {
                 Tell::Readable => signal.readable(),
                 Tell::PeerClosing => signal.peer_closing(),
+                Tell::Broken => signal.broken(),
                 Tell::Written(count) => {
                     if count > 0 {
                         signal.written(count);

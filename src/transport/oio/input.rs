@@ -48,6 +48,7 @@ enum State {
     /// It has bytes.
     Filled,
     Ended,
+    Broken(Error),
 }
 
 impl Input {
@@ -83,7 +84,7 @@ impl Input {
     pub(super) fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
         let Some(mut portion) = self.take() else {
             return Ok(match self.hand {
-                Some(_) => Read::WouldBlock,
+                Some(_) => Read::Asked,
                 None => Read::Eof,
             });
         };
@@ -94,7 +95,7 @@ impl Input {
                     Some(hand) => hand.give(portion),
                     None => return Ok(Read::Eof),
                 }
-                Ok(Read::WouldBlock)
+                Ok(Read::Asked)
             }
             State::Filled => {
                 let left = &portion.room[portion.taken..portion.filled];
@@ -116,6 +117,11 @@ impl Input {
             State::Ended => {
                 self.here = Some(portion);
                 Ok(Read::Eof)
+            }
+            State::Broken(ref error) => {
+                let error = error.clone();
+                self.here = Some(portion);
+                Err(error)
             }
         }
     }
@@ -170,8 +176,9 @@ impl Work for Reading {
                 Ok(Filled::End) => return Tell::PeerClosing,
                 Ok(Filled::Nothing) => {}
                 Err(error) => {
-                    portion.state = State::Ended;
-                    return Tell::Failed(Error::io(format!("reading from {}", self.name), error));
+                    let error = Error::io(format!("reading from {}", self.name), error);
+                    portion.state = State::Broken(error);
+                    return Tell::Broken;
                 }
             }
         }

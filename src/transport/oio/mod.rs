@@ -18,7 +18,7 @@
 //! - Ending the output lets the batch that is being written out first.
 //! - Threads are named `oio-read-N`, `oio-write-N` and `oio-accept-N`. [`threads`] counts them, [`limit_threads`]
 //!   bounds them. Without a thread a channel fails, and says which limit to raise. They end with their channels, and so
-//!   with the loops: `shut_down` closes the channels.
+//!   with the loops, which close their channels when they shut down.
 //!
 //! ```
 //! use tidegate::transport::oio;
@@ -36,8 +36,21 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! What one loop can't do for another kind of wait is not tried here: a thread per direction costs a stack and two
-//! switches for each exchange. Sockets are better off with [`tcp`](super::tcp) and [`udp`](super::udp).
+//! A wrong pairing does not compile:
+//!
+//! ```compile_fail,E0277
+//! # use tidegate::{Bootstrap, EventLoopGroup, transport::oio};
+//! # let group = EventLoopGroup::new(1).unwrap();
+//! let _ = Bootstrap::new(&group).transport::<oio::TcpServer>();
+//! ```
+//!
+//! ```compile_fail,E0277
+//! # use tidegate::{EventLoopGroup, ServerBootstrap, transport::oio};
+//! # let group = EventLoopGroup::new(1).unwrap();
+//! let _ = ServerBootstrap::new(&group, &group).transport::<oio::Udp>();
+//! ```
+//!
+//! A thread per direction costs a stack, and each exchange two switches of threads. Sockets are better off with [`tcp`](super::tcp) and [`udp`](super::udp).
 //!
 //! - `socket`, `server`, `datagrams`: the transports of sockets. Each wraps its sibling on selectors, which opens,
 //!   binds, connects and knows the options.

@@ -154,18 +154,19 @@ impl<T: Listening> Transport for Server<T> {
         };
         let hand = &running.threads.input;
         let Some(mut arrival) = running.here.take().or_else(|| hand.take()) else {
-            return Ok(Read::WouldBlock);
+            return Ok(Read::Asked);
         };
         if arrival.0.is_none() {
             hand.give(arrival);
-            return Ok(Read::WouldBlock);
+            return Ok(Read::Asked);
         }
         // After the thread's outcome the listener may want more at once: it sheds clients, or one was gone.
         let read = inner.admit(io, &mut arrival.0);
-        match read {
-            Ok(Read::WouldBlock) if arrival.0.is_none() => hand.give(arrival),
-            _ => running.here = Some(arrival),
+        if matches!(read, Ok(Read::WouldBlock)) && arrival.0.is_none() {
+            hand.give(arrival);
+            return Ok(Read::Asked);
         }
+        running.here = Some(arrival);
         read
     }
 

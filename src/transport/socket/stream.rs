@@ -24,7 +24,7 @@ pub(crate) fn read(
     io: &mut Io<'_>,
     peer: &dyn Display,
 ) -> Result<Read, Error> {
-    match io.read_bytes(|room, max| sys::read_into(socket, room, max)) {
+    match io.read_bytes(|room, max| sys::recv_into(socket, room, max)) {
         Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
         Ok(read) if !read.filled && io.short_read_drains() => {
             Ok(Read::Last(Message::from(read.bytes)))

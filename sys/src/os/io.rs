@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
+use super::direct;
 use super::event::Interest;
 use super::syscall::{self, count, simulated};
 
@@ -27,14 +28,39 @@ const NO_SIGNAL: libc::c_int = libc::MSG_NOSIGNAL;
 #[cfg(target_vendor = "apple")]
 const NO_SIGNAL: libc::c_int = 0;
 
-/// read(2): up to `max` bytes to the end of `buf`. Zero is the end of the data.
+/// recv(2): up to `max` bytes of a connected socket to the end of `buf`. Zero is the end of the data.
 ///
 /// Reads into spare capacity. If there is less than `max` of it, the buffer first makes room for exactly
 /// that (and may allocate); a caller that wants no allocation asks for no more than it has.
 ///
 /// A `max` of zero is refused with `InvalidInput`: its answer would look like the end.
+///
+/// Not read(2), which goes the long way through the file system: 60 ns more (Linux 6.18).
+#[inline]
+pub fn recv_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
+    // SAFETY: `into_spare` gives room that is valid for writes.
+    into_spare(fd, buf, max, |fd, start, room| unsafe {
+        direct::recv(fd, start, room)
+    })
+}
+
+/// The same by read(2), for what is not a socket.
 #[inline]
 pub fn read_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Result<usize> {
+    // SAFETY: `into_spare` gives room that is valid for writes.
+    into_spare(fd, buf, max, |fd, start, room| unsafe {
+        libc::read(fd.as_raw_fd(), start.cast(), room)
+    })
+}
+
+/// Has `call` write at most so many bytes to where it is told; it answers how many they were, or -1.
+#[inline]
+fn into_spare(
+    fd: BorrowedFd<'_>,
+    buf: &mut BytesMut,
+    max: usize,
+    call: impl Fn(BorrowedFd<'_>, *mut u8, usize) -> isize,
+) -> io::Result<usize> {
     if max == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
@@ -48,13 +74,12 @@ pub fn read_into(fd: BorrowedFd<'_>, buf: &mut BytesMut, max: usize) -> io::Resu
         }
     ));
     buf.reserve(max);
+    // Valid for writes of `room` bytes: spare capacity of `buf`, which is borrowed mutably until the call
+    // has returned.
     let spare = buf.spare_capacity_mut();
     let room = max.min(spare.len()).min(READ_MAX);
     let start = spare.as_mut_ptr();
-    // SAFETY: `start` is valid for writes of `room` bytes: spare capacity of `buf`, which is borrowed
-    // mutably until the call has returned.
-    let returned = syscall::retry(|| unsafe { libc::read(fd.as_raw_fd(), start.cast(), room) })?;
-    let read = count(returned);
+    let read = count(syscall::retry(|| call(fd, start.cast(), room))?);
     // SAFETY: the kernel has written the first `read` bytes of the spare capacity, read <= room.
     unsafe { buf.advance_mut(read) };
     Ok(read)
@@ -109,15 +134,7 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
 #[inline]
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     simulated!(fd, |kernel, file| kernel.send(file, &[IoSlice::new(bytes)]));
-    // SAFETY: `bytes` is valid for reads of its length.
-    let returned = syscall::retry(|| unsafe {
-        libc::send(
-            fd.as_raw_fd(),
-            bytes.as_ptr().cast(),
-            bytes.len(),
-            NO_SIGNAL,
-        )
-    })?;
+    let returned = syscall::retry(|| direct::send(fd, bytes, NO_SIGNAL))?;
     Ok(count(returned))
 }
 
