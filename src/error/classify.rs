@@ -22,6 +22,8 @@ pub(super) fn classify_connect(error: &io::Error) -> (ErrorKind, Fault) {
         (ErrorKind::TimedOut, fault) => (ErrorKind::ConnectTimeout, fault),
         // connect(2) of Linux: no local port, or no room for the route; of Unix sockets, a full queue.
         _ if error.raw_os_error() == Some(EAGAIN) => (ErrorKind::Exhausted, Fault::Machine),
+        // The path of a Unix socket leads to a file that is none (the BSDs; Linux refuses the connection).
+        _ if error.raw_os_error() == Some(ENOTSOCK) => (ErrorKind::InvalidArgument, Fault::Caller),
         other => other,
     }
 }

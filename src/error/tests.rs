@@ -132,6 +132,7 @@ fn every_documented_errno_has_a_kind_and_a_fault() {
         (ETIMEDOUT, ConnectTimeout, Fault::Peer),
         (EAGAIN, Exhausted, Fault::Machine),
         (EINPROGRESS, ConnectionPending, Fault::Caller),
+        (ENOTSOCK, InvalidArgument, Fault::Caller),
     ] {
         let error = Error::connect(&"192.0.2.1:80", errno(number));
         assert_eq!((error.kind(), error.fault()), (kind, fault));

@@ -1,6 +1,7 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
+//! - `unix`: connections and listeners of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
 //! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
@@ -20,5 +21,7 @@ pub mod oio;
 mod socket;
 pub mod tcp;
 pub mod udp;
+pub mod unix;
 
 pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
+pub use socket::{Accepted, Connection, Listener};

@@ -30,7 +30,9 @@ pub fn plain_client(address: SocketAddr) -> TcpStream {
     let socket = net::tcp_socket(&address).expect("a socket");
     setsockopt(&socket, TcpMaxSeg, &SEGMENT).expect("an option");
     net::connect(socket.as_fd(), &address).expect("on its way");
-    until("connected", || net::peer_addr(socket.as_fd()).is_ok());
+    until("connected", || {
+        net::peer_addr::<SocketAddr>(socket.as_fd()).is_ok()
+    });
     let client = TcpStream::from(socket);
     client.set_nonblocking(false).expect("an option");
     client.set_read_timeout(Some(DEADLINE)).expect("a timeout");
@@ -70,7 +72,7 @@ impl FullListener {
         let socket = net::tcp_socket(&any).expect("a socket");
         net::bind(socket.as_fd(), &any).expect("a port");
         net::listen(socket.as_fd(), 0).expect("listening");
-        let address = net::local_addr(socket.as_fd()).expect("an address");
+        let address: SocketAddr = net::local_addr(socket.as_fd()).expect("an address");
         let mut queued = Vec::new();
         // The queue takes one or two; the first that is not let in shows that it is full.
         loop {
@@ -78,7 +80,7 @@ impl FullListener {
             let _ = net::connect(client.as_fd(), &address).expect("on its way");
             let begun = Instant::now();
             let is_in = loop {
-                if net::peer_addr(client.as_fd()).is_ok() {
+                if net::peer_addr::<SocketAddr>(client.as_fd()).is_ok() {
                     break true;
                 }
                 if begun.elapsed() > Duration::from_millis(200) {

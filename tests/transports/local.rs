@@ -213,7 +213,8 @@ fn both_sides_know_both_names_and_a_client_may_choose_its_own() {
         );
         connect(&plain(other).local_address(own), &server);
 
-        let foreign = plain(other).connect("127.0.0.1:80").sync_timeout(DEADLINE);
+        let inet = Address::from("127.0.0.1:80");
+        let foreign = plain(other).connect(inet).sync_timeout(DEADLINE);
         assert_eq!(foreign.unwrap_err().kind(), ErrorKind::InvalidArgument);
         let foreign = plain(other)
             .option(TCP_NODELAY, true)

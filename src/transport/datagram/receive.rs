@@ -200,6 +200,8 @@ mod tests {
             is_truncated,
             local: None,
             class: None,
+            descriptors: Vec::new(),
+            lost_descriptors: false,
         }
     }
 

@@ -207,7 +207,7 @@ fn add(runs: &mut Vec<Run>, joins: bool, to: To, bytes: usize) -> bool {
 }
 
 /// The runs with their slices; behind the last run the array is empty.
-fn outgoing<'a>(runs: &[Run], slices: &'a [IoSlice<'a>]) -> [Outgoing<'a>; DATAGRAMS_MAX] {
+fn outgoing<'a>(runs: &'a [Run], slices: &'a [IoSlice<'a>]) -> [Outgoing<'a>; DATAGRAMS_MAX] {
     let mut rest = slices;
     let mut runs = runs.iter();
     std::array::from_fn(|_| {
@@ -216,11 +216,12 @@ fn outgoing<'a>(runs: &[Run], slices: &'a [IoSlice<'a>]) -> [Outgoing<'a>; DATAG
         rest = others;
         Outgoing {
             slices: mine,
-            peer: run.and_then(|run| run.to.peer),
+            peer: run.and_then(|run| run.to.peer.as_ref()),
             segment: run
                 .filter(|run| run.count > 1)
                 .and_then(|run| u16::try_from(run.segment).ok()),
             local: run.and_then(|run| run.to.local),
+            descriptors: &[],
         }
     })
 }

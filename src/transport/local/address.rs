@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::channel::Address;
+use crate::channel::{self, Address, IntoAddress};
 use crate::error::{Error, ErrorKind};
 
 /// A name that means something inside this process only. Any text will do.
 ///
-/// `&str` converts into an [`Address`] as well, but text like `"cache:80"` is read there as a host and a port; a
-/// `LocalAddress` is a name whatever it looks like.
+/// Bootstraps of local channels take a `&str` as well. As an [`Address`], though, text like `"cache:80"` is read as a host
+/// and a port; a `LocalAddress` is a name whatever it looks like.
 ///
 /// ```
 /// use tidegate::transport::local::LocalAddress;
@@ -71,5 +71,17 @@ impl From<LocalAddress> for Address {
 impl From<&LocalAddress> for Address {
     fn from(address: &LocalAddress) -> Self {
         address.clone().into()
+    }
+}
+
+impl IntoAddress<channel::Local> for LocalAddress {
+    fn into_address(self) -> Address {
+        self.into()
+    }
+}
+
+impl IntoAddress<channel::Local> for &LocalAddress {
+    fn into_address(self) -> Address {
+        self.into()
     }
 }

@@ -12,7 +12,7 @@ use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
-use crate::transport::socket::inet::no_such_option;
+use crate::transport::socket::options::no_such_option;
 
 /// Clients that may wait to be accepted. What Linux has in `net.core.somaxconn` since 5.4.
 const BACKLOG_DEFAULT: i32 = 4096;

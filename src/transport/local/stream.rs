@@ -16,12 +16,12 @@ use super::server::LocalServer;
 use super::way::{Ending, Got, Sent, tell};
 use crate::buffer::Message;
 use crate::channel::{
-    Address, Direction, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
-    Transport,
+    self, Address, Direction, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress,
+    Read, Transport,
 };
 use crate::error::{Error, ErrorKind, Fault};
 use crate::transport::kind::{ChildTransport, ClientTransport};
-use crate::transport::socket::inet::no_such_option;
+use crate::transport::socket::options::no_such_option;
 
 /// `SO_RCVBUF` in bytes unless it is set: what Linux gives a socket for a start (`net.ipv4.tcp_rmem`), to a power of two.
 const RCVBUF_DEFAULT: i32 = 128 << 10;
@@ -169,12 +169,16 @@ impl From<Accepted> for Local {
 }
 
 impl ClientTransport for Local {
+    type Family = channel::Local;
+
     fn unconnected() -> Self {
         Self::new(None)
     }
 }
 
 impl ChildTransport for Local {
+    type Family = channel::Local;
+
     type Server = LocalServer;
     type Accepted = Accepted;
 

@@ -91,6 +91,8 @@ fn closed() -> Error {
 }
 
 impl ClientTransport for Udp {
+    type Family = <udp::Udp as ClientTransport>::Family;
+
     fn unconnected() -> Self {
         Self {
             inner: Some(udp::Udp::unconnected()),

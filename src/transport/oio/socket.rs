@@ -21,7 +21,7 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::kind::{ChildTransport, ClientTransport};
-use crate::transport::socket::stream;
+use crate::transport::socket::stream::{self, Step};
 use crate::transport::tcp;
 
 /// TCP on threads.
@@ -130,6 +130,8 @@ fn closed() -> Error {
 }
 
 impl<T: StreamSocket + ClientTransport> ClientTransport for Socket<T> {
+    type Family = T::Family;
+
     fn unconnected() -> Self {
         Self::new(T::unconnected())
     }
@@ -139,6 +141,7 @@ impl<T: StreamSocket + ChildTransport> ChildTransport for Socket<T>
 where
     T::Server: Listening,
 {
+    type Family = T::Family;
     type Server = Server<T::Server>;
     type Accepted = T::Accepted;
 
@@ -271,7 +274,11 @@ struct Writer {
 
 impl Sink for Writer {
     fn step(&mut self, out: &mut OutboundBuffer) -> Result<Flush, Error> {
-        stream::flush(self.patient.as_fd(), 1, out, &self.name)
+        let socket = self.patient.as_fd();
+        stream::flush(socket, 1, out, &self.name, |out| {
+            stream::refuse_object(out);
+            Ok(Step::Went)
+        })
     }
 
     fn wait(&mut self) -> Result<(), Error> {

@@ -10,14 +10,14 @@ use tidegate_sys::os::net::{self, Received};
 use super::options::{change_membership, membership_change};
 use crate::buffer::Message;
 use crate::channel::{
-    Address, Flush, Io, Metadata, OptionId, OptionSet, OptionValue, OutboundBuffer, Progress, Read,
+    Address, Flush, Inet, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
     Transport,
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::datagram::{Datagram, Receiver, Sender};
 use crate::transport::kind::{ClientTransport, DatagramTransport};
-use crate::transport::socket::inet::{family, get, inet, no_such_option, set};
-use crate::transport::socket::options::{self, Family};
+use crate::transport::socket::domain::Domain;
+use crate::transport::socket::options::{self, Family, Waiting, get, no_such_option, set};
 
 const NAME: &str = "udp";
 
@@ -40,7 +40,7 @@ const SIZE_MAX: usize = 2048;
 pub struct Udp {
     socket: Option<OwnedFd>,
     /// What was set before there was a socket.
-    waiting: OptionSet,
+    waiting: Waiting,
     family: Family,
     /// Where it was bound, with the port that the kernel chose.
     bound: Option<SocketAddr>,
@@ -72,7 +72,7 @@ impl Udp {
         }
         let socket =
             net::udp_socket(address).map_err(|error| Error::io("opening a UDP socket", error))?;
-        self.family = family(address);
+        self.family = Inet::family(Some(*address));
         if self.family == Family::V4 {
             // Linux would hand this socket the datagrams of groups that others have joined; nobody expects that.
             let _ = net::set_int(socket.as_fd(), net::IP_MULTICAST_ALL, 0);
@@ -80,7 +80,7 @@ impl Udp {
         // A group can be joined only when the socket has its address, so those wait on.
         for (id, value) in self.waiting.iter() {
             if membership_change(id).is_none() {
-                set(socket.as_fd(), family(address), id, value)?;
+                set(socket.as_fd(), Inet::family(Some(*address)), id, value)?;
             }
         }
         self.socket = Some(socket);
@@ -119,10 +119,12 @@ impl Udp {
 }
 
 impl ClientTransport for Udp {
+    type Family = Inet;
+
     fn unconnected() -> Self {
         Self {
             socket: None,
-            waiting: OptionSet::new(),
+            waiting: Waiting::default(),
             family: Family::V4,
             bound: None,
             peer: None,
@@ -159,7 +161,7 @@ impl Transport for Udp {
     }
 
     fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
-        let address = inet(NAME, local, "bind to")?;
+        let address = Inet::name(NAME, local, "bind to")?;
         let was_open = self.socket.is_some();
         self.open(&address)?;
         let bound = net::bind(self.fd()?, &address)
@@ -176,7 +178,7 @@ impl Transport for Udp {
         remote: &Address,
         local: Option<&Address>,
     ) -> Result<Progress, Error> {
-        let address = inet(NAME, remote, "connect to")?;
+        let address = Inet::name(NAME, remote, "connect to")?;
         let was_open = self.socket.is_some();
         match local {
             Some(local) => self.bind(io, local)?,
@@ -197,7 +199,7 @@ impl Transport for Udp {
         let failed = |error| Error::io("disconnecting", error);
         net::disconnect(fd).map_err(failed)?;
         // Linux takes back a port that it had chosen itself, and with it what others know of this socket.
-        if let (Some(bound), Ok(now)) = (self.bound, net::local_addr(fd))
+        if let (Some(bound), Ok(now)) = (self.bound, net::local_addr::<SocketAddr>(fd))
             && now.port() == 0
         {
             net::bind(fd, &bound).map_err(failed)?;
@@ -248,14 +250,14 @@ impl Transport for Udp {
             }
             return Ok(());
         }
-        if change.is_none() && !options::is_socket_option(id) {
+        if change.is_none() && !options::is_socket_option(self.family, id) {
             return Err(no_such_option(NAME, id));
         }
         match (&self.socket, change) {
             (Some(socket), Some(change)) => change_membership(socket.as_fd(), id, change, value)?,
             (Some(socket), None) => set(socket.as_fd(), self.family, id, value)?,
             (None, _) if self.is_closed => return self.fd().map(drop),
-            (None, _) => self.waiting.set_erased(id, value.clone())?,
+            (None, _) => self.waiting.set(id, value)?,
         }
         if let (OptionId::UdpGro, OptionValue::Bool(on)) = (id, value) {
             self.receiver.set_joined(*on);
@@ -267,19 +269,12 @@ impl Transport for Udp {
         if id == OptionId::MaxDatagramPayloadSize {
             return Ok(OptionValue::Int(self.receiver.size_max() as i32));
         }
-        if !options::is_socket_option(id) {
+        if !options::is_socket_option(self.family, id) {
             return Err(no_such_option(NAME, id));
         }
-        match (self.waiting.get_erased(id), &self.socket) {
-            (_, Some(socket)) => get(socket.as_fd(), self.family, id),
-            (Some(value), None) if !self.is_closed => Ok(value.clone()),
-            (None, None) if !self.is_closed => Err(Error::new(
-                ErrorKind::NotYetConnected,
-                format!(
-                    "option {id} was not set, and there is no socket yet to ask for its default"
-                ),
-            )),
-            (_, None) => self.fd().map(|_| OptionValue::Bool(false)),
+        match &self.socket {
+            None if !self.is_closed => self.waiting.get(id, None),
+            _ => get(self.fd()?, self.family, id),
         }
     }
 

@@ -1,0 +1,44 @@
+//! Making sockets of the Unix domain: non-blocking and closed on exec, as all of this crate.
+
+use std::io;
+use std::os::fd::{FromRawFd, OwnedFd};
+
+use libc::c_int;
+
+use crate::os::net;
+use crate::os::syscall;
+
+/// A socket for connections, or for listening.
+pub fn stream_socket() -> io::Result<OwnedFd> {
+    net::socket(libc::AF_UNIX, libc::SOCK_STREAM)
+}
+
+/// A socket for datagrams.
+pub fn datagram_socket() -> io::Result<OwnedFd> {
+    net::socket(libc::AF_UNIX, libc::SOCK_DGRAM)
+}
+
+/// Both ends of a connection.
+pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_STREAM)
+}
+
+/// Two sockets for datagrams that are connected to each other.
+pub fn datagram_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    pair(libc::SOCK_DGRAM)
+}
+
+fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {
+    #[cfg(not(target_vendor = "apple"))]
+    let kind = kind | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let mut ends = [-1; 2];
+    // SAFETY: `ends` has room for the two descriptors.
+    syscall::retry(|| unsafe { libc::socketpair(libc::AF_UNIX, kind, 0, ends.as_mut_ptr()) })?;
+    // SAFETY: the kernel has just made both for us alone.
+    let ends = unsafe { ends.map(|end| OwnedFd::from_raw_fd(end)) };
+    for end in &ends {
+        net::settle(std::os::fd::AsFd::as_fd(end))?;
+    }
+    let [one, other] = ends;
+    Ok((one, other))
+}
