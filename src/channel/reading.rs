@@ -352,6 +352,13 @@ impl Core {
                     self.clear(flag::READABLE | flag::READ_ERROR);
                     break BatchEnd::Quiet;
                 }
+                Ok(Read::Asked) => {
+                    self.clear(flag::READABLE | flag::READ_ERROR);
+                    if reads == 0 {
+                        return;
+                    }
+                    break BatchEnd::Quiet;
+                }
                 Ok(Read::Eof) => break BatchEnd::Eof,
                 Ok(Read::Paused(retry)) => {
                     self.pause_reading(retry);
