@@ -6,6 +6,7 @@
 mod domain;
 mod stream;
 
+pub use crate::transport::socket::Descriptors;
 pub use domain::{UNLINK_ON_CLOSE, UNLINK_STALE};
-pub use stream::{Accepted, SO_PEERCRED, UnixServer, UnixStream};
-pub use tidegate_sys::os::net::unix::{Credentials, UnixAddress};
+pub use stream::{Accepted, RECEIVE_DESCRIPTORS, SO_PEERCRED, UnixServer, UnixStream};
+pub use tidegate_sys::os::net::unix::{Credentials, DESCRIPTORS_MAX, UnixAddress};
