@@ -1,7 +1,7 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
-//! - `unix`: connections and listeners of the Unix domain.
+//! - `unix`: connections, listeners and datagrams of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
 //! - `udp`: datagrams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
@@ -20,4 +20,5 @@ pub mod udp;
 pub mod unix;
 
 pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
+pub use datagram::DatagramSocket;
 pub use socket::{Accepted, Connection, Listener};
