@@ -28,7 +28,8 @@ pub enum Local {}
     message = "`{Self}` is no address of the family `{F}`",
     label = "the transport takes addresses of the family `{F}`",
     note = "`Inet` is for TCP and UDP: a `SocketAddr`, `\"host:port\"` or `(host, port)`",
-    note = "`Unix` is for Unix domain sockets: a `UnixAddress`, a path, or a text that is one"
+    note = "`Unix` is for Unix domain sockets: a `UnixAddress`, a path, or a text that is one",
+    note = "`Local` is for channels inside this process: a `LocalAddress` or a text"
 )]
 pub trait IntoAddress<F> {
     /// The address.
@@ -54,7 +55,13 @@ macro_rules! addresses {
 addresses! {
     Inet: SocketAddr, &str, (&str, u16);
     Unix: UnixAddress;
-    Local: &str;
+}
+
+/// A name whatever it looks like.
+impl IntoAddress<Local> for &str {
+    fn into_address(self) -> Address {
+        Address::Name(self.into())
+    }
 }
 
 macro_rules! paths {
@@ -91,6 +98,6 @@ mod tests {
             address::<Unix>("@bus").as_unix(),
             Some(&UnixAddress::abstract_name("bus"))
         );
-        assert_eq!(address::<Local>("bus"), Address::Name("bus".into()));
+        assert_eq!(address::<Local>("bus:1"), Address::Name("bus:1".into()));
     }
 }

@@ -86,7 +86,8 @@ impl Core {
         self.set(flag::WAS_ACTIVE);
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
-        if self.token().is_none() {
+        if self.token().is_none() && self.with_transport(|transport, _| transport.starts_readable())
+        {
             self.set(flag::READABLE);
         }
     }
@@ -486,6 +487,10 @@ impl Core {
                     self.tell_peer_closing();
                 }
             }
+            News::Broken if !self.has(flag::INPUT_SHUT) => {
+                self.set(flag::READABLE | flag::READ_ERROR);
+                self.push_ready();
+            }
             news if self.running.get()
                 || self.in_transport.get()
                 || self.lp.pipeline_depth.get() > 0 =>
@@ -511,7 +516,14 @@ impl Core {
                     self.push_root(Root::Close(error, Promise::void()));
                 }
             }
-            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
+            News::Broken if self.has(flag::INPUT_SHUT) => {
+                if self.life.get() == Life::Active {
+                    self.shut_ready(Ready::ERROR);
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing | News::Broken => {
+                self.on_news(news);
+            }
         }
     }
 

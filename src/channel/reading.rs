@@ -266,7 +266,7 @@ impl Core {
     /// Readiness after the input has ended: there is nothing to read any more, but a connection that breaks says so only
     /// here, and only once.
     #[cold]
-    fn shut_ready(&self, ready: Ready) {
+    pub(crate) fn shut_ready(&self, ready: Ready) {
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B1-deaf-after-end") {
             return self.silence(ready);
@@ -403,10 +403,15 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && self
-                .predictor
-                .get()
-                .may_continue(reads, u32::from(self.reads_max.get()))
+            && self.may_take_more(reads)
+    }
+
+    /// A budget of bytes counts what was predicted, which is what sockets bring; for other transports reads count.
+    #[inline]
+    fn may_take_more(&self, reads: u32) -> bool {
+        let reads_max = u32::from(self.reads_max.get());
+        self.predictor.get().may_continue(reads, reads_max)
+            && (reads < reads_max || self.token().is_some())
     }
 
     #[inline]

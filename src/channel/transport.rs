@@ -116,6 +116,12 @@ pub trait Transport: 'static {
         Ok(())
     }
 
+    /// Whether the first read may bring something at once; asked when the channel becomes active. One that answers no
+    /// signals when there is something. A descriptor's readiness tells it by itself, so those are not asked.
+    fn starts_readable(&mut self) -> bool {
+        true
+    }
+
     /// Bind; afterwards `is_active` may be true.
     fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
         let _ = io;

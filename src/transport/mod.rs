@@ -3,6 +3,7 @@
 //! - `tcp`: connections and listeners of TCP.
 //! - `unix`: connections, listeners and datagrams of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
@@ -14,6 +15,7 @@ pub(crate) mod blocking;
 mod datagram;
 pub mod embedded;
 mod kind;
+pub mod local;
 mod socket;
 pub mod tcp;
 pub mod udp;
