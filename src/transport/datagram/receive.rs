@@ -7,9 +7,8 @@ use std::os::fd::BorrowedFd;
 use bytes::{Bytes, BytesMut};
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
 
-use super::message::Datagram;
 use crate::buffer::Message;
-use crate::channel::{Address, Io, Read};
+use crate::channel::{Address, Datagram, Io, Read};
 use crate::error::{Error, ErrorKind, Fault};
 
 /// The most bytes that a datagram of ours, or several joined by the kernel, can have.

@@ -7,9 +7,8 @@ use std::os::fd::BorrowedFd;
 
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Outgoing};
 
-use super::message::Datagram;
 use crate::buffer::Message;
-use crate::channel::{Flush, OutboundBuffer};
+use crate::channel::{Datagram, Flush, OutboundBuffer};
 use crate::error::{Error, ErrorKind};
 
 /// The most datagrams of one call.
