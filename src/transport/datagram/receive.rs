@@ -62,8 +62,21 @@ impl Receiver {
 
     /// The next datagram, or the error of one.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> Result<Read, Error> {
+        self.read_by(|each, most, told| {
+            io.read_room(each * most, |room, _| {
+                net::recv_many(socket, room, each, most, told)
+            })
+        })
+    }
+
+    /// The same, with whatever receives: up to so many datagrams of up to so many bytes, what is told about each, and
+    /// their bytes one after the other.
+    pub(crate) fn read_by(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received>) -> io::Result<BytesMut>,
+    ) -> Result<Read, Error> {
         if self.waiting.is_empty() {
-            match self.receive(socket, io) {
+            match self.receive(receive) {
                 Ok(()) => self.failures = 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Read::WouldBlock);
@@ -94,19 +107,24 @@ impl Receiver {
         })
     }
 
-    fn receive(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> io::Result<()> {
-        let (each, most) = if self.joined {
+    /// The bytes of the longest datagram, or of several joined ones, and how many one call has room for.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        if self.joined {
             (JOINED_MAX, JOINED_BATCH)
         } else {
             (self.size_max, DATAGRAMS_MAX)
-        };
-        let told = &mut self.told;
-        let mut bytes = io.read_room(each * most, |room, _| {
-            net::recv_many(socket, room, each, most, told)
-        })?;
+        }
+    }
+
+    fn receive(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received>) -> io::Result<BytesMut>,
+    ) -> io::Result<()> {
+        let (each, most) = self.room();
+        let mut bytes = receive(each, most, &mut self.told)?;
         // An edge-triggered selector tells of each further datagram, so a short batch is the end of them.
-        self.is_drained = told.len() < most;
-        for received in told.drain(..) {
+        self.is_drained = self.told.len() < most;
+        for received in self.told.drain(..) {
             let whole = bytes.split_to(received.len);
             unpack(whole, &received, self.size_max, &mut self.waiting);
         }

@@ -1,9 +1,11 @@
 //! [`Udp`]: the transport of a UDP socket.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use tidegate_sys::os::net;
+use bytes::BytesMut;
+use tidegate_sys::os::net::{self, Received};
 
 use super::options::{change_membership, membership_change};
 use crate::buffer::Message;
@@ -83,6 +85,19 @@ impl Udp {
         }
         self.socket = Some(socket);
         Ok(())
+    }
+
+    /// A read, with whatever receives; see [`Receiver::read_by`].
+    pub(in crate::transport) fn read_by(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received>) -> io::Result<BytesMut>,
+    ) -> Result<Read, Error> {
+        self.receiver.read_by(receive)
+    }
+
+    /// The bytes of the longest datagram, and how many of them one call has room for.
+    pub(in crate::transport) fn receive_room(&self) -> (usize, usize) {
+        self.receiver.room()
     }
 
     fn join_waiting(&self) -> Result<(), Error> {
