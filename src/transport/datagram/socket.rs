@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use tidegate_sys::os::net::{self, Received};
 
 use super::kind::{DatagramKind, NameOf};
-use super::message::Datagram;
 use super::receive::Receiver;
 use super::send::Sender;
 use crate::buffer::Message;
+use crate::channel::Datagram;
 use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
