@@ -60,7 +60,7 @@ pub trait StreamKind: Default + Debug + 'static {
         stream::accepts(msg)
     }
 
-    /// What a message counts for in the outbound buffer.
+    /// The bytes that a message counts for.
     #[inline]
     fn size_of(msg: &Message) -> usize {
         msg.estimated_size()
