@@ -47,7 +47,8 @@ fn classify_errno(errno: i32) -> Option<(ErrorKind, Fault)> {
         ESHUTDOWN => ErrorKind::OutputShutdown,
         EADDRINUSE => ErrorKind::AddrInUse,
         EADDRNOTAVAIL => ErrorKind::AddrNotAvailable,
-        EMFILE | ENFILE | ENOMEM | ENOBUFS | ENOSPC | EDQUOT => ErrorKind::Exhausted,
+        // ETOOMANYREFS: unix(7), too many descriptors of this user are on their way.
+        EMFILE | ENFILE | ENOMEM | ENOBUFS | ENOSPC | EDQUOT | ETOOMANYREFS => ErrorKind::Exhausted,
         EACCES | EPERM | EROFS => ErrorKind::PermissionDenied,
         ENOENT | ENOTDIR | ENXIO | ENODEV => ErrorKind::NotFound,
         EINVAL | EMSGSIZE | EDOM | E2BIG | EOVERFLOW | EFBIG | ELOOP | ENAMETOOLONG | EISDIR => {

@@ -81,7 +81,15 @@ fn every_documented_errno_has_a_kind_and_a_fault() {
         (
             Exhausted,
             Fault::Machine,
-            &[EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT],
+            &[
+                EMFILE,
+                ENFILE,
+                ENOMEM,
+                ENOBUFS,
+                ENOSPC,
+                EDQUOT,
+                ETOOMANYREFS,
+            ],
         ),
         (PermissionDenied, Fault::Caller, &[EACCES, EPERM, EROFS]),
         (NotFound, Fault::Caller, &[ENOENT, ENOTDIR, ENXIO, ENODEV]),

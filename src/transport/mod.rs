@@ -1,7 +1,7 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
-//! - `unix`: connections and listeners of the Unix domain.
+//! - `unix`: connections, listeners and datagrams of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
 //! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
@@ -23,5 +23,6 @@ pub mod tcp;
 pub mod udp;
 pub mod unix;
 
+pub use datagram::DatagramSocket;
 pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
 pub use socket::{Accepted, Connection, Listener};

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::Shutdown;
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 
 use bytes::BytesMut;
@@ -20,7 +21,7 @@ use crate::channel::{
 use crate::error::{Error, ErrorKind};
 use crate::transport::datagram::Sender;
 use crate::transport::kind::{ClientTransport, DatagramTransport};
-use crate::transport::udp;
+use crate::transport::udp::{self, UdpKind};
 
 /// A UDP socket whose batches are received and sent on two threads of its own; everything else is as with
 /// [`udp::Udp`], with the option `SO_TIMEOUT` beside.
@@ -42,7 +43,7 @@ struct Running {
 struct Catch {
     each: usize,
     most: usize,
-    told: Vec<Received>,
+    told: Vec<Received<SocketAddr>>,
     outcome: Option<io::Result<BytesMut>>,
 }
 
@@ -69,7 +70,7 @@ impl Udp {
         };
         let sending = Sending {
             patient,
-            sender: Sender::default(),
+            sender: Sender::new(),
         };
         let reader = format!("oio-read-{channel}");
         let hand = Hand::start(reader, receiving, signal, last.clone())?;
@@ -257,7 +258,7 @@ impl Work for Receiving {
 /// The writing thread's side: the machine of all datagram sockets.
 struct Sending {
     patient: Patient,
-    sender: Sender,
+    sender: Sender<UdpKind>,
 }
 
 impl Sink for Sending {

@@ -230,7 +230,7 @@ impl<K: StreamKind> Transport for Connection<K> {
 
     #[inline]
     fn size_of(&self, msg: &Message) -> usize {
-        msg.estimated_size()
+        K::size_of(msg)
     }
 
     #[inline]

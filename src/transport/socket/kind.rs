@@ -54,6 +54,12 @@ pub trait StreamKind: Default + Debug + 'static {
         stream::accepts(msg)
     }
 
+    /// The bytes that a message counts for.
+    #[inline]
+    fn size_of(msg: &Message) -> usize {
+        msg.estimated_size()
+    }
+
     /// Sends the oldest flushed message, which is neither bytes nor a part of a file.
     fn send_object(
         &mut self,

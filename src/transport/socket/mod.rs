@@ -5,6 +5,7 @@
 //! - `accepted`: [`Accepted`], a connection that has no channel yet.
 //! - `kind`: what differs between kinds of streams.
 //! - `domain`: what differs between the internet and the Unix domain; `inet` is the former.
+//! - `descriptors`: [`Descriptors`], what Unix sockets carry beside bytes.
 //! - `stream`: reading from and flushing to a connected stream, and ending it.
 //! - `accept`: what to do with each outcome of an accept: go on, rest, shed.
 //! - `options`: channel options as options of sockets.
@@ -12,6 +13,7 @@
 mod accept;
 mod accepted;
 mod connection;
+pub(super) mod descriptors;
 pub(super) mod domain;
 mod inet;
 pub(super) mod kind;
@@ -21,4 +23,5 @@ pub(super) mod stream;
 
 pub use accepted::Accepted;
 pub use connection::Connection;
+pub use descriptors::Descriptors;
 pub use listener::Listener;

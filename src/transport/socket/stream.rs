@@ -6,6 +6,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use bytes::BytesMut;
 use tidegate_sys::os::{io as sys, net, send_file};
 
 use crate::buffer::{FileRegion, Message};
@@ -15,7 +16,7 @@ use crate::transport::blocking::Pool;
 
 /// The most bytes of one send. macOS refuses 2 GiB and more, Linux stops there, and below it a short count means
 /// one thing only: the socket is full.
-const SEND_MAX: usize = 1 << 30;
+pub(crate) const SEND_MAX: usize = 1 << 30;
 
 /// One read into the loop's arena.
 #[inline]
@@ -24,7 +25,17 @@ pub(crate) fn read(
     io: &mut Io<'_>,
     peer: &dyn Display,
 ) -> Result<Read, Error> {
-    match io.read_bytes(|room, max| sys::recv_into(socket, room, max)) {
+    read_by(io, peer, |room, max| sys::recv_into(socket, room, max))
+}
+
+/// The same, with whatever reads.
+#[inline]
+pub(crate) fn read_by(
+    io: &mut Io<'_>,
+    peer: &dyn Display,
+    read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+) -> Result<Read, Error> {
+    match io.read_bytes(read) {
         Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
         Ok(read) if !read.filled && io.short_read_drains() => {
             Ok(Read::Last(Message::from(read.bytes)))

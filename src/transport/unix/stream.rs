@@ -1,5 +1,6 @@
 //! [`UnixStream`] and [`UnixServer`]: connections of the Unix domain.
 
+use std::fmt::Display;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -8,12 +9,18 @@ use tidegate_sys::os::net::{
     unix::{self, Credentials},
 };
 
-use crate::channel::{ChannelOption, OptionId, OptionType, OptionValue, Unix, UnixAddress};
-use crate::error::Error;
+use crate::buffer::Message;
+use crate::channel::{
+    ChannelOption, Front, Io, OptionId, OptionType, OptionValue, OutboundBuffer, Read, Unix,
+    UnixAddress,
+};
+use crate::error::{Error, ErrorKind};
 use crate::transport::socket;
+use crate::transport::socket::descriptors::{self, Descriptors};
 use crate::transport::socket::kind::StreamKind;
+use crate::transport::socket::stream::{self, Step};
 
-/// A connection of the Unix domain.
+/// A connection of the Unix domain. Beside bytes it carries [`Descriptors`].
 pub type UnixStream = socket::Connection<UnixKind>;
 
 /// A listening socket of the Unix domain. It has a file in the file system, unless its name is an abstract one; see
@@ -55,9 +62,19 @@ fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
         .map_err(|error| Error::io("asking who stands at the other end", error))
 }
 
+/// Take descriptors that the peer sends. Off, the system closes them; their bytes come all the same.
+///
+/// Default true. Source: this crate.
+pub const RECEIVE_DESCRIPTORS: ChannelOption<bool> = ChannelOption::named("RECEIVE_DESCRIPTORS");
+
 /// What makes a stream socket one of the Unix domain.
 #[derive(Debug, Default)]
-pub struct UnixKind;
+pub struct UnixKind {
+    /// RECEIVE_DESCRIPTORS is off.
+    ignores_descriptors: bool,
+    /// The bytes behind descriptors that were just read.
+    held: Option<Box<Read>>,
+}
 
 impl StreamKind for UnixKind {
     type Domain = Unix;
@@ -71,12 +88,121 @@ impl StreamKind for UnixKind {
         unix::stream_socket()
     }
 
+    /// Descriptors come in front of the bytes that were read with them.
+    fn read(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        io: &mut Io<'_>,
+        peer: &dyn Display,
+    ) -> Result<Read, Error> {
+        if let Some(held) = self.held.take() {
+            return Ok(*held);
+        }
+        let mut came = Vec::new();
+        let mut has_lost = false;
+        let wanted = !self.ignores_descriptors;
+        let read = stream::read_by(io, peer, |room, max| {
+            let came = wanted.then_some(&mut came);
+            let part = unix::recv_with_descriptors(socket, room, max, came)?;
+            has_lost = part.lost_descriptors;
+            Ok(part.len)
+        })?;
+        if came.is_empty() && !has_lost {
+            return Ok(read);
+        }
+        // The call ended behind the message with descriptors, whatever else is there.
+        let bytes = match read {
+            Read::Last(bytes) => Read::Message(bytes),
+            other => other,
+        };
+        if !wanted {
+            return Ok(bytes);
+        }
+        self.held = Some(Box::new(bytes));
+        // A part of what was sent together is worth nothing; it is closed here.
+        Ok(if has_lost {
+            Read::Failed(descriptors::lost(peer))
+        } else {
+            Read::Message(Descriptors::from_iter(came).into())
+        })
+    }
+
+    fn accepts(msg: &Message) -> bool {
+        stream::accepts(msg) || msg.is::<Descriptors>()
+    }
+
+    fn size_of(msg: &Message) -> usize {
+        match msg.downcast_ref::<Descriptors>() {
+            Some(descriptors) => descriptors.bytes().len(),
+            None => msg.estimated_size(),
+        }
+    }
+
+    fn send_object(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        out: &mut OutboundBuffer,
+        peer: &dyn Display,
+    ) -> Result<Step, Error> {
+        let Some((descriptors, bytes)) = front(out) else {
+            stream::refuse_object(out);
+            return Ok(Step::Went);
+        };
+        let has_own = !descriptors.bytes().is_empty();
+        let Some(bytes) = bytes else {
+            let error = Error::new(
+                ErrorKind::InvalidArgument,
+                "descriptors travel with bytes: give them some (with_bytes), or flush them together with the message behind them",
+            );
+            let _ = out.fail_front(error);
+            return Ok(Step::Went);
+        };
+        let bytes = &bytes[..bytes.len().min(stream::SEND_MAX)];
+        let offered = bytes.len();
+        let sent = unix::send_with_descriptors(socket, bytes, &descriptors.borrowed()?);
+        stream::sent(offered, sent, peer, |sent| {
+            if !has_own {
+                let _ = out.complete_front();
+                let _ = out.advance(sent);
+            } else if let Front::Object(object) = out.front()
+                && let Some(descriptors) = object.downcast_mut::<Descriptors>()
+                && descriptors.advance(sent)
+            {
+                let _ = out.complete_front();
+            }
+        })
+    }
+
+    fn set_option(&mut self, id: OptionId, value: &OptionValue) -> bool {
+        let is_ours = id == RECEIVE_DESCRIPTORS.id();
+        if let (true, Some(on)) = (is_ours, RECEIVE_DESCRIPTORS.restore(value)) {
+            self.ignores_descriptors = !on;
+        }
+        is_ours
+    }
+
     fn option(
         &self,
         id: OptionId,
         socket: Option<BorrowedFd<'_>>,
     ) -> Option<Result<OptionValue, Error>> {
+        if id == RECEIVE_DESCRIPTORS.id() {
+            return Some(Ok(OptionValue::Bool(!self.ignores_descriptors)));
+        }
         let socket = socket.filter(|_| id == SO_PEERCRED.id())?;
         Some(credentials(socket).and_then(|found| SO_PEERCRED.erase(found)))
     }
+}
+
+/// The oldest flushed message, if it is descriptors, and the bytes that they travel with.
+fn front(out: &OutboundBuffer) -> Option<(&Descriptors, Option<&[u8]>)> {
+    let mut flushed = out.flushed();
+    let descriptors = flushed.next()?.downcast_ref::<Descriptors>()?;
+    let bytes = match &descriptors.bytes()[..] {
+        [] => flushed
+            .map_while(Message::as_bytes)
+            .find(|bytes| !bytes.is_empty()),
+        own => Some(own),
+    };
+    Some((descriptors, bytes))
 }

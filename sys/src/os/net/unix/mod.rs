@@ -17,4 +17,4 @@ pub use address::{PATH_MAX, UnixAddress};
 pub use credentials::{Credentials, peer_credentials};
 pub use file::{DirectoryLock, FileIdentity};
 pub use rights::{DESCRIPTORS_MAX, Part, recv_with_descriptors, send_with_descriptors};
-pub use socket::{datagram_pair, datagram_socket, stream_pair, stream_socket};
+pub use socket::{datagram_pair, datagram_socket, has_room, stream_pair, stream_socket};

@@ -40,11 +40,16 @@ pub(in crate::os::net) const RECEIVE_FLAGS: c_int = libc::MSG_DONTWAIT;
 pub struct Part {
     /// Bytes; zero is the end of the data.
     pub len: usize,
-    /// Descriptors were sent that did not come: this process can't have more (RLIMIT_NOFILE), or the system can't.
+    /// Descriptors were sent that did not come: nobody asked for them, or this process can't have more (RLIMIT_NOFILE), or
+    /// the system can't.
     pub lost_descriptors: bool,
 }
 
-/// recvmsg(2) on a stream: up to `max` bytes to the end of `buf`, descriptors to the end of `out`.
+/// recvmsg(2) on a stream: up to `max` bytes to the end of `buf`, descriptors to the end of `out`. Without `out` the kernel
+/// closes them, and tells that they are lost.
+///
+/// A message with descriptors ends the call, also if there is more behind it and room for that: only a short read without
+/// any means that the socket is empty.
 ///
 /// Makes room as [`read_into`](crate::os::io::read_into). Descriptors are closed on exec.
 ///
@@ -54,7 +59,7 @@ pub fn recv_with_descriptors(
     fd: BorrowedFd<'_>,
     buf: &mut BytesMut,
     max: usize,
-    out: &mut Vec<OwnedFd>,
+    out: Option<&mut Vec<OwnedFd>>,
 ) -> io::Result<Part> {
     if max == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
@@ -71,13 +76,17 @@ pub fn recv_with_descriptors(
     header.msg_iov = &raw mut slice;
     header.msg_iovlen = 1;
     let returned = syscall::retry(|| {
-        header.msg_control = control.bytes().as_mut_ptr().cast();
-        header.msg_controllen = control.bytes().len() as _;
+        if out.is_some() {
+            header.msg_control = control.bytes().as_mut_ptr().cast();
+            header.msg_controllen = control.bytes().len() as _;
+        }
         // SAFETY: `header` names spare capacity of `buf` and the control buffer, with their lengths.
         unsafe { libc::recvmsg(fd.as_raw_fd(), &raw mut header, RECEIVE_FLAGS) }
     })?;
-    // SAFETY: the kernel has just filled the header and its control data, and nobody has looked at them yet.
-    unsafe { take_descriptors(&header, out) };
+    if let Some(out) = out {
+        // SAFETY: the kernel has just filled the header and its control data, and nobody has looked at them yet.
+        unsafe { take_descriptors(&header, out) };
+    }
     let len = count(returned);
     // SAFETY: the kernel has written the first `len` bytes of the spare capacity, len <= room.
     unsafe { buf.advance_mut(len) };
@@ -215,7 +224,7 @@ mod tests {
 
     fn receive(from: BorrowedFd<'_>) -> (Part, BytesMut, Vec<OwnedFd>) {
         let (mut bytes, mut descriptors) = (BytesMut::new(), Vec::new());
-        let part = recv_with_descriptors(from, &mut bytes, 4096, &mut descriptors).unwrap();
+        let part = recv_with_descriptors(from, &mut bytes, 4096, Some(&mut descriptors)).unwrap();
         (part, bytes, descriptors)
     }
 
@@ -266,6 +275,24 @@ mod tests {
             let error = send_with_descriptors(one.as_fd(), bytes, wrong).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
         }
+    }
+
+    /// What is told as lost is how a caller knows that the read ended early.
+    #[test]
+    fn what_nobody_asks_for_is_told_and_closed() {
+        let (one, other) = unix::stream_pair().unwrap();
+        let (reader, writer) = fd::pipe().unwrap();
+        send_with_descriptors(one.as_fd(), b"with", &[writer.as_fd()]).unwrap();
+        sys::send(one.as_fd(), b"behind").unwrap();
+        drop(writer);
+        let mut bytes = BytesMut::new();
+        let part = recv_with_descriptors(other.as_fd(), &mut bytes, 4096, None).unwrap();
+        assert!(part.lost_descriptors);
+        assert_eq!(&bytes[..], b"with");
+        assert_eq!(sys::read(reader.as_fd(), &mut [0; 8]).unwrap(), 0);
+        let part = recv_with_descriptors(other.as_fd(), &mut bytes, 4096, None).unwrap();
+        assert!(!part.lost_descriptors);
+        assert_eq!(&bytes[..], b"withbehind");
     }
 
     /// The kernel closes what nobody asks for: the other end of the pipe sees its end.

@@ -1,7 +1,7 @@
 //! Making sockets of the Unix domain: non-blocking and closed on exec, as all of this crate.
 
 use std::io;
-use std::os::fd::{FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use libc::c_int;
 
@@ -26,6 +26,19 @@ pub fn stream_pair() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Two sockets for datagrams that are connected to each other.
 pub fn datagram_pair() -> io::Result<(OwnedFd, OwnedFd)> {
     pair(libc::SOCK_DGRAM)
+}
+
+/// Whether the socket itself has room to send now (poll(2), without waiting). If it has, and a send finds none, it is the
+/// queue of the socket at the other end that is full.
+pub fn has_room(fd: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut asked = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: `asked` is a list of one.
+    let ready = syscall::retry(|| unsafe { libc::poll(&raw mut asked, 1, 0) })?;
+    Ok(ready > 0)
 }
 
 fn pair(kind: c_int) -> io::Result<(OwnedFd, OwnedFd)> {

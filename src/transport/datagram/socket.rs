@@ -1,86 +1,75 @@
-//! [`Udp`]: the transport of a UDP socket.
+//! [`DatagramSocket`]: the transport of datagram sockets.
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
 use tidegate_sys::os::net::{self, Received};
 
-use super::options::{change_membership, membership_change};
+use super::kind::{DatagramKind, NameOf};
+use super::receive::Receiver;
+use super::send::Sender;
 use crate::buffer::Message;
+use crate::channel::Datagram;
 use crate::channel::{
-    Address, Flush, Inet, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
-    Transport,
+    Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
-use crate::transport::datagram::{Datagram, Receiver, Sender};
 use crate::transport::kind::{ClientTransport, DatagramTransport};
-use crate::transport::socket::domain::Domain;
-use crate::transport::socket::options::{self, Family, Waiting, get, no_such_option, set};
+use crate::transport::socket::Descriptors;
+use crate::transport::socket::domain::{Domain, Place};
+use crate::transport::socket::options::{self, Family, Waiting};
 
-const NAME: &str = "udp";
-
-/// The most bytes of a datagram that is received, unless MAX_DATAGRAM_PAYLOAD_SIZE says otherwise. Netty's figure.
-const SIZE_MAX: usize = 2048;
-
-/// A UDP socket. It has none before it is bound or connected, because the socket's family is that of the address;
+/// A datagram socket. It has none before it is bound or connected, because the socket's family is that of the address;
 /// options set before are kept and applied then.
 ///
-/// It reads [`Datagram`]s and sends them. Connected, it also sends [`Bytes`](bytes::Bytes) and
-/// [`BytesMut`](bytes::BytesMut) to its peer, and receives from that one alone. It is active once it is bound.
-///
-/// What goes wrong with one datagram stays with it: a failed send fails its own write; what the network answered to an
-/// earlier one (ICMP) and a datagram that was too long are errors in `exception_caught`, and the channel lives, also if no
-/// handler takes them (`CLOSE_ON_UNHANDLED_ERROR` is off by default here).
-///
-/// One call receives and one sends up to 32 datagrams; datagrams of one length to one peer that are flushed together go
-/// through the kernel as one and are cut at its end (UDP_SEGMENT). The option `UDP_GRO` asks for the same on the way in.
-#[derive(Debug)]
-pub struct Udp {
+/// It reads [`Datagram`]s and sends them, up to 32 with one call. It is active once it is bound or connected. What goes wrong
+/// with one datagram stays with it: a failed send fails its own write; one that was too long is an error in
+/// `exception_caught`, and the channel lives, also if no handler takes that (`CLOSE_ON_UNHANDLED_ERROR` is off by default
+/// here). What else there is, its kind tells: [`Udp`](crate::transport::udp::Udp),
+/// [`UnixDatagram`](crate::transport::unix::UnixDatagram).
+pub struct DatagramSocket<K: DatagramKind> {
     socket: Option<OwnedFd>,
     /// What was set before there was a socket.
     waiting: Waiting,
     family: Family,
+    place: <K::Domain as Domain>::Place,
     /// Where it was bound, with the port that the kernel chose.
-    bound: Option<SocketAddr>,
-    peer: Option<SocketAddr>,
+    bound: Option<NameOf<K>>,
+    peer: Option<NameOf<K>>,
     is_closed: bool,
-    receiver: Receiver,
-    sender: Sender,
+    receiver: Receiver<K>,
+    sender: Sender<K>,
 }
 
-impl Udp {
+impl<K: DatagramKind> DatagramSocket<K> {
     fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
         match &self.socket {
             Some(socket) => Ok(socket.as_fd()),
             None if self.is_closed => Err(Error::new(
                 ErrorKind::ChannelClosed,
-                "the UDP channel is closed",
+                format!("the {} channel is closed", K::TITLE),
             )),
             None => Err(Error::new(
                 ErrorKind::NotYetConnected,
-                "the UDP channel is neither bound nor connected",
+                format!("the {} channel is neither bound nor connected", K::TITLE),
             )),
         }
     }
 
     /// The socket, made now if there was none. If one of the options that waited can't be set there is none.
-    fn open(&mut self, address: &SocketAddr) -> Result<(), Error> {
+    fn open(&mut self, name: &NameOf<K>) -> Result<(), Error> {
         if self.socket.is_some() || self.is_closed {
             return self.fd().map(drop);
         }
-        let socket =
-            net::udp_socket(address).map_err(|error| Error::io("opening a UDP socket", error))?;
-        self.family = Inet::family(Some(*address));
-        if self.family == Family::V4 {
-            // Linux would hand this socket the datagrams of groups that others have joined; nobody expects that.
-            let _ = net::set_int(socket.as_fd(), net::IP_MULTICAST_ALL, 0);
-        }
-        // A group can be joined only when the socket has its address, so those wait on.
+        let socket = K::socket(name)
+            .map_err(|error| Error::io(format!("opening a {} socket", K::TITLE), error))?;
+        self.family = K::Domain::family(Some(name.clone()));
+        K::begin(socket.as_fd(), self.family);
         for (id, value) in self.waiting.iter() {
-            if membership_change(id).is_none() {
-                set(socket.as_fd(), Inet::family(Some(*address)), id, value)?;
+            if !K::is_late(id) {
+                options::set(socket.as_fd(), self.family, id, value)?;
             }
         }
         self.socket = Some(socket);
@@ -90,7 +79,7 @@ impl Udp {
     /// A read, with whatever receives; see [`Receiver::read_by`].
     pub(in crate::transport) fn read_by(
         &mut self,
-        receive: impl FnOnce(usize, usize, &mut Vec<Received>) -> io::Result<BytesMut>,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
     ) -> Result<Read, Error> {
         self.receiver.read_by(receive)
     }
@@ -100,47 +89,67 @@ impl Udp {
         self.receiver.room()
     }
 
-    fn join_waiting(&self) -> Result<(), Error> {
+    fn set_waiting(&self) -> Result<(), Error> {
         let socket = self.fd()?;
-        self.waiting.iter().try_for_each(|(id, value)| {
-            membership_change(id).map_or(Ok(()), |change| {
-                change_membership(socket, id, change, value)
-            })
-        })
+        let mut waiting = self.waiting.iter();
+        waiting.try_for_each(|(id, value)| K::set_late(socket, id, value).unwrap_or(Ok(())))
+    }
+
+    fn bind_to(&mut self, name: &NameOf<K>) -> Result<(), Error> {
+        self.open(name)?;
+        // Not `fd()`, which borrows everything.
+        if let Some(socket) = &self.socket {
+            let bound = self.place.bind(socket.as_fd(), name, || K::socket(name));
+            self.place.ready();
+            bound.map_err(|error| Error::io(format!("binding to {name}"), error))?;
+        }
+        self.set_waiting()
     }
 
     /// Gives the socket up after a bind or connect that failed half way.
     fn undo<T>(&mut self, result: Result<T, Error>, was_open: bool) -> Result<T, Error> {
         if result.is_err() && !was_open {
+            self.place.leave();
             self.socket = None;
         }
         result
     }
 }
 
-impl ClientTransport for Udp {
-    type Family = Inet;
+impl<K: DatagramKind> ClientTransport for DatagramSocket<K> {
+    type Family = K::Domain;
 
     fn unconnected() -> Self {
         Self {
             socket: None,
             waiting: Waiting::default(),
-            family: Family::V4,
+            family: K::Domain::family(None),
+            place: Default::default(),
             bound: None,
             peer: None,
             is_closed: false,
-            receiver: Receiver::new(SIZE_MAX),
-            sender: Sender::default(),
+            receiver: Receiver::new(),
+            sender: Sender::new(),
         }
     }
 }
 
-impl DatagramTransport for Udp {}
+impl<K: DatagramKind> DatagramTransport for DatagramSocket<K> {}
 
-impl Transport for Udp {
+impl<K: DatagramKind> fmt::Debug for DatagramSocket<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(K::NAME)
+            .field("socket", &self.socket)
+            .field("bound", &self.bound)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: DatagramKind> Transport for DatagramSocket<K> {
     fn metadata(&self) -> Metadata {
         Metadata {
-            name: NAME,
+            name: K::NAME,
             has_disconnect: true,
             // Netty has 16 here. What one call brings is better handed out in one batch.
             max_messages_per_read: net::DATAGRAMS_MAX as u16,
@@ -161,12 +170,9 @@ impl Transport for Udp {
     }
 
     fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
-        let address = Inet::name(NAME, local, "bind to")?;
+        let name = K::Domain::name(K::NAME, local, "bind to")?;
         let was_open = self.socket.is_some();
-        self.open(&address)?;
-        let bound = net::bind(self.fd()?, &address)
-            .map_err(|error| Error::io(format!("binding to {local}"), error))
-            .and_then(|()| self.join_waiting());
+        let bound = self.bind_to(&name);
         self.undo(bound, was_open)?;
         self.bound = net::local_addr(self.fd()?).ok();
         Ok(())
@@ -178,19 +184,19 @@ impl Transport for Udp {
         remote: &Address,
         local: Option<&Address>,
     ) -> Result<Progress, Error> {
-        let address = Inet::name(NAME, remote, "connect to")?;
+        let name = K::Domain::name(K::NAME, remote, "connect to")?;
         let was_open = self.socket.is_some();
         match local {
             Some(local) => self.bind(io, local)?,
-            None => self.open(&address)?,
+            None => self.open(&name)?,
         }
         let connected =
-            net::connect(self.fd()?, &address).map_err(|error| Error::connect(&address, error));
+            net::connect(self.fd()?, &name).map_err(|error| Error::connect(&name, error));
         self.undo(connected, was_open)?;
         if !was_open && local.is_none() {
-            self.join_waiting()?;
+            self.set_waiting()?;
         }
-        self.peer = Some(address);
+        self.peer = Some(name);
         Ok(Progress::Done)
     }
 
@@ -198,18 +204,15 @@ impl Transport for Udp {
         let fd = self.fd()?;
         let failed = |error| Error::io("disconnecting", error);
         net::disconnect(fd).map_err(failed)?;
-        // Linux takes back a port that it had chosen itself, and with it what others know of this socket.
-        if let (Some(bound), Ok(now)) = (self.bound, net::local_addr::<SocketAddr>(fd))
-            && now.port() == 0
-        {
-            net::bind(fd, &bound).map_err(failed)?;
-        }
+        K::disconnected(fd, self.bound.as_ref()).map_err(failed)?;
         self.peer = None;
         Ok(())
     }
 
     fn accepts(&self, msg: &Message) -> bool {
-        msg.is::<Datagram>() || (self.peer.is_some() && msg.readable_bytes().is_some())
+        msg.is::<Datagram>()
+            || (self.peer.is_some() && msg.readable_bytes().is_some())
+            || (K::HAS_DESCRIPTORS && msg.is::<Descriptors>())
     }
 
     fn size_of(&self, msg: &Message) -> usize {
@@ -237,27 +240,32 @@ impl Transport for Udp {
 
     fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
         self.is_closed = true;
+        self.place.leave();
         self.peer = None;
         self.socket = None;
         Ok(Progress::Done)
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        let change = membership_change(id);
         if id == OptionId::MaxDatagramPayloadSize {
             if let OptionValue::Int(bytes) = value {
                 self.receiver.set_size_max(*bytes as usize);
             }
             return Ok(());
         }
-        if change.is_none() && !options::is_socket_option(self.family, id) {
-            return Err(no_such_option(NAME, id));
+        if self.place.set_option(id, value) {
+            return Ok(());
         }
-        match (&self.socket, change) {
-            (Some(socket), Some(change)) => change_membership(socket.as_fd(), id, change, value)?,
-            (Some(socket), None) => set(socket.as_fd(), self.family, id, value)?,
-            (None, _) if self.is_closed => return self.fd().map(drop),
-            (None, _) => self.waiting.set(id, value)?,
+        if !K::is_late(id) && !options::is_socket_option(self.family, id) {
+            return Err(options::no_such_option(K::NAME, id));
+        }
+        match &self.socket {
+            Some(socket) => match K::set_late(socket.as_fd(), id, value) {
+                Some(set) => set?,
+                None => options::set(socket.as_fd(), self.family, id, value)?,
+            },
+            None if self.is_closed => return self.fd().map(drop),
+            None => self.waiting.set(id, value)?,
         }
         if let (OptionId::UdpGro, OptionValue::Bool(on)) = (id, value) {
             self.receiver.set_joined(*on);
@@ -269,20 +277,24 @@ impl Transport for Udp {
         if id == OptionId::MaxDatagramPayloadSize {
             return Ok(OptionValue::Int(self.receiver.size_max() as i32));
         }
+        if let Some(value) = self.place.option(id) {
+            return Ok(value);
+        }
         if !options::is_socket_option(self.family, id) {
-            return Err(no_such_option(NAME, id));
+            return Err(options::no_such_option(K::NAME, id));
         }
         match &self.socket {
             None if !self.is_closed => self.waiting.get(id, None),
-            _ => get(self.fd()?, self.family, id),
+            _ => options::get(self.fd()?, self.family, id),
         }
     }
 
     fn local_address(&self) -> Option<Address> {
-        net::local_addr(self.fd().ok()?).ok().map(Address::Inet)
+        let name: NameOf<K> = net::local_addr(self.fd().ok()?).ok()?;
+        Some(name.into())
     }
 
     fn remote_address(&self) -> Option<Address> {
-        self.peer.map(Address::Inet)
+        self.peer.clone().map(Into::into)
     }
 }
