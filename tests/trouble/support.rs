@@ -39,12 +39,11 @@ pub fn stream(from: u64, count: usize) -> Vec<u8> {
 
 /// Follows the stream; false where it is broken.
 pub fn follows(place: &mut u64, bytes: &[u8]) -> bool {
-    let is_right = bytes.iter().all(|byte| {
+    bytes.iter().all(|byte| {
         let is_right = *byte == byte_at(*place);
         *place += 1;
         is_right
-    });
-    is_right
+    })
 }
 
 /// What a server has seen of all its clients.
