@@ -110,7 +110,9 @@ pub fn small_peer(address: SocketAddr) -> TcpStream {
     setsockopt(&socket, TcpMaxSeg, &SEGMENT).expect("an option");
     setsockopt(&socket, RcvBuf, &1).expect("an option");
     net::connect(socket.as_fd(), &address).expect("on its way");
-    until("connected", || net::peer_addr(socket.as_fd()).is_ok());
+    until("connected", || {
+        net::peer_addr::<SocketAddr>(socket.as_fd()).is_ok()
+    });
     TcpStream::from(socket)
 }
 
@@ -133,7 +135,7 @@ impl FullListener {
             let client = net::tcp_socket(&address).expect("a socket");
             let _ = net::connect(client.as_fd(), &address).expect("on its way");
             thread::sleep(Duration::from_millis(100));
-            let is_in = net::peer_addr(client.as_fd()).is_ok();
+            let is_in = net::peer_addr::<SocketAddr>(client.as_fd()).is_ok();
             queued.push(client);
             if !is_in {
                 return Self {

@@ -86,20 +86,21 @@ impl Core {
         self.set(flag::WAS_ACTIVE);
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
-        if self.token().is_none() {
+        if self.token().is_none() && self.with_transport(|transport, _| transport.starts_readable())
+        {
             self.set(flag::READABLE);
         }
     }
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
     pub(crate) fn fire_active(&self) {
-        self.emit(Inbound::Active, HEAD);
+        self.emit_from_head(Inbound::Active);
         self.run();
         if self.life.get() != Life::Active {
             return;
         }
         if self.auto_read() {
-            self.op_read(TAIL);
+            self.op_read_from_tail();
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
         if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
@@ -331,13 +332,13 @@ impl Core {
     /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
         if was_active {
-            self.emit(Inbound::Inactive, HEAD);
+            self.emit_from_head(Inbound::Inactive);
             self.run();
         }
         self.at_rest(|core| {
             core.set(flag::ENDED);
             if core.has(flag::REGISTERED) {
-                core.emit(Inbound::Unregistered, HEAD);
+                core.emit_from_head(Inbound::Unregistered);
                 core.run();
             }
             core.at_rest(|core| core.depart(relay::lines(&core.nodes)));
@@ -486,6 +487,10 @@ impl Core {
                     self.tell_peer_closing();
                 }
             }
+            News::Broken if !self.has(flag::INPUT_SHUT) => {
+                self.set(flag::READABLE | flag::READ_ERROR);
+                self.push_ready();
+            }
             news if self.running.get()
                 || self.in_transport.get()
                 || self.lp.pipeline_depth.get() > 0 =>
@@ -511,7 +516,14 @@ impl Core {
                     self.push_root(Root::Close(error, Promise::void()));
                 }
             }
-            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
+            News::Broken if self.has(flag::INPUT_SHUT) => {
+                if self.life.get() == Life::Active {
+                    self.shut_ready(Ready::ERROR);
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing | News::Broken => {
+                self.on_news(news);
+            }
         }
     }
 

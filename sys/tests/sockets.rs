@@ -46,7 +46,7 @@ fn listener(address: &str) -> (OwnedFd, SocketAddr) {
     net::set_int(socket.as_fd(), net::SO_REUSEADDR, 1).unwrap();
     net::bind(socket.as_fd(), &address).unwrap();
     net::listen(socket.as_fd(), net::max_backlog()).unwrap();
-    let address = net::local_addr(socket.as_fd()).unwrap();
+    let address: SocketAddr = net::local_addr::<SocketAddr>(socket.as_fd()).unwrap();
     (socket, address)
 }
 
@@ -55,11 +55,11 @@ fn a_connection_from_connect_to_close() {
     for any in ["127.0.0.1:0", "[::1]:0"] {
         let (listener, address) = listener(any);
         assert_ne!(address.port(), 0);
-        let none = net::accept(listener.as_fd()).unwrap_err();
+        let none = net::accept::<SocketAddr>(listener.as_fd()).unwrap_err();
         assert_eq!(none.kind(), ErrorKind::WouldBlock);
 
         let client = net::tcp_socket(&address).unwrap();
-        let unconnected = net::peer_addr(client.as_fd()).unwrap_err();
+        let unconnected = net::peer_addr::<SocketAddr>(client.as_fd()).unwrap_err();
         assert_eq!(unconnected.kind(), ErrorKind::NotConnected);
         if net::connect(client.as_fd(), &address).unwrap() == Connect::InProgress {
             wait_for(&client, Interest::WRITE);
@@ -67,10 +67,16 @@ fn a_connection_from_connect_to_close() {
         assert!(net::take_error(client.as_fd()).unwrap().is_none());
 
         wait_for(&listener, Interest::READ);
-        let (server, peer) = net::accept(listener.as_fd()).unwrap();
-        assert_eq!(peer, net::local_addr(client.as_fd()).unwrap());
-        assert_eq!(net::local_addr(server.as_fd()).unwrap(), address);
-        assert_eq!(net::peer_addr(client.as_fd()).unwrap(), address);
+        let (server, peer) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
+        assert_eq!(peer, net::local_addr::<SocketAddr>(client.as_fd()).unwrap());
+        assert_eq!(
+            net::local_addr::<SocketAddr>(server.as_fd()).unwrap(),
+            address
+        );
+        assert_eq!(
+            net::peer_addr::<SocketAddr>(client.as_fd()).unwrap(),
+            address
+        );
 
         // Neither blocks, both ways.
         let mut buffer = BytesMut::new();

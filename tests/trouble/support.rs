@@ -201,7 +201,9 @@ pub fn plain_client_with(address: SocketAddr, receive: Option<usize>) -> TcpStre
         setsockopt(&socket, RcvBuf, &bytes).expect("an option");
     }
     net::connect(socket.as_fd(), &address).expect("on its way");
-    until("connected", || net::peer_addr(socket.as_fd()).is_ok());
+    until("connected", || {
+        net::peer_addr::<SocketAddr>(socket.as_fd()).is_ok()
+    });
     let client = TcpStream::from(socket);
     client.set_nonblocking(false).expect("an option");
     client.set_read_timeout(Some(DEADLINE)).expect("a timeout");

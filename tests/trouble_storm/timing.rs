@@ -3,8 +3,8 @@
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use crate::probe::DEADLINE;
 use crate::storm::Storm;
-use crate::support::DEADLINE;
 use crate::ways::each_way;
 
 /// A wait that began anew after each interruption would never end; one that gave up early would be a timer that is early.

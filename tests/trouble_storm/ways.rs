@@ -2,8 +2,6 @@
 
 use std::sync::OnceLock;
 
-use tidegate::event_loop::Backend;
-
 use crate::storm::Storm;
 
 #[path = "../common/ways.rs"]
@@ -26,7 +24,7 @@ pub fn each_way(test: impl Fn(Way)) {
     calm::each_way(test);
 }
 
-pub fn each_way_with(is_meant: impl Fn(Backend) -> bool, test: impl Fn(Way)) {
+pub fn each_way_with(is_meant: impl Fn(Way) -> bool, test: impl Fn(Way)) {
     begin_storm();
     calm::each_way_with(is_meant, test);
 }

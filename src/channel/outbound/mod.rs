@@ -155,6 +155,16 @@ impl OutboundBuffer {
         self.queue.front()?.message.as_bytes()
     }
 
+    /// The flushed messages, the oldest first, for transports whose messages belong together.
+    pub fn flushed(&self) -> impl Iterator<Item = &Message> {
+        let count = if self.taken > 0 {
+            0
+        } else {
+            self.flushed as usize
+        };
+        self.queue.iter().take(count).map(|entry| &entry.message)
+    }
+
     /// The oldest flushed message, if it is a file region.
     #[inline]
     pub fn front_region(&mut self) -> Option<&mut FileRegion> {

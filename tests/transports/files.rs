@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use tidegate::buffer::FileRegion;
-use tidegate::channel::options::{AUTO_CLOSE, SO_SNDBUF};
+use tidegate::channel::options::AUTO_CLOSE;
 use tidegate::error::ErrorKind;
 
-use crate::support::{DEADLINE, SMALL, Seen, client_and_plain_peer, wait_for, with_each_group};
+use crate::place::{Place, SMALL, everywhere_with};
+use crate::probe::{DEADLINE, Seen, wait_for};
+use crate::row::Feature;
 
 /// A file of one test, removed at its end.
 struct Temp(PathBuf);
@@ -19,7 +21,7 @@ impl Temp {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path =
-            std::env::temp_dir().join(format!("tidegate-tcp-{}-{number}", std::process::id()));
+            std::env::temp_dir().join(format!("tidegate-files-{}-{number}", std::process::id()));
         File::create(&path)
             .and_then(|mut file| file.write_all(contents))
             .unwrap();
@@ -33,6 +35,10 @@ impl Drop for Temp {
     }
 }
 
+fn with_files(test: impl Fn(&Place<'_>)) {
+    everywhere_with(&[Feature::SendsFiles], test);
+}
+
 fn contents(count: u32) -> Vec<u8> {
     (0..count).flat_map(u32::to_be_bytes).collect()
 }
@@ -40,11 +46,10 @@ fn contents(count: u32) -> Vec<u8> {
 /// Rules: C16, C20
 #[test]
 fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
-    with_each_group(|group| {
+    with_files(|place| {
         let bytes = contents(1 << 20);
         let file = Temp::with(&bytes);
-        let (client, mut peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
+        let (client, mut peer, _seen) = place.client_and_peer(|recipe| place.narrow(recipe, SMALL));
         let reading = std::thread::spawn(move || {
             let mut got = Vec::new();
             peer.read_to_end(&mut got).unwrap();
@@ -74,9 +79,9 @@ fn regions_and_buffers_arrive_in_the_order_of_their_writes() {
 /// Rules: C20
 #[test]
 fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
-    with_each_group(|group| {
+    with_files(|place| {
         let file = Temp::with(&contents(250));
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+        let (client, mut peer, seen) = place.client_and_peer(|recipe| recipe);
         let region = client.write_future(FileRegion::open(&file.0, 0, 5000).unwrap());
         let behind = client.write_future("never sent");
         client.flush();
@@ -97,8 +102,8 @@ fn a_file_shorter_than_its_region_fails_the_write_and_ends_the_connection() {
 /// Rules: C20
 #[test]
 fn a_file_that_is_not_there_fails_the_write() {
-    with_each_group(|group| {
-        let (client, _peer, seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+    with_files(|place| {
+        let (client, _peer, seen) = place.client_and_peer(|recipe| recipe);
         let region = client.write_and_flush(FileRegion::lazy("/nonexistent/file", 0, 5));
         let error = region.sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -110,10 +115,10 @@ fn a_file_that_is_not_there_fails_the_write() {
 /// Rules: A44
 #[test]
 fn without_auto_close_a_write_error_ends_the_output_only() {
-    with_each_group(|group| {
+    with_files(|place| {
         let file = Temp::with(&contents(250));
         let (client, mut peer, seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(AUTO_CLOSE, false));
+            place.client_and_peer(|recipe| recipe.option(AUTO_CLOSE, false));
         let region = client.write_and_flush(FileRegion::open(&file.0, 0, 5000).unwrap());
         let error = region.sync_timeout(DEADLINE).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::FileTooShort);

@@ -1,28 +1,29 @@
-//! [`Accepted`]: what a TCP listener reads.
+//! [`Accepted`]: what a listener reads.
 
-use std::net::SocketAddr;
+use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use tidegate_sys::os::{fd, net};
 
+use super::domain::Domain;
+use crate::channel::Inet;
 use crate::error::Error;
 
 /// A connection that has no channel yet. It goes through the server's pipeline and to the child's loop; dropped on
 /// the way, it closes the connection.
-#[derive(Debug)]
-pub struct Accepted {
+pub struct Accepted<D: Domain> {
     socket: OwnedFd,
-    peer: SocketAddr,
+    peer: D::Name,
     /// SO_LINGER in seconds, as the socket has it from birth: a listener hands its own down.
     linger_s: Option<u16>,
 }
 
 // With two pointers it makes a task that needs no box.
-const _: () = assert!(size_of::<Accepted>() <= 40);
+const _: () = assert!(size_of::<Accepted<Inet>>() <= 40);
 
-impl Accepted {
-    pub(super) fn new(socket: OwnedFd, peer: SocketAddr, linger: Option<Duration>) -> Self {
+impl<D: Domain> Accepted<D> {
+    pub(super) fn new(socket: OwnedFd, peer: D::Name, linger: Option<Duration>) -> Self {
         let linger_s = linger.map(|linger| {
             let seconds = linger.as_secs() + u64::from(linger.subsec_nanos() > 0);
             u16::try_from(seconds).unwrap_or(u16::MAX)
@@ -39,10 +40,10 @@ impl Accepted {
             .map(|seconds| Duration::from_secs(seconds.into()))
     }
 
-    /// A connection that comes from elsewhere: another process, a supervisor, [`std::net::TcpStream`].
+    /// A connection that comes from elsewhere: another process, a supervisor, the standard library.
     ///
     /// # Errors
-    /// What the system says if this is no connected TCP socket.
+    /// What the system says if this is no connected socket, or one of another domain.
     pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
         let socket = socket.into();
         let prepared = net::peer_addr(socket.as_fd()).and_then(|peer| {
@@ -56,18 +57,28 @@ impl Accepted {
     }
 
     /// The peer's address.
-    pub fn peer(&self) -> SocketAddr {
-        self.peer
+    pub fn peer(&self) -> D::Name {
+        self.peer.clone()
     }
 
     /// The descriptor and the peer's address.
-    pub fn into_parts(self) -> (OwnedFd, SocketAddr) {
+    pub fn into_parts(self) -> (OwnedFd, D::Name) {
         (self.socket, self.peer)
     }
 }
 
-impl AsFd for Accepted {
+impl<D: Domain> AsFd for Accepted<D> {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
+    }
+}
+
+impl<D: Domain> fmt::Debug for Accepted<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Accepted")
+            .field("socket", &self.socket)
+            .field("peer", &self.peer)
+            .field("linger_s", &self.linger_s)
+            .finish()
     }
 }

@@ -5,20 +5,20 @@ use std::sync::mpsc;
 
 use tidegate::bootstrap::ServerBootstrap;
 use tidegate::buffer::Message;
-use tidegate::channel::options::{SO_SNDBUF, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT};
+use tidegate::channel::options::{WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT};
 use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
-use crate::support::{
-    DEADLINE, SMALL, Seen, client_and_plain_peer, plain_client, wait_for, with_each_group,
-};
+use crate::place::{SMALL, SMALLEST, everywhere, everywhere_with};
+use crate::probe::{DEADLINE, Seen, wait_for};
+use crate::row::{Feature, Peer};
 
 /// The bytes of so many numbers.
 fn numbers(from: u32, count: u32) -> Vec<u8> {
     (from..from + count).flat_map(u32::to_be_bytes).collect()
 }
 
-fn read_to_end(mut peer: std::net::TcpStream) -> Vec<u8> {
+fn read_to_end(mut peer: Box<dyn Peer>) -> Vec<u8> {
     let mut got = Vec::new();
     peer.read_to_end(&mut got).unwrap();
     got
@@ -27,8 +27,8 @@ fn read_to_end(mut peer: std::net::TcpStream) -> Vec<u8> {
 /// Rules: C12, C16
 #[test]
 fn many_small_writes_leave_in_order_with_few_system_calls() {
-    with_each_group(|group| {
-        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+    everywhere(|place| {
+        let (client, peer, _seen) = place.client_and_peer(|recipe| recipe);
         let reading = std::thread::spawn(move || read_to_end(peer));
         // 5,000 messages of sizes 0 to 62, more than one list of slices holds.
         let mut expected = Vec::new();
@@ -65,9 +65,9 @@ fn many_small_writes_leave_in_order_with_few_system_calls() {
 /// Rules: C3, C9, C11
 #[test]
 fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
-    with_each_group(|group| {
-        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap.option(SO_SNDBUF, 64 << 10).option(
+    everywhere(|place| {
+        let (client, mut peer, seen) = place.client_and_peer(|recipe| {
+            place.narrow(recipe, SMALLEST).option(
                 WRITE_BUFFER_WATER_MARK,
                 WaterMark::new(256 << 10, 1 << 20).unwrap(),
             )
@@ -96,12 +96,9 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
 /// Rules: C10, C11
 #[test]
 fn one_large_buffer_is_sent_in_parts() {
-    with_each_group(|group| {
-        let (client, peer, _seen) = client_and_plain_peer(group, |bootstrap| {
-            bootstrap
-                .option(SO_SNDBUF, SMALL)
-                .option(WRITE_SPIN_COUNT, 1)
-        });
+    everywhere(|place| {
+        let (client, peer, _seen) =
+            place.client_and_peer(|recipe| place.narrow(recipe, SMALL).option(WRITE_SPIN_COUNT, 1));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let sent = numbers(0, 1 << 20);
         client
@@ -116,9 +113,8 @@ fn one_large_buffer_is_sent_in_parts() {
 /// Rules: C10, C12, C13, C16
 #[test]
 fn large_and_small_buffers_mixed_keep_their_order() {
-    with_each_group(|group| {
-        let (client, peer, _seen) =
-            client_and_plain_peer(group, |bootstrap| bootstrap.option(SO_SNDBUF, SMALL));
+    everywhere(|place| {
+        let (client, peer, _seen) = place.client_and_peer(|recipe| place.narrow(recipe, SMALL));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let mut expected = Vec::new();
         let mut next = 0;
@@ -191,16 +187,12 @@ impl Handler for Pump {
 /// Rules: C3, C24
 #[test]
 fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
-    with_each_group(|group| {
+    everywhere(|place| {
         let total = 1 << 20;
-        let server = ServerBootstrap::new(group, group)
-            .child_option(SO_SNDBUF, SMALL)
-            .child_handler(move |pipeline| pipeline.add_last(Pump { next: 0, total }))
-            .bind("127.0.0.1:0")
-            .sync_timeout(DEADLINE)
-            .unwrap();
-        let client = plain_client(server.local_address().unwrap().as_inet().unwrap());
-        let got = read_to_end(client);
+        let recipe = ServerBootstrap::new(place.group, place.group)
+            .child_handler(move |pipeline| pipeline.add_last(Pump { next: 0, total }));
+        let server = place.bind(place.narrow_children(recipe, SMALL));
+        let got = read_to_end(place.visit(&server));
         assert!(got == numbers(0, total));
         server.close().sync_timeout(DEADLINE).unwrap();
     });
@@ -209,8 +201,8 @@ fn a_handler_that_heeds_writability_sends_everything_and_never_holds_much() {
 /// Rules: C1
 #[test]
 fn what_is_no_bytes_is_refused_at_once() {
-    with_each_group(|group| {
-        let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+    everywhere_with(&[Feature::BytesOnly], |place| {
+        let (client, _peer, _seen) = place.client_and_peer(|recipe| recipe);
         let error = client
             .write_and_flush(Message::new(42_u64))
             .sync_timeout(DEADLINE)
@@ -225,8 +217,8 @@ fn what_is_no_bytes_is_refused_at_once() {
 /// Rules: C7
 #[test]
 fn a_cancelled_write_leaves_no_trace() {
-    with_each_group(|group| {
-        let (client, mut peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
+    everywhere(|place| {
+        let (client, mut peer, _seen) = place.client_and_peer(|recipe| recipe);
         let first = client.write_future("a");
         let second = client.write_future("b");
         let third = client.write_future("c");
