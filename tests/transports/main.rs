@@ -19,6 +19,7 @@ mod probe;
 mod reading;
 mod row;
 mod server;
+mod unix_peer;
 #[path = "../common/ways.rs"]
 mod ways;
 mod writing;

@@ -9,8 +9,9 @@ use tidegate::channel::options::{AUTO_READ, MAX_MESSAGES_PER_READ, RECV_ALLOCATO
 use tidegate::channel::{Context, Handler, HandlerResult};
 use tidegate::error::Failure;
 
-use crate::place::{everywhere, everywhere_with_edges, let_turns_pass};
+use crate::place::{everywhere, everywhere_with, everywhere_with_edges, let_turns_pass};
 use crate::probe::{DEADLINE, Probe, Seen, next, read_exactly, so_far, until, wait_for};
+use crate::row::Feature;
 
 /// The others can't tell without reporting it over and over.
 /// Rules: A38, A39
@@ -84,7 +85,7 @@ fn each_read_gives_one_batch() {
 /// Rules: A39
 #[test]
 fn a_reset_is_seen_even_while_nobody_reads() {
-    everywhere(|place| {
+    everywhere_with(&[Feature::Resets], |place| {
         let (client, mut peer, seen) =
             place.client_and_peer(|recipe| recipe.option(AUTO_READ, false));
         peer.reset_on_close();
