@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_sys::mem::prefetch;
 use tidegate_sys::os::Ready;
 
 use super::core::{Context, Core, Gate, Handler, Rare, Root, UNREGISTERED, attention, flag};
@@ -448,6 +449,14 @@ impl IoHandle for Core {
                 self.enter(|_| {});
             }
             IoEvent::Shutdown => self.enter(|core| core.head_close(Promise::void())),
+        }
+    }
+
+    fn approach(&self) {
+        self.nodes.prefetch();
+        prefetch(&*self.shared);
+        if let Ok(transport) = self.transport.try_borrow() {
+            prefetch(&**transport);
         }
     }
 

@@ -94,13 +94,13 @@ impl Core {
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
     pub(crate) fn fire_active(&self) {
-        self.emit(Inbound::Active, HEAD);
+        self.emit_from_head(Inbound::Active);
         self.run();
         if self.life.get() != Life::Active {
             return;
         }
         if self.auto_read() {
-            self.op_read(TAIL);
+            self.op_read_from_tail();
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
         if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
@@ -332,13 +332,13 @@ impl Core {
     /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
         if was_active {
-            self.emit(Inbound::Inactive, HEAD);
+            self.emit_from_head(Inbound::Inactive);
             self.run();
         }
         self.at_rest(|core| {
             core.set(flag::ENDED);
             if core.has(flag::REGISTERED) {
-                core.emit(Inbound::Unregistered, HEAD);
+                core.emit_from_head(Inbound::Unregistered);
                 core.run();
             }
             core.at_rest(|core| core.depart(relay::lines(&core.nodes)));

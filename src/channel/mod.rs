@@ -2,7 +2,7 @@
 //!
 //! A [`Channel`] is the handle that people keep; the loop's side of it is the core, which nobody but its loop touches.
 //!
-//! - `options`, `attributes`, `address`, `family`, `events`: the vocabulary.
+//! - `options`, `attributes`, `address`, `family`, `datagram`, `events`: the vocabulary.
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
@@ -22,6 +22,7 @@ mod configure;
 mod connect;
 mod context;
 pub(crate) mod core;
+mod datagram;
 mod drain;
 mod drain_report;
 mod entry;
@@ -63,6 +64,7 @@ mod writing;
 pub use self::core::{Context, Handler};
 pub use address::{Address, UnixAddress};
 pub use attributes::{AttributeKey, Attributes};
+pub use datagram::Datagram;
 pub(crate) use drain::DrainHold;
 pub use drain::Draining;
 pub use drain_report::{DrainReport, Unsent};

@@ -11,7 +11,7 @@ use tidegate_sys::os::{Interest, Ready};
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
 use super::lifetime::Life;
-use super::node::{HEAD, TAIL};
+use super::node::HEAD;
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::transport::{Read, ReadBytes, Services};
@@ -98,7 +98,7 @@ impl Core {
         if on {
             self.set(flag::AUTO_READ);
             if self.life.get() == Life::Active {
-                self.op_read(TAIL);
+                self.op_read_from_tail();
             }
         } else {
             self.clear(flag::AUTO_READ | flag::READ_PENDING);
@@ -339,9 +339,9 @@ impl Core {
                     total += self.deliver_from_transport(msg);
                 }
                 Ok(Read::Last(msg)) => {
-                    self.clear(flag::READABLE);
-                    total += self.deliver_from_transport(msg);
-                    break BatchEnd::Quiet;
+                    self.deliver_last(msg, total);
+                    drop(batch);
+                    return self.after_batch();
                 }
                 Ok(Read::Failed(error)) => {
                     reads += 1;
@@ -350,6 +350,13 @@ impl Core {
                 }
                 Ok(Read::WouldBlock) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
+                    break BatchEnd::Quiet;
+                }
+                Ok(Read::Asked) => {
+                    self.clear(flag::READABLE | flag::READ_ERROR);
+                    if reads == 0 {
+                        return;
+                    }
                     break BatchEnd::Quiet;
                 }
                 Ok(Read::Eof) => break BatchEnd::Eof,
@@ -373,6 +380,28 @@ impl Core {
             return;
         }
         self.enter(|core| core.end_batch(end));
+        self.after_batch();
+    }
+
+    /// The last message of a batch and the end of the batch, with one entry: most batches are one message. A handler that
+    /// panics closes the channel, so that there is no end of the batch to be heard either.
+    #[inline]
+    fn deliver_last(&self, msg: Message, total: usize) {
+        let total = total + msg.readable_bytes().unwrap_or(0);
+        self.clear(flag::READABLE | flag::READ_PENDING);
+        self.enter(|core| {
+            core.emit_message(Inbound::Read, HEAD, msg);
+            core.settle();
+            core.clear(flag::READ_BATCH);
+            core.predict(|predictor| predictor.read_complete(total));
+            if core.life.get() < Life::Closing {
+                core.end_batch(BatchEnd::Quiet);
+            }
+        });
+    }
+
+    /// What is wanted next is told to the selector or the ready list.
+    fn after_batch(&self) {
         if self.life.get() != Life::Active || self.has(flag::INPUT_SHUT) {
             return;
         }
@@ -422,7 +451,7 @@ impl Core {
     }
 
     fn end_batch(&self, end: BatchEnd) {
-        self.emit(Inbound::ReadComplete, HEAD);
+        self.emit_from_head(Inbound::ReadComplete);
         self.run();
         match end {
             BatchEnd::Quiet => {
@@ -431,7 +460,7 @@ impl Core {
                 }
                 if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
                     // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
-                    self.op_read(TAIL);
+                    self.op_read_from_tail();
                     self.run();
                 } else if self.auto_read() {
                     self.set(flag::READ_PENDING);

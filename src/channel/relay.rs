@@ -239,7 +239,7 @@ impl Relay {
     /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
     fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
         if ctx.auto_read() {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }
@@ -351,7 +351,7 @@ impl Handler for Relay {
         // After what it has to say of channel_inactive.
         self.line.send(|core| {
             core.at_rest(|core| {
-                core.emit(Inbound::Unregistered, HEAD);
+                core.emit_from_head(Inbound::Unregistered);
                 core.run();
             });
         });
@@ -440,7 +440,7 @@ impl Handler for Relay {
         if is_as_before && ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             self.pass_read(ctx);
         } else {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }

@@ -150,7 +150,7 @@ impl Core {
             Root::Writability => {
                 self.clear(flag::WRITABILITY_QUEUED);
                 if !self.has(flag::ENDED) {
-                    self.emit(Inbound::Writability, HEAD);
+                    self.emit_from_head(Inbound::Writability);
                 }
             }
             Root::Active => self.fire_active(),

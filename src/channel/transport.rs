@@ -64,6 +64,9 @@ pub enum Read {
     Last(Message),
     /// Nothing now.
     WouldBlock,
+    /// Nothing yet: this read was handed on (to a thread, a device), and [`Signal::readable`] will tell. A batch that
+    /// begins with this is none, and has no `channel_read_complete`.
+    Asked,
     /// The peer ended its side.
     Eof,
     /// Nothing, for want of something that belongs to the process (descriptors): the channel tries again when a

@@ -36,7 +36,7 @@ pub fn everywhere_with(needed: &[Feature], test: impl Fn(&Place<'_>)) {
 pub fn everywhere_with_edges(test: impl Fn(&Place<'_>)) {
     let edges = |backend| matches!(backend, Backend::Epoll | Backend::Kqueue);
     run(
-        &[],
+        &[Feature::HearsWhilePaused],
         |row, way| !row.has_descriptor() || edges(way.backend),
         test,
     );

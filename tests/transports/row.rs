@@ -13,6 +13,7 @@ use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
 use tidegate::channel::options::SO_SNDBUF;
 use tidegate::channel::{Address, ChannelFuture};
 use tidegate::transport::local::{Local, LocalAddress};
+use tidegate::transport::oio;
 use tidegate::transport::tcp::Tcp;
 use tidegate::transport::unix::UnixStream;
 
@@ -22,7 +23,7 @@ use crate::unix_peer;
 use crate::ways::Way;
 
 /// Every kind of stream.
-pub const ROWS: &[&dyn Row] = &[&TcpRow, &UnixRow, &LocalRow];
+pub const ROWS: &[&dyn Row] = &[&TcpRow, &BlockingTcpRow, &UnixRow, &LocalRow];
 
 /// What not every kind can do. A test that needs one of these names it, and does not run over the rows that lack it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,8 @@ pub enum Feature {
     BytesOnly,
     /// A file region arrives as the bytes of the file.
     SendsFiles,
+    /// A channel that reads nothing still hears that its peer ends or breaks.
+    HearsWhilePaused,
 }
 
 /// One kind of stream.
@@ -195,6 +198,61 @@ impl Row for UnixRow {
     /// Never asked.
     fn full(&self) -> Address {
         unix_peer::free()
+    }
+}
+
+struct BlockingTcpRow;
+
+/// The same sockets, on threads of their own.
+impl Row for BlockingTcpRow {
+    fn name(&self) -> &'static str {
+        "blocking tcp"
+    }
+
+    fn lacks(&self) -> &'static [Feature] {
+        // While reading is paused no call is made that could tell.
+        &[Feature::HearsWhilePaused]
+    }
+
+    /// No descriptor that a selector knows, so that makes no difference; the share of tasks and spinning do.
+    fn runs(&self, way: Way) -> bool {
+        way.is_default_backend()
+    }
+
+    fn has_descriptor(&self) -> bool {
+        false
+    }
+
+    fn free(&self) -> Address {
+        TcpRow.free()
+    }
+
+    fn bind(&self, recipe: ServerBootstrap, address: Address) -> ChannelFuture {
+        recipe.transport::<oio::Tcp>().bind(address)
+    }
+
+    fn connect(&self, recipe: Bootstrap, address: Address) -> ChannelFuture {
+        recipe.transport::<oio::Tcp>().connect(address)
+    }
+
+    fn narrow(&self, recipe: Bootstrap, bytes: i32) -> Bootstrap {
+        TcpRow.narrow(recipe, bytes)
+    }
+
+    fn narrow_children(&self, recipe: ServerBootstrap, bytes: i32) -> ServerBootstrap {
+        TcpRow.narrow_children(recipe, bytes)
+    }
+
+    fn listen(&self) -> Box<dyn Listening> {
+        TcpRow.listen()
+    }
+
+    fn visit(&self, address: &Address) -> Box<dyn Peer> {
+        TcpRow.visit(address)
+    }
+
+    fn full(&self) -> Address {
+        TcpRow.full()
     }
 }
 

@@ -3,16 +3,15 @@
 //!
 //! - `socket`: [`DatagramSocket`], the transport.
 //! - `kind`: what differs between kinds of datagram sockets.
-//! - `message`: [`Datagram`], what handlers read and write.
 //! - `receive`: many datagrams with one call, handed out one by one.
 //! - `send`: what was flushed, in as few calls as possible.
 
 mod kind;
-mod message;
 mod receive;
 mod send;
 mod socket;
 
+pub use crate::channel::Datagram;
 pub(super) use kind::DatagramKind;
-pub use message::Datagram;
+pub(super) use send::Sender;
 pub use socket::DatagramSocket;

@@ -8,9 +8,8 @@ use bytes::{Bytes, BytesMut};
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
 
 use super::kind::{DatagramKind, NameOf};
-use super::message::Datagram;
 use crate::buffer::Message;
-use crate::channel::{Io, Read};
+use crate::channel::{Datagram, Io, Read};
 use crate::error::{Error, ErrorKind, Fault};
 use crate::transport::socket::descriptors::{self, Descriptors};
 

@@ -9,9 +9,8 @@ use std::os::fd::BorrowedFd;
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Outgoing};
 
 use super::kind::{DatagramKind, NameOf};
-use super::message::Datagram;
 use crate::buffer::Message;
-use crate::channel::{Flush, OutboundBuffer};
+use crate::channel::{Datagram, Flush, OutboundBuffer};
 use crate::error::{Error, ErrorKind};
 use crate::transport::socket::Descriptors;
 use crate::transport::socket::domain::Domain;

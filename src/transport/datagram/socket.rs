@@ -1,15 +1,17 @@
 //! [`DatagramSocket`]: the transport of datagram sockets.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use tidegate_sys::os::net;
+use bytes::BytesMut;
+use tidegate_sys::os::net::{self, Received};
 
 use super::kind::{DatagramKind, NameOf};
-use super::message::Datagram;
 use super::receive::Receiver;
 use super::send::Sender;
 use crate::buffer::Message;
+use crate::channel::Datagram;
 use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
@@ -72,6 +74,19 @@ impl<K: DatagramKind> DatagramSocket<K> {
         }
         self.socket = Some(socket);
         Ok(())
+    }
+
+    /// A read, with whatever receives; see [`Receiver::read_by`].
+    pub(in crate::transport) fn read_by(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
+    ) -> Result<Read, Error> {
+        self.receiver.read_by(receive)
+    }
+
+    /// The bytes of the longest datagram, and how many of them one call has room for.
+    pub(in crate::transport) fn receive_room(&self) -> (usize, usize) {
+        self.receiver.room()
     }
 
     fn set_waiting(&self) -> Result<(), Error> {

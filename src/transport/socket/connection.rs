@@ -46,17 +46,25 @@ enum Socket {
 }
 
 impl Socket {
+    #[inline]
     fn fd(&self, title: &str) -> Result<BorrowedFd<'_>, Error> {
         match self {
             Self::Open(fd) => Ok(fd.as_fd()),
-            Self::Unopened(_) => Err(Error::new(
-                ErrorKind::NotYetConnected,
-                format!("the {title} channel is not connected"),
-            )),
-            Self::Closed => Err(Error::new(
+            Self::Unopened(_) | Self::Closed => Err(self.no_fd(title)),
+        }
+    }
+
+    #[cold]
+    fn no_fd(&self, title: &str) -> Error {
+        match self {
+            Self::Closed => Error::new(
                 ErrorKind::ChannelClosed,
                 format!("the {title} channel is closed"),
-            )),
+            ),
+            _ => Error::new(
+                ErrorKind::NotYetConnected,
+                format!("the {title} channel is not connected"),
+            ),
         }
     }
 }

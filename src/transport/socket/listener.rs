@@ -69,6 +69,32 @@ impl<K: StreamKind> Listener<K> {
             .map_err(|error| Error::io(format!("listening on {}", Bound(&self.local)), error))
     }
 
+    /// A read that begins with the outcome of an accept which was made elsewhere.
+    pub(in crate::transport) fn read_after(
+        &mut self,
+        io: &mut Io<'_>,
+        outcome: &mut Option<io::Result<(OwnedFd, NameOf<K>)>>,
+    ) -> Result<Read, Error> {
+        let Some(socket) = &self.socket else {
+            return Ok(Read::WouldBlock);
+        };
+        let accept = || {
+            outcome
+                .take()
+                .unwrap_or_else(|| net::accept(socket.as_fd()))
+        };
+        let count = &io.metrics().accept;
+        let accepted = self.acceptor.accept(accept, &Bound(&self.local), count)?;
+        Ok(match accepted {
+            Accept::One((client, peer)) => {
+                let accepted = Accepted::<K::Domain>::new(client, peer, self.linger);
+                Read::Message(Message::new(accepted))
+            }
+            Accept::Empty => Read::WouldBlock,
+            Accept::Rest(time) => Read::Paused(time),
+        })
+    }
+
     /// A bound socket that listens, and its address in `local`.
     fn begin(&mut self, name: &NameOf<K>) -> Result<OwnedFd, Error> {
         let socket = self.open(name)?;
@@ -125,11 +151,7 @@ impl<K: StreamKind> Transport for Listener<K> {
     }
 
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        let Some(socket) = &self.socket else {
-            return Ok(Read::WouldBlock);
-        };
-        let accept = || net::accept(socket.as_fd());
-        admit::<K>(io, &mut self.acceptor, &self.local, self.linger, accept)
+        self.read_after(io, &mut None)
     }
 
     /// Nothing is ever buffered: see `accepts`.
@@ -212,24 +234,6 @@ impl<K: StreamKind> Transport for Listener<K> {
     fn local_address(&self) -> Option<Address> {
         self.local.clone().map(Into::into)
     }
-}
-
-/// What a read answers when accepting has these outcomes.
-fn admit<K: StreamKind>(
-    io: &mut Io<'_>,
-    acceptor: &mut Acceptor,
-    local: &Option<NameOf<K>>,
-    linger: Option<Duration>,
-    accept: impl FnMut() -> io::Result<(OwnedFd, NameOf<K>)>,
-) -> Result<Read, Error> {
-    let accepted = acceptor.accept(accept, &Bound(local), &io.metrics().accept)?;
-    Ok(match accepted {
-        Accept::One((client, peer)) => Read::Message(Message::new(Accepted::<K::Domain>::new(
-            client, peer, linger,
-        ))),
-        Accept::Empty => Read::WouldBlock,
-        Accept::Rest(time) => Read::Paused(time),
-    })
 }
 
 impl<K: StreamKind> fmt::Debug for Listener<K> {

@@ -1,20 +1,25 @@
 //! Reads and writes of descriptors that do not block. Called by the transports. EINTR is retried here,
-//! never above; `WouldBlock` is handed out as it is.
+//! never above; `WouldBlock` is handed out as it is. [`wait`] is for threads that may block.
 //!
 //! No function here raises SIGPIPE on a socket: the host of the library may be a program that does not
 //! ignore it. [`write()`] and [`write_vectored`] are for what is not a socket.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::time::Duration;
 
 use bytes::{BufMut, BytesMut};
 
 use super::direct;
+use super::event::Interest;
 use super::syscall::{self, count, simulated};
 
 /// How many slices one vectored call takes: IOV_MAX of Linux, macOS and the BSDs. More are left for the
 /// next call.
 pub const IOV_MAX: usize = 1024;
+
+/// Bytes that a pipe which is ready for writing has room for: a write of more may block half way.
+pub const PIPE_BUF: usize = libc::PIPE_BUF;
 
 /// A peer that is gone answers EPIPE, not a signal. macOS has a socket option instead, set where sockets
 /// are made.
@@ -189,6 +194,43 @@ pub fn recv_urgent(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
         Ok(_) => Ok(Some(byte)),
         // EINVAL: no mark, or taken already. EAGAIN: announced, still on its way.
         Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EAGAIN)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Blocks the calling thread until the descriptor has something for `interest`, an end or an error; false if the time
+/// (forever without one) was over before, or a signal came. The kind of wait that blocking calls with a time-out are
+/// made of; loops have selectors.
+///
+/// `Unsupported` for descriptors that the system can't wait for: devices and terminals on macOS. Regular files are
+/// always ready.
+pub fn wait(fd: BorrowedFd<'_>, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
+    // A thread that waits would stop the simulation's clock.
+    simulated!(fd, |_kernel, _file| Err(io::ErrorKind::Unsupported.into()));
+    let mut events = 0;
+    if interest.contains(Interest::READ) {
+        events |= libc::POLLIN;
+    }
+    if interest.contains(Interest::WRITE) {
+        events |= libc::POLLOUT;
+    }
+    let mut entry = libc::pollfd {
+        fd: fd.as_raw_fd(),
+        events,
+        revents: 0,
+    };
+    // Rounded up, or a wait of less than a millisecond would be none.
+    let ms = timeout.map_or(-1, |timeout| {
+        libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)
+    });
+    // SAFETY: one entry, valid for reads and writes.
+    match syscall::once(unsafe { libc::poll(&raw mut entry, 1, ms) }) {
+        Ok(_) if entry.revents & libc::POLLNVAL != 0 => Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "this system can't wait for such a descriptor",
+        )),
+        Ok(ready) => Ok(ready > 0),
+        Err(error) if error.raw_os_error() == Some(libc::EINTR) => Ok(false),
         Err(error) => Err(error),
     }
 }

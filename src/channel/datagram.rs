@@ -1,10 +1,11 @@
-//! [`Datagram`]: the message of channels that are not streams.
+//! [`Datagram`]: the message of channels that are not streams. Their transports read and write it; handlers for single
+//! datagrams know it too.
 
 use std::net::IpAddr;
 
 use bytes::Bytes;
 
-use crate::channel::Address;
+use super::address::Address;
 
 /// One datagram, with whom it came from or goes to.
 ///
