@@ -18,7 +18,8 @@
 //! That the reader's handlers have seen it is not said. The queue takes messages until it holds half of the reader's
 //! `SO_RCVBUF` (each counts its size and the 96 bytes of an entry), and the reader takes a whole queue at once: so a reader
 //! that stops holds at most that option's bytes and two messages. The rest waits in the writer's outbound buffer, which
-//! turns unwritable by its own marks.
+//! turns unwritable by its own marks. What is sent to a side that has ended its input is dropped and counts as written, as
+//! with TCP.
 //!
 //! # Walks
 //!
