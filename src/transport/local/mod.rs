@@ -12,7 +12,14 @@
 //!
 //! Messages cross as they are, of any type, whole and uncopied: a `Bytes` that is written is the `Bytes` that is read, and
 //! a [`FileRegion`](crate::buffer::FileRegion) arrives as one. A [`Message`](crate::buffer::Message) holds values that are
-//! `Send`; one that is not can't be put into a message, and that does not compile.
+//! `Send`; one that is not can't be put into a message, and that does not compile:
+//!
+//! ```compile_fail,E0277
+//! use tidegate::Message;
+//!
+//! let of_this_thread = std::rc::Rc::new(5);
+//! let _ = Message::new(of_this_thread);
+//! ```
 //!
 //! A write's promise succeeds when the reader's queue has the message, as with a socket it does when the kernel has it.
 //! That the reader's handlers have seen it is not said. The queue takes messages until it holds half of the reader's
