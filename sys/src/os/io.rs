@@ -198,6 +198,14 @@ pub fn recv_urgent(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
     }
 }
 
+/// Whether shutdown(2) wakes whoever [`wait`]s for a listening socket, or for a datagram socket without a peer. Elsewhere
+/// it does so for connections only.
+pub const SHUTDOWN_WAKES: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd"
+));
+
 /// Blocks the calling thread until the descriptor has something for `interest`, an end or an error; false if the time
 /// (forever without one) was over before, or a signal came. The kind of wait that blocking calls with a time-out are
 /// made of; loops have selectors.
