@@ -21,6 +21,7 @@ mod reading;
 mod row;
 mod server;
 mod talking;
+mod unix_peer;
 #[path = "../common/ways.rs"]
 mod ways;
 mod writing;

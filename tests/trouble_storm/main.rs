@@ -30,6 +30,8 @@ mod server;
 #[path = "../../sys/tests/support/storm.rs"]
 mod storm;
 mod timing;
+#[path = "../transports/unix_peer.rs"]
+mod unix_peer;
 mod ways;
 #[path = "../transports/writing.rs"]
 mod writing;
