@@ -271,6 +271,20 @@ udp_quote_server() {
 	fails '0 of 1 answers' udp_quote_client --port "$port" --interface lo --wait-ms 300
 }
 
+stdin_client() {
+	serve echo_server --port 0
+	# What is piped in comes back, all of it, and the program ends by itself.
+	seq 1 200000 >"$logs/numbers"
+	timeout "$deadline" "$bin/stdin_client" --connect "$address" <"$logs/numbers" >"$logs/stdin_client.log" ||
+		fail "stdin_client ended with status $?"
+	cmp "$logs/numbers" "$logs/stdin_client.log" || fail 'stdin_client: not what was sent'
+	printf 'one\ntwo\n' | timeout "$deadline" "$bin/stdin_client" --connect "$address" >"$logs/stdin_client.log" ||
+		fail "stdin_client ended with status $?"
+	[[ $(<"$logs/stdin_client.log") == $'one\ntwo' ]] || fail 'stdin_client: not what was typed'
+	stop "$server"
+	fails 'what to do: .*start the server' stdin_client --connect "$address"
+}
+
 embedded_loop() {
 	run embedded_loop
 }
@@ -297,4 +311,5 @@ check unix_echo
 check fd_passing
 check syslog
 check udp_quote_server udp_quote_client
+check stdin_client echo_server
 check embedded_loop

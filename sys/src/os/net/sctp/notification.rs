@@ -371,6 +371,27 @@ mod tests {
         }
     }
 
+    /// Bytes from splitmix64, over the samples: whatever comes out, nothing panics.
+    #[test]
+    fn random_damage_is_never_a_panic() {
+        let mut state = 7_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (mixed >> 32) as usize % below
+        };
+        let samples = samples();
+        for _ in 0..100_000 {
+            let mut bytes = samples[random(samples.len())].0.clone();
+            for _ in 0..random(4) {
+                let at = random(bytes.len());
+                bytes[at] = random(256) as u8;
+            }
+            bytes.truncate(random(bytes.len() + 1));
+            let _ = Notification::parse(&bytes);
+        }
+    }
+
     #[test]
     fn a_kind_from_the_future_is_handed_out_as_it_is() {
         let bytes = built(0x80ff, 0, &[b"abcd"]);
