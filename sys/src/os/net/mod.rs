@@ -39,7 +39,7 @@ pub enum Connect {
 /// A TCP socket of the family of this address: non-blocking, closed on exec, and without SIGPIPE where
 /// the system says so per socket.
 pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    simulated!(|kernel| kernel.socket(address));
+    simulated!("socket", |kernel| kernel.socket(address));
     socket(addr::family(address), libc::SOCK_STREAM)
 }
 
@@ -73,7 +73,7 @@ fn disarm_sigpipe(fd: BorrowedFd<'_>) {
 
 /// Gives the socket a local address.
 pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.bind(file, address));
+    simulated!("bind", fd, |kernel, file| kernel.bind(file, address));
     let raw = RawAddr::new(address);
     // SAFETY: `raw` is a socket address of the length that it names.
     syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
@@ -82,7 +82,7 @@ pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
 
 /// Lets the kernel accept connections: up to `backlog` wait to be taken, at most [`max_backlog`].
 pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.listen(file, backlog));
+    simulated!("listen", fd, |kernel, file| kernel.listen(file, backlog));
     // SAFETY: takes no pointer.
     syscall::retry(|| unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
     Ok(())
@@ -93,7 +93,7 @@ pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 /// `WouldBlock` when none is waiting; other errors may be the peer's (ECONNABORTED, EPROTO, and on Linux
 /// any error of the network), or the machine's (EMFILE, ENFILE, ENOBUFS, ENOMEM): the caller decides.
 pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    simulated!(fd, |kernel, file| kernel.accept(file));
+    simulated!("accept", fd, |kernel, file| kernel.accept(file));
     let mut raw = RawAddr::room();
     let mut length = raw.len();
     #[cfg(not(target_vendor = "apple"))]
@@ -129,6 +129,10 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
 
 /// Begins to connect.
 pub fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<Connect> {
+    #[cfg(feature = "sim")]
+    if let Err(error) = syscall::once(super::sim::fate_on("connect", fd)) {
+        return begun(Err(error));
+    }
     simulated!(fd, |kernel, file| begun(kernel.connect(file, address)));
     let raw = RawAddr::new(address);
     // SAFETY: `raw` is a socket address of the length that it names.
@@ -149,7 +153,8 @@ fn begun(answer: io::Result<()>) -> io::Result<Connect> {
 
 /// Takes the error that waits on the socket (SO_ERROR), if there is one.
 pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
-    simulated!(fd, |kernel, file| kernel.take_error(file));
+    simulated!("getsockopt(SO_ERROR)", fd, |kernel, file| kernel
+        .take_error(file));
     match option::get(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
         0 => Ok(None),
         errno => Ok(Some(io::Error::from_raw_os_error(errno))),
@@ -158,13 +163,13 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
 
 /// The address that the socket has here.
 pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    simulated!(fd, |kernel, file| kernel.local_addr(file));
+    simulated!("getsockname", fd, |kernel, file| kernel.local_addr(file));
     address_by(fd, libc::getsockname)
 }
 
 /// The address of the peer; `NotConnected` while there is none.
 pub fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    simulated!(fd, |kernel, file| kernel.peer_addr(file));
+    simulated!("getpeername", fd, |kernel, file| kernel.peer_addr(file));
     address_by(fd, libc::getpeername)
 }
 
@@ -181,7 +186,7 @@ fn address_by(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Result<SocketAddr> {
 
 /// Ends one or both directions. `NotConnected` if the peer is gone already.
 pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.shutdown(file, how));
+    simulated!("shutdown", fd, |kernel, file| kernel.shutdown(file, how));
     let how = match how {
         Shutdown::Read => libc::SHUT_RD,
         Shutdown::Write => libc::SHUT_WR,
