@@ -21,8 +21,11 @@ pub fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
         35..=54 => channel.flush(),
         55..=69 if may_write => follow(end, &channel.write_and_flush(BytesMut::zeroed(size))),
         70..=75 => {
-            with(|model| model.ends[end].asks = false);
             channel.set_auto_read(lot.is_multiple_of(2));
+            // From outside it counts when its turn comes: a read() that is on its way already is overruled.
+            let forget = move || with(|model| model.ends[end].asks = false);
+            forget();
+            let _ = channel.event_loop().execute(forget);
         }
         76..=79 => {
             with(|model| model.ends[end].asks = true);
