@@ -50,8 +50,30 @@ pub fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
             drop(channel.set_option(SO_LINGER, Some(Duration::ZERO)));
             drop(channel.close());
         }
+        98..=99 => promise(end, channel),
         _ => {}
     }
+}
+
+/// A promise of the channel's loop that is kept by another loop: its listener runs where the channel lives.
+fn promise(end: usize, channel: &Channel) {
+    let lot = with(|model| model.random.below(model.ends.len() as u64)) as usize;
+    let elsewhere = with(|model| model.ends[lot].channel.event_loop().clone());
+    let promise = channel.new_promise();
+    let event_loop = channel.event_loop().clone();
+    promise.completion().add_listener(move |_| {
+        with(|model| {
+            model.note(end, 67);
+            model.tasks_run += 1;
+            if !event_loop.in_event_loop() {
+                model.complain(format!("end {end}: a listener runs on another loop"));
+            }
+        });
+    });
+    let given = elsewhere.execute(move || {
+        promise.try_success();
+    });
+    with(|model| model.tasks_given += u64::from(given.is_ok()));
 }
 
 /// Changes the pipeline between its two ends.
