@@ -10,10 +10,19 @@ FILE ?=
 # What `make bench` runs (a name from benches/, empty for all), and whether under perf.
 BENCH ?=
 PERF ?=
+# What `make perf` records (a server as in docs/bench/, its load, how many seconds), and options for `make bench-peers`.
+SERVER ?=
+LOAD ?=
+TIME ?=
+COMPARE ?=
 # Set by .ci/run when `make test` has just passed, so that one run of CI does not test twice.
 TESTED ?=
 
 CARGO ?= cargo
+export BENCH SERVER LOAD TIME CARGO
+
+# The other libraries are a workspace of their own (see its Cargo.toml).
+PEERS := --manifest-path benches/peers/Cargo.toml --target-dir target/peers
 # The tests that need the simulated kernel.
 SIM := --package tidegate --package tidegate-sys --features sim --test sim
 
@@ -27,11 +36,12 @@ define need
 	}
 endef
 
-.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench queue idle mutations fuzz redis sim mutants kqueue asan valgrind clean
+.PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
+.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
-	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':[^#]*## ' '/^[a-z-]+:.*## / { printf "  %-11s %s\n", $$1, $$2 }' Makefile
 
 run: ## the first program: a file goes to an echo server and back, compared byte for byte (FILE=path)
 	@$(CARGO) run --release --example first -- $(if $(FILE),"$(FILE)")
@@ -74,6 +84,7 @@ ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples
 
 fmt: ## format the source
 	@$(CARGO) fmt --all
+	@$(CARGO) fmt --manifest-path benches/peers/Cargo.toml
 
 fmt-check: ## fail if the source is not formatted
 	@$(CARGO) fmt --all -- --check
@@ -122,18 +133,35 @@ idle: ## resident bytes per idle connection, and whether they come back (CONNECT
 	@$(CARGO) build --release --examples
 	@benches/idle.sh
 
-bench: ## benchmarks (BENCH=name for one, PERF=1 to record it with perf)
-ifeq ($(PERF),)
-	@$(CARGO) bench $(if $(BENCH),--bench $(BENCH),--benches)
-else
+bench: ## benchmarks and a short round against peers (BENCH=name for one bench, PERF=1 to record it with perf)
+ifneq ($(PERF),)
 	@[[ -n '$(BENCH)' ]] || { echo 'PERF=1 needs BENCH=name: one benchmark at a time'; exit 2; }
-	@$(call need,perf,linux-perf)
-	@$(CARGO) bench --bench $(BENCH) \
-		--config 'target."cfg(unix)".runner = ["perf", "record", "--call-graph", "fp", "-o", "$(CURDIR)/target/perf.data", "--"]' \
-		-- --profile-time 10
-	@perf report -i target/perf.data --stdio --no-children --percent-limit 1 --call-graph none
-	@echo '==> perf report -i target/perf.data shows it with callers'
+	@$(MAKE) perf BENCH='$(BENCH)'
+else ifneq ($(BENCH),)
+	@$(CARGO) bench --bench $(BENCH)
+else
+	@benches/all.sh
 endif
+
+bench-peers: ## the same echo server on other libraries, all loads, into docs/bench/ (15 minutes; COMPARE="--rounds 9")
+	@$(CARGO) build --release $(PEERS)
+	@target/peers/release/compare --out docs/bench $(COMPARE)
+
+counts: ## system calls and instructions per message of each echo server (4 minutes)
+	@$(call need,strace,strace)
+	@$(call need,valgrind,valgrind)
+	@$(CARGO) build --release $(PEERS)
+	@benches/peers/counts.sh
+
+perf: ## where time goes: an echo server under load (SERVER=, LOAD="connections window bytes") or BENCH=name
+	@$(call need,perf,linux-perf)
+	@$(CARGO) build --release $(PEERS)
+	@benches/peers/perf.sh
+
+peers: ## lints and tests of benches/peers, which CI leaves alone
+	@$(CARGO) fmt --manifest-path benches/peers/Cargo.toml -- --check
+	@$(CARGO) clippy --release $(PEERS) --all-targets -- -D warnings
+	@$(CARGO) test --release $(PEERS)
 
 queue: ## tasks per second through the cross-thread queue
 	@$(CARGO) bench --package tidegate-sys --bench queue

@@ -38,7 +38,7 @@ wait_for redis-cli -p "$theirs" ping >"$scratch/pong"
 measure() {
     local count=$((requests * ($3 > 1 ? 5 : 1)))
     "${on_client[@]}" redis-benchmark -p "$2" -P "$3" -c 50 -n "$count" -r 100000 -d 64 -t "$tests" --csv 2>"$scratch/warnings" |
-        awk -F '","' -v OFS=' ' -v depth="$3" -v round="$4" -v name="$1" \
+        awk -F ',' -v depth="$3" -v round="$4" -v name="$1" \
             'NR > 1 { gsub(/"/, ""); split($1, test, " "); print depth, test[1], round, name, $2 }' >>"$results"
 }
 

@@ -1,9 +1,11 @@
-# Starts and stops an example server for the scripts beside this one, which source it: $program, or the echo server.
+# Starts and stops a server for the scripts beside this one and in peers/, which source it: $program (a path, or the
+# name of an example), or the echo server.
 #
 # After `start_server [WRAPPER...] -- [OPTIONS...]`, $server is its process and $address where it listens; WRAPPER
 # is what it runs under. Everything is stopped and removed when the script ends.
 
 examples=${CARGO_TARGET_DIR:-target}/release/examples
+program=${program:-echo_server}
 scratch=$(mktemp -d)
 started=()
 
@@ -40,7 +42,7 @@ start_server() {
     # The shell becomes the server, so that its process is known under any wrapper.
     # shellcheck disable=SC2016
     "${wrapper[@]}" bash -c 'echo $$ >"$0"; exec "$@"' "$scratch/pid" \
-        "$examples/${program:-echo_server}" --port 0 "$@" >"$scratch/out" &
+        "$([[ $program == */* ]] || echo "$examples/")$program" --port 0 "$@" >"$scratch/out" &
     runner=$!
     started+=("$runner")
     wait_for grep -q 'listening on ' "$scratch/out"

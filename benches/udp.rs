@@ -141,6 +141,7 @@ fn measure(server: SocketAddr, joined: bool) -> f64 {
                     peer: None,
                     segment: None,
                     local: None,
+                    descriptors: &[],
                 };
                 let sent = if joined {
                     let burst = Outgoing {

@@ -208,6 +208,23 @@ tcp_proxy() {
 	stop "$server"
 }
 
+udp_quote_server() {
+	serve udp_quote_server --port 0 --interface lo
+	local port=${address##*:}
+	run udp_quote_client --ask "127.0.0.1:$port"
+	grep -qE "^127.0.0.1:$port: .* tide" "$logs/udp_quote_client.log" || fail 'udp_quote_client: no quote'
+	# Whatever comes, it goes on.
+	printf 'quote' >"/dev/udp/127.0.0.1/$port"
+	printf '\xff\xfe' >"/dev/udp/127.0.0.1/$port"
+	head -c 1000 /dev/zero >"/dev/udp/127.0.0.1/$port"
+	wait_for "$logs/udp_quote_server.log" '^ignored: .*more than 64 bytes'
+	# Whoever is there.
+	run udp_quote_client --port "$port" --interface lo
+	grep -qE ":$port: " "$logs/udp_quote_client.log" || fail 'udp_quote_client: nobody was found by multicast'
+	stop "$server"
+	fails '0 of 1 answers' udp_quote_client --port "$port" --interface lo --wait-ms 300
+}
+
 embedded_loop() {
 	run embedded_loop
 }
@@ -230,4 +247,5 @@ check kv_server
 check rpc_server rpc_client
 check echo_server echo_client
 check tcp_proxy echo_server echo_client
+check udp_quote_server udp_quote_client
 check embedded_loop

@@ -8,6 +8,8 @@
 mod closing;
 #[path = "channel/connecting.rs"]
 mod connecting;
+#[path = "channel/embedded.rs"]
+mod embedded;
 #[path = "channel/ending.rs"]
 mod ending;
 #[path = "channel/foreign.rs"]

@@ -430,3 +430,246 @@ fn handlers_of_one_channel_and_group_share_a_loop() {
     until(&mut channel, "both added", |_| log.lines().len() == 2);
     assert_eq!(log.lines()[0], log.lines()[1]);
 }
+
+/// Lets the other loop and the channel's answer each other, twice.
+fn there_and_back(channel: &mut EmbeddedChannel, group: &EventLoopGroup) {
+    for _ in 0..2 {
+        group.next().submit(|| ()).sync().unwrap();
+        channel.run_pending();
+    }
+}
+
+/// Reads nothing after its first message until an event comes.
+struct Sated(Arc<AtomicUsize>);
+
+impl Handler for Sated {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        if self.0.fetch_add(1, Ordering::SeqCst) == 0 {
+            ctx.set_auto_read(false);
+        }
+        Ok(())
+    }
+
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, _event: Message) -> HandlerResult {
+        ctx.set_auto_read(true);
+        Ok(())
+    }
+}
+
+/// Auto-read is the channel's, from whatever loop it is switched.
+///
+/// Rules: D2, B12
+#[test]
+fn auto_read_switched_elsewhere_is_switched_on_the_channel() {
+    let (group, seen) = (group(), Arc::new(AtomicUsize::new(0)));
+    let counted = seen.clone();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Sated(counted))).unwrap();
+    channel.feed([Message::new(0_u32)]);
+    until(&mut channel, "auto-read off", |channel| {
+        !channel.channel().is_auto_read()
+    });
+    channel.feed((0..100).map(Message::new::<u32>));
+    there_and_back(&mut channel, &group);
+    // At most one read() was on its way when it was switched off.
+    assert!(channel.unread() >= 99, "{} unread", channel.unread());
+    channel.run(|channel| channel.fire_user_event_triggered("go".into()));
+    until(&mut channel, "the rest", |_| {
+        seen.load(Ordering::SeqCst) == 101
+    });
+    assert!(channel.channel().is_auto_read());
+}
+
+/// Switches auto-read to and fro, and says what it sees then.
+struct Fickle(Log);
+
+impl Handler for Fickle {
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if event.is::<bool>() {
+            for on in [false, true, true, false] {
+                ctx.set_auto_read(on);
+                self.0.put(format!("{on} {}", ctx.auto_read()));
+            }
+        } else {
+            self.0.put(format!("now {}", ctx.auto_read()));
+        }
+        Ok(())
+    }
+}
+
+/// A handler elsewhere sees its own switching at once, and the channel's.
+///
+/// Rules: D2
+#[test]
+fn auto_read_looks_the_same_from_everywhere() {
+    let (group, log) = (group(), Log::default());
+    let there = log.clone();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Fickle(there))).unwrap();
+    let ask = |channel: &mut EmbeddedChannel, event: Message| {
+        channel.run(|channel| channel.fire_user_event_triggered(event));
+        there_and_back(channel, &group);
+    };
+    ask(&mut channel, Message::new(true));
+    assert!(!channel.channel().is_auto_read());
+    ask(&mut channel, "and now".into());
+    channel.run(|channel| channel.set_auto_read(true));
+    ask(&mut channel, "and now".into());
+    channel.run(|channel| channel.set_auto_read(false));
+    ask(&mut channel, "and now".into());
+    assert_eq!(
+        log.lines(),
+        [
+            "false false",
+            "true true",
+            "true true",
+            "false false",
+            "now false",
+            "now true",
+            "now false",
+        ]
+    );
+}
+
+/// Makes so many messages of a number, one at a time.
+struct Splitter(u32);
+
+impl Handler for Splitter {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.0 += msg
+            .downcast::<u32>()
+            .map_err(|_| Failure::msg("not a number"))?;
+        ctx.resume();
+        Ok(())
+    }
+
+    fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if self.0 > 0 {
+            ctx.fire_channel_read(Message::new(self.0));
+            self.0 -= 1;
+            ctx.resume();
+        }
+        Ok(())
+    }
+}
+
+/// Also elsewhere "stop reading" takes effect between two messages of one read; each read() brings one, and the end of the
+/// channel all that are left.
+///
+/// Rules: 6.7, A25
+#[test]
+fn a_decoder_elsewhere_holds_its_messages_back_while_the_channel_does_not_read() {
+    let group = group();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Splitter(0))).unwrap();
+    let numbers = |channel: &mut EmbeddedChannel| -> Vec<u32> {
+        std::iter::from_fn(|| channel.read_inbound_as::<u32>()).collect()
+    };
+    channel.run(|channel| channel.set_auto_read(false));
+    there_and_back(&mut channel, &group);
+    channel.run(|channel| channel.fire_channel_read(Message::new(6_u32)));
+    there_and_back(&mut channel, &group);
+    assert_eq!(numbers(&mut channel), [0_u32; 0]);
+    for number in [6, 5] {
+        channel.run(|channel| channel.read());
+        there_and_back(&mut channel, &group);
+        assert_eq!(numbers(&mut channel), [number]);
+    }
+    channel.run(|channel| channel.close());
+    let handle = channel.channel().clone();
+    until(&mut channel, "the end", |_| !handle.is_registered());
+    assert_eq!(numbers(&mut channel), [4, 3, 2, 1]);
+}
+
+/// The same, with reading switched on again instead.
+///
+/// Rules: 6.7, D2
+#[test]
+fn a_decoder_elsewhere_goes_on_when_auto_read_is_switched_on() {
+    let group = group();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Splitter(0))).unwrap();
+    // Warm: the read() of auto-read does not travel any more.
+    for _ in 0..5 {
+        channel.feed([Message::new(1_u32)]);
+        until(&mut channel, "the message", |channel| {
+            channel.read_inbound_as::<u32>().is_some()
+        });
+        there_and_back(&mut channel, &group);
+    }
+    channel.run(|channel| channel.set_auto_read(false));
+    there_and_back(&mut channel, &group);
+    channel.run(|channel| channel.fire_channel_read(Message::new(3_u32)));
+    there_and_back(&mut channel, &group);
+    assert!(channel.read_inbound().is_none());
+    channel.run(|channel| channel.set_auto_read(true));
+    let mut got = Vec::new();
+    until(&mut channel, "what was held back", |channel| {
+        got.extend(channel.read_inbound_as::<u32>());
+        got.len() == 3
+    });
+    assert_eq!(got, [3, 2, 1]);
+}
+
+/// Makes its messages of the end of the channel.
+struct Testament(u32);
+
+impl Handler for Testament {
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.resume();
+        Ok(())
+    }
+
+    fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if self.0 == 0 {
+            ctx.fire_channel_inactive();
+        } else {
+            ctx.fire_channel_read(Message::new(self.0));
+            self.0 -= 1;
+            ctx.resume();
+        }
+        Ok(())
+    }
+}
+
+/// More resumes than one dispatch has, on the other loop: the handlers wait for them.
+///
+/// Rules: 6.7, B19
+#[test]
+fn what_a_handler_elsewhere_says_at_the_end_arrives_before_the_handlers_leave() {
+    let (group, log) = (group(), Log::default());
+    let last = log.clone();
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&group, || Testament(3_000))?;
+        pipeline.add_last(Last(last))
+    })
+    .unwrap();
+    channel.close();
+    let handle = channel.channel().clone();
+    until(&mut channel, "the end", |_| !handle.is_registered());
+    let got = std::iter::from_fn(|| channel.read_inbound_as::<u32>());
+    assert!(got.eq((1..=3_000).rev()));
+    assert_eq!(
+        log.lines(),
+        ["inactive here", "unregistered here", "last removed"]
+    );
+}
+
+/// A handler that panics elsewhere, at the very end, does not keep its channel from ending.
+///
+/// Rules: 5.8, B19
+#[test]
+fn a_panic_elsewhere_at_the_end_does_not_keep_the_channel() {
+    struct Grudge;
+    impl Handler for Grudge {
+        fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+            panic!("boom at the end");
+        }
+    }
+    let group = group();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Grudge)).unwrap();
+    channel.close();
+    let handle = channel.channel().clone();
+    until(&mut channel, "the end", |_| !handle.is_registered());
+}

@@ -37,6 +37,8 @@ use store::{NoCount, Store};
 
 /// Replies that are collected before they are handed over, in bytes.
 const BATCH_MAX: usize = 64 << 10;
+/// How long slow clients may take for their last replies.
+const DRAIN_MAX: Duration = Duration::from_secs(5);
 /// Longer values are written as they lie in the store, without a copy.
 const COPY_MAX: usize = 16 << 10;
 
@@ -69,6 +71,11 @@ fn serve() -> Result<(), Error> {
     }
     let stopped = stop.wait(Some(&server));
     server.close().sync()?;
+    // Replies that wait for slow clients are sent first; how much of them is lost is said.
+    let drained = workers.drain(DRAIN_MAX).sync()?;
+    for rest in &drained.unsent {
+        tell::say(&format!("not sent to {rest}"));
+    }
     for group in [&boss, &workers] {
         group
             .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))

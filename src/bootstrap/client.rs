@@ -9,7 +9,9 @@ use super::loops::Loops;
 use super::opening;
 use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
-use crate::channel::{Address, AttributeKey, ChannelFuture, ChannelOption, OptionType, Pipeline};
+use crate::channel::{
+    Address, AttributeKey, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
+};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
 use crate::transport::tcp::Tcp;
@@ -107,8 +109,8 @@ impl<T: ClientTransport> Bootstrap<T> {
     }
 
     /// The local address to connect from; chosen by the system otherwise.
-    pub fn local_address(mut self, local: impl Into<Address>) -> Self {
-        self.local = Some(local.into());
+    pub fn local_address(mut self, local: impl IntoAddress<T::Family>) -> Self {
+        self.local = Some(local.into_address());
         self
     }
 
@@ -128,8 +130,8 @@ impl<T: ClientTransport> Bootstrap<T> {
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.
-    pub fn connect(&self, remote: impl Into<Address>) -> ChannelFuture {
-        let remote = remote.into();
+    pub fn connect(&self, remote: impl IntoAddress<T::Family>) -> ChannelFuture {
+        let remote = remote.into_address();
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);
@@ -163,11 +165,11 @@ impl<T: ClientTransport> Bootstrap<T> {
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
     /// address is taken.
-    pub fn bind(&self, local: impl Into<Address>) -> ChannelFuture
+    pub fn bind(&self, local: impl IntoAddress<T::Family>) -> ChannelFuture
     where
         T: DatagramTransport,
     {
-        let local = local.into();
+        let local = local.into_address();
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);

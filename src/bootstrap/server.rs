@@ -12,7 +12,7 @@ use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::options::{CLOSE_ON_UNHANDLED_ERROR, SO_REUSEPORT};
 use crate::channel::{
-    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, OptionType, Pipeline,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
@@ -176,8 +176,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
     /// address can't be had.
-    pub fn bind(&self, local: impl Into<Address>) -> ChannelFuture {
-        let local = local.into();
+    pub fn bind(&self, local: impl IntoAddress<T::Family>) -> ChannelFuture {
+        let local = local.into_address();
         if let Err(error) = self.check() {
             return opening::refused(self.boss.next(), error);
         }

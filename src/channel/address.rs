@@ -4,8 +4,9 @@
 use std::cell::RefCell;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::path::Path;
 use std::sync::Arc;
+
+pub use tidegate_sys::os::net::unix::UnixAddress;
 
 /// An address of some transport.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,8 +16,8 @@ pub enum Address {
     Inet(SocketAddr),
     /// A host name with a port that no resolver has looked up yet.
     Unresolved(Arc<str>, u16),
-    /// A path in the file system (Unix domain sockets).
-    Path(Arc<Path>),
+    /// A file, or a name of Linux's own (Unix domain sockets).
+    Unix(UnixAddress),
     /// A name that means something inside this process only (streams of a multiplexer, embedded channels).
     Name(Arc<str>),
 }
@@ -52,6 +53,20 @@ impl Address {
             _ => None,
         }
     }
+
+    /// The address of a Unix domain socket, if this is one.
+    pub fn as_unix(&self) -> Option<&UnixAddress> {
+        match self {
+            Self::Unix(address) => Some(address),
+            _ => None,
+        }
+    }
+}
+
+impl From<UnixAddress> for Address {
+    fn from(address: UnixAddress) -> Self {
+        Self::Unix(address)
+    }
 }
 
 impl From<SocketAddr> for Address {
@@ -86,7 +101,7 @@ impl fmt::Display for Address {
         match self {
             Self::Inet(address) => address.fmt(f),
             Self::Unresolved(host, port) => write!(f, "{host}:{port}"),
-            Self::Path(path) => path.display().fmt(f),
+            Self::Unix(address) => address.fmt(f),
             Self::Name(name) => name.fmt(f),
         }
     }

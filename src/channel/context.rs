@@ -354,6 +354,9 @@ impl<'a> Context<'a> {
     }
 
     /// Switch auto-read. Off: the message in hand is the last until [`read`](Self::read). On: asks for a read.
+    ///
+    /// From a handler on another group's loop it travels to the channel like any operation; messages that are on their
+    /// way meanwhile still arrive.
     pub fn set_auto_read(&mut self, on: bool) {
         self.core.set_auto_read(on);
     }

@@ -18,6 +18,7 @@ use tidegate_sys::mem::Task;
 use tidegate_sys::os::{Ready, Token};
 
 use super::address::Address;
+use super::drain_report::Leaving;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
@@ -335,6 +336,8 @@ pub(crate) enum Root {
     End { was_active: bool },
     /// The same after the given number of such rounds.
     Ending { was_active: bool, rounds: u8 },
+    /// What follows once the resumes that the limit has put off are over.
+    Rest(Gate),
     /// What the transport reported from somebody's stack.
     News(News),
     /// Anything else, from a handle on another thread.
@@ -452,11 +455,15 @@ pub(crate) struct Rare {
     pub(crate) tail: Option<Rc<dyn Tail>>,
     pub(crate) connecting: Option<Connecting>,
     pub(crate) closing: Option<Closing>,
+    pub(crate) leaving: Option<Leaving>,
 }
 
 impl Rare {
     pub(crate) fn is_empty(&self) -> bool {
-        self.tail.is_none() && self.connecting.is_none() && self.closing.is_none()
+        self.tail.is_none()
+            && self.connecting.is_none()
+            && self.closing.is_none()
+            && self.leaving.is_none()
     }
 }
 

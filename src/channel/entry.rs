@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_sys::mem::prefetch;
 use tidegate_sys::os::Ready;
 
 use super::core::{Context, Core, Gate, Handler, Rare, Root, UNREGISTERED, attention, flag};
@@ -394,7 +395,9 @@ impl Core {
         );
         self.forget_emissions(&error);
         if self.has(flag::ENDING) && self.shared.is_registered() {
-            // It was one of the last events: the handlers that have not heard of the end still do.
+            // It was one of the last events: the handlers that have not heard of the end still do, and then comes what
+            // follows it.
+            self.forget_rest();
             self.push_root(Root::Ending {
                 was_active: self.has(flag::WAS_ACTIVE),
                 rounds: 0,
@@ -446,6 +449,14 @@ impl IoHandle for Core {
                 self.enter(|_| {});
             }
             IoEvent::Shutdown => self.enter(|core| core.head_close(Promise::void())),
+        }
+    }
+
+    fn approach(&self) {
+        self.nodes.prefetch();
+        prefetch(&*self.shared);
+        if let Ok(transport) = self.transport.try_borrow() {
+            prefetch(&**transport);
         }
     }
 

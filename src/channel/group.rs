@@ -480,7 +480,7 @@ impl fmt::Display for GroupFailures {
 impl StdError for GroupFailures {}
 
 /// Where the listeners of a group's future run: on whatever thread completes it, which is in a loop's quiet moment.
-struct Loops(Vec<EventLoop>);
+pub(super) struct Loops(pub(super) Vec<EventLoop>);
 
 impl ListenerHost for Loops {
     fn run_listener(&self, job: Task) {

@@ -18,6 +18,7 @@ use super::node::{HEAD, TAIL};
 use super::op::Op;
 use super::reading::interest;
 use super::relay::{self, Line};
+use super::shared::Shared;
 use super::signal::News;
 use super::slow::Inbound;
 use super::transport::{Direction, Progress};
@@ -85,20 +86,21 @@ impl Core {
         self.set(flag::WAS_ACTIVE);
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
-        if self.token().is_none() {
+        if self.token().is_none() && self.with_transport(|transport, _| transport.starts_readable())
+        {
             self.set(flag::READABLE);
         }
     }
 
     /// channel_active, and when all of it was handled the read() of auto-read (B18).
     pub(crate) fn fire_active(&self) {
-        self.emit(Inbound::Active, HEAD);
+        self.emit_from_head(Inbound::Active);
         self.run();
         if self.life.get() != Life::Active {
             return;
         }
         if self.auto_read() {
-            self.op_read(TAIL);
+            self.op_read_from_tail();
         }
         // Also a read() from before: what came meanwhile shows no further edge (D3).
         if self.has(flag::READ_PENDING) && self.has(flag::READABLE) {
@@ -311,6 +313,7 @@ impl Core {
                 None => promise.try_success(),
             };
         }
+        self.end_drain();
         let later = self.closed_error();
         let flushed = match cause {
             Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
@@ -323,34 +326,40 @@ impl Core {
         });
     }
 
+    /// The input has ended or the channel closes: what is parked is emitted, here and by handlers on other loops.
+    pub(crate) fn release_parked(&self) {
+        self.set(flag::DRAINING);
+        self.unpark_all();
+        relay::drain(&self.nodes);
+    }
+
     /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
     /// heard of it (`Root::Ending`).
     pub(crate) fn end(&self, was_active: bool) {
         if was_active {
-            self.emit(Inbound::Inactive, HEAD);
+            self.emit_from_head(Inbound::Inactive);
             self.run();
         }
-        self.set(flag::ENDED);
-        if self.has(flag::REGISTERED) {
-            self.emit(Inbound::Unregistered, HEAD);
-            self.run();
-        }
-        let elsewhere = relay::lines(&self.nodes);
-        self.depart(elsewhere);
+        self.at_rest(|core| {
+            core.set(flag::ENDED);
+            if core.has(flag::REGISTERED) {
+                core.emit_from_head(Inbound::Unregistered);
+                core.run();
+            }
+            core.at_rest(|core| core.depart(relay::lines(&core.nodes)));
+        });
     }
 
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
     /// through each of them, one after the other.
     fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
-        while let Some(line) = elsewhere.pop_front() {
-            let (shared, rest) = (self.shared.clone(), elsewhere.clone());
-            if line.pass(move || {
-                shared.submit(move |core| core.enter(|core| core.depart(rest)), true);
-            }) {
-                return;
-            }
+        match elsewhere.pop_front() {
+            Some(line) => line.pass(Farewell {
+                shared: self.shared.clone(),
+                elsewhere,
+            }),
+            None => self.dissolve(),
         }
-        self.dissolve();
     }
 
     /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
@@ -483,6 +492,10 @@ impl Core {
                     self.tell_peer_closing();
                 }
             }
+            News::Broken if !self.has(flag::INPUT_SHUT) => {
+                self.set(flag::READABLE | flag::READ_ERROR);
+                self.push_ready();
+            }
             news if self.running.get()
                 || self.in_transport.get()
                 || self.lp.pipeline_depth.get() > 0 =>
@@ -508,7 +521,14 @@ impl Core {
                     self.push_root(Root::Close(error, Promise::void()));
                 }
             }
-            News::Readable | News::Writable | News::PeerClosing => self.on_news(news),
+            News::Broken if self.has(flag::INPUT_SHUT) => {
+                if self.life.get() == Life::Active {
+                    self.shut_ready(Ready::ERROR);
+                }
+            }
+            News::Readable | News::Writable | News::PeerClosing | News::Broken => {
+                self.on_news(news);
+            }
         }
     }
 
@@ -526,6 +546,22 @@ impl Core {
     }
 }
 
+/// The marker of [`Core::depart`]. It goes on when it is dropped, so also where a handler elsewhere or its loop has ended
+/// first.
+struct Farewell {
+    shared: Arc<Shared>,
+    /// The handlers that it has not passed.
+    elsewhere: VecDeque<Arc<Line>>,
+}
+
+impl Drop for Farewell {
+    fn drop(&mut self) {
+        let elsewhere = std::mem::take(&mut self.elsewhere);
+        self.shared
+            .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
+    }
+}
+
 impl Core {
     /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
     pub(crate) fn abandon(&self) {
@@ -540,6 +576,7 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }
+        self.end_drain();
         let closing = self.look_at_rare(|rare| rare.closing.take());
         for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
             promise.try_success();

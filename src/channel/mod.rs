@@ -2,14 +2,14 @@
 //!
 //! A [`Channel`] is the handle that people keep; the loop's side of it is the core, which nobody but its loop touches.
 //!
-//! - `options`, `attributes`, `address`, `events`: the vocabulary.
+//! - `options`, `attributes`, `address`, `family`, `datagram`, `events`: the vocabulary.
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
-//! - `group`: many channels at once.
+//! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
 
 mod address;
 pub mod attributes;
@@ -22,9 +22,13 @@ mod configure;
 mod connect;
 mod context;
 pub(crate) mod core;
+mod datagram;
+mod drain;
+mod drain_report;
 mod entry;
 mod errand;
 pub mod events;
+mod family;
 mod future;
 pub mod group;
 mod handle;
@@ -58,8 +62,13 @@ mod uncompilable;
 mod writing;
 
 pub use self::core::{Context, Handler};
-pub use address::Address;
+pub use address::{Address, UnixAddress};
 pub use attributes::{AttributeKey, Attributes};
+pub use datagram::Datagram;
+pub(crate) use drain::DrainHold;
+pub use drain::Draining;
+pub use drain_report::{DrainReport, Unsent};
+pub use family::{Inet, IntoAddress, Local, Unix};
 pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
 pub use handle::{HandlerHandle, LocalHandle};

@@ -27,8 +27,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tidegate_sys::mem::prefetch;
+
 use super::mask::{self, Mask};
-use super::node::{Facts, HEAD, Index, Kind, Node, Resume, Slab, State, TAIL, upper};
+use super::node::{Facts, HEAD, Index, Kind, Link, Node, Resume, Slab, State, TAIL, upper};
 
 /// Names a node beyond a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -128,6 +130,18 @@ impl<H: ?Sized> Nodes<H> {
     #[inline]
     pub(crate) fn slab(&self) -> Rc<Slab<H>> {
         self.kept.borrow().slab.clone()
+    }
+
+    /// Has the nodes fetched into the cache.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        prefetch(&*self.kept.borrow().slab);
+    }
+
+    /// The link of HEAD.
+    #[inline]
+    pub(crate) fn head_link(&self) -> Link {
+        self.kept.borrow().slab[usize::from(HEAD)].link()
     }
 
     /// Does something with a node; nothing that changes the pipeline.

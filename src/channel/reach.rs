@@ -175,6 +175,21 @@ impl KeyTarget for Shared {
 
 impl NewsDesk for Shared {
     fn take_news(self: Arc<Self>, news: News) {
-        self.on_loop(move |core| core.on_news(news));
+        if self.in_event_loop() {
+            if let Some(core) = self.core() {
+                core.on_news(news);
+            }
+            return;
+        }
+        let shared = self.clone();
+        let task = Task::new(move || {
+            if let Some(core) = shared.core() {
+                core.on_news(news);
+            }
+        });
+        if let Err((task, _)) = self.event_loop.try_execute(task) {
+            // A queue with a bound is full: nobody would tell this again.
+            self.event_loop.host().run_listener(task);
+        }
     }
 }

@@ -11,7 +11,7 @@ use tidegate_sys::os::{Backend, Interest, Ready};
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
 use super::lifetime::Life;
-use super::node::{HEAD, TAIL};
+use super::node::HEAD;
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::transport::{Read, ReadBytes, Services};
@@ -71,16 +71,27 @@ impl Core {
 
     #[inline]
     pub(crate) fn auto_read(&self) -> bool {
-        self.has(flag::AUTO_READ)
+        self.has(flag::AUTO_READ) || self.auto_read_elsewhere()
+    }
+
+    /// On another group's loop auto-read is the channel's.
+    #[cold]
+    fn auto_read_elsewhere(&self) -> bool {
+        let wished = || self.shared.wished_auto_read();
+        self.shared.serves_another() && wished().unwrap_or_else(|| self.face.auto_read())
     }
 
     /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended.
     pub(crate) fn reading_wanted(&self) -> bool {
         self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
+            || self.auto_read_elsewhere()
     }
 
     /// Switches auto-read (D2). On asks for a read through the pipeline.
     pub(crate) fn set_auto_read(&self, on: bool) {
+        if self.shared.serves_another() {
+            return self.ask_for_auto_read(on);
+        }
         if on == self.auto_read() {
             return;
         }
@@ -88,11 +99,28 @@ impl Core {
         if on {
             self.set(flag::AUTO_READ);
             if self.life.get() == Life::Active {
-                self.op_read(TAIL);
+                self.op_read_from_tail();
             }
         } else {
             self.clear(flag::AUTO_READ | flag::READ_PENDING);
             self.update_interest();
+        }
+    }
+
+    /// A handler on another group's loop switches auto-read: behind what it has asked for before.
+    #[cold]
+    fn ask_for_auto_read(&self, on: bool) {
+        self.shared.begin_switching(on);
+        let side = self.shared.clone();
+        let sent = self.face.submit(
+            move |core| {
+                core.enter(|core| core.set_auto_read(on));
+                side.end_switching();
+            },
+            true,
+        );
+        if !sent {
+            self.shared.end_switching();
         }
     }
 
@@ -239,7 +267,7 @@ impl Core {
     /// Readiness after the input has ended: there is nothing to read any more, but a connection that breaks says so only
     /// here, and only once.
     #[cold]
-    fn shut_ready(&self, ready: Ready) {
+    pub(crate) fn shut_ready(&self, ready: Ready) {
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B1-deaf-after-end") {
             return self.silence(ready);
@@ -312,9 +340,9 @@ impl Core {
                     total += self.deliver_from_transport(msg);
                 }
                 Ok(Read::Last(msg)) => {
-                    self.clear(flag::READABLE);
-                    total += self.deliver_from_transport(msg);
-                    break BatchEnd::Quiet;
+                    self.deliver_last(msg, total);
+                    drop(batch);
+                    return self.after_batch();
                 }
                 Ok(Read::Failed(error)) => {
                     reads += 1;
@@ -323,6 +351,13 @@ impl Core {
                 }
                 Ok(Read::WouldBlock) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
+                    break BatchEnd::Quiet;
+                }
+                Ok(Read::Asked) => {
+                    self.clear(flag::READABLE | flag::READ_ERROR);
+                    if reads == 0 {
+                        return;
+                    }
                     break BatchEnd::Quiet;
                 }
                 Ok(Read::Eof) => break BatchEnd::Eof,
@@ -346,6 +381,28 @@ impl Core {
             return;
         }
         self.enter(|core| core.end_batch(end));
+        self.after_batch();
+    }
+
+    /// The last message of a batch and the end of the batch, with one entry: most batches are one message. A handler that
+    /// panics closes the channel, so that there is no end of the batch to be heard either.
+    #[inline]
+    fn deliver_last(&self, msg: Message, total: usize) {
+        let total = total + msg.readable_bytes().unwrap_or(0);
+        self.clear(flag::READABLE | flag::READ_PENDING);
+        self.enter(|core| {
+            core.emit_message(Inbound::Read, HEAD, msg);
+            core.settle();
+            core.clear(flag::READ_BATCH);
+            core.predict(|predictor| predictor.read_complete(total));
+            if core.life.get() < Life::Closing {
+                core.end_batch(BatchEnd::Quiet);
+            }
+        });
+    }
+
+    /// What is wanted next is told to the selector or the ready list.
+    fn after_batch(&self) {
         if self.life.get() != Life::Active || self.has(flag::INPUT_SHUT) {
             return;
         }
@@ -376,10 +433,15 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && self
-                .predictor
-                .get()
-                .may_continue(reads, u32::from(self.reads_max.get()))
+            && self.may_take_more(reads)
+    }
+
+    /// A budget of bytes counts what was predicted, which is what sockets bring; for other transports reads count.
+    #[inline]
+    fn may_take_more(&self, reads: u32) -> bool {
+        let reads_max = u32::from(self.reads_max.get());
+        self.predictor.get().may_continue(reads, reads_max)
+            && (reads < reads_max || self.token().is_some())
     }
 
     #[inline]
@@ -390,7 +452,7 @@ impl Core {
     }
 
     fn end_batch(&self, end: BatchEnd) {
-        self.emit(Inbound::ReadComplete, HEAD);
+        self.emit_from_head(Inbound::ReadComplete);
         self.run();
         match end {
             BatchEnd::Quiet => {
@@ -399,7 +461,7 @@ impl Core {
                 }
                 if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
                     // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
-                    self.op_read(TAIL);
+                    self.op_read_from_tail();
                     self.run();
                 } else if self.auto_read() {
                     self.set(flag::READ_PENDING);

@@ -16,17 +16,22 @@
 //!
 //! The read() of auto-read does not travel. It says nothing that the handler does not know, so the relay passes it straight
 //! on, unless something there waits for reads: a handler that overrides `read`, or a resume that is parked. Whether so is
-//! looked at behind each message; when that changes, a read() is sent after those that passed by in the meantime.
+//! looked at behind each message; when that changes, a read() is sent after those that passed by in the meantime. The first
+//! read() since auto-read was switched on always travels: what was parked there waits for it.
+//!
+//! Auto-read is the channel's on both loops: the handler's `set_auto_read` travels like its operations, and what it holds
+//! back for a resume is held back while the channel does not read.
 
 use std::any::Any;
 use std::collections::VecDeque;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Channel;
 use super::address::Address;
 use super::attributes::{AttributeKey, Attributes};
-use super::core::{Context, Core, Handler};
+use super::core::{Context, Core, Handler, flag};
 use super::errand::Load;
 use super::handle::HandlerHandle;
 use super::handler::HandlerResult;
@@ -105,6 +110,7 @@ impl Pipeline<'_> {
                 pipeline.add_last(make())
             })),
             reading_held: false,
+            switches: 0,
         })
     }
 }
@@ -150,9 +156,10 @@ impl Line {
         self.remote.submit(move |core| core.enter(call), true);
     }
 
-    /// Runs `call` behind everything that was sent. False if the handler's loop has ended.
-    pub(crate) fn pass(&self, call: impl FnOnce() + Send + 'static) -> bool {
-        self.remote.submit(move |_| call(), true)
+    /// Drops `marker` behind everything that was sent and the resumes that it has set off, or at once if the handler's side
+    /// has ended.
+    pub(crate) fn pass(&self, marker: impl Send + 'static) {
+        self.send(move |core| core.at_rest(move |_| drop(marker)));
     }
 }
 
@@ -204,6 +211,8 @@ struct Relay {
     make: Option<Make>,
     /// A read() came back while too much was undelivered.
     reading_held: bool,
+    /// The channel's number of switches of auto-read when a read() came by last.
+    switches: u8,
 }
 
 impl Relay {
@@ -230,14 +239,14 @@ impl Relay {
     /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
     fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
         if ctx.auto_read() {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }
 
     /// Half of what was undelivered has been handled.
     fn release_reading(&mut self, ctx: &mut Context<'_>) {
-        if std::mem::take(&mut self.reading_held) {
+        if mem::take(&mut self.reading_held) {
             ctx.read();
         }
     }
@@ -253,6 +262,16 @@ pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
         line.flatten()
     };
     nodes.linked().filter_map(line).collect()
+}
+
+/// The input has ended or the channel closes: what handlers elsewhere hold back is no longer held back.
+pub(crate) fn drain(nodes: &Nodes<dyn Handler>) {
+    for line in lines(nodes) {
+        line.send(|core| {
+            core.set(flag::DRAINING);
+            core.unpark_all();
+        });
+    }
 }
 
 /// Whether a read() would go through the handler's own pipeline without anybody's taking notice: it does not stop before
@@ -284,6 +303,8 @@ fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Er
         lp,
         transport,
     );
+    // Whether reading goes on is the channel's affair.
+    core.clear(flag::AUTO_READ);
     line.remote.attach(&core);
     let mut made = Ok(());
     core.enter(|core| {
@@ -327,7 +348,14 @@ impl Handler for Relay {
     }
 
     fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_plain(Inbound::Unregistered)
+        // After what it has to say of channel_inactive.
+        self.line.send(|core| {
+            core.at_rest(|core| {
+                core.emit_from_head(Inbound::Unregistered);
+                core.run();
+            });
+        });
+        Ok(())
     }
 
     fn channel_active(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
@@ -407,10 +435,12 @@ impl Handler for Relay {
     }
 
     fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
+        let switches = self.line.channel.shared().auto_read_switches();
+        let is_as_before = mem::replace(&mut self.switches, switches) == switches;
+        if is_as_before && ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             self.pass_read(ctx);
         } else {
-            self.line.send(|core| core.op_read(TAIL));
+            self.line.send(|core| core.op_read_from_tail());
         }
         Ok(())
     }

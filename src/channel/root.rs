@@ -5,7 +5,7 @@
 
 use tidegate_sys::mem::Task;
 
-use super::core::{Core, Root, Roots, attention, flag};
+use super::core::{Core, Gate, Root, Roots, attention, flag};
 use super::node::HEAD;
 use super::slow::{Event, Inbound};
 use crate::error::Error;
@@ -36,6 +36,31 @@ impl Core {
         self.attend(attention::ROOTS);
         if !self.running.get() {
             self.push_root_fifo();
+        }
+    }
+
+    /// Runs `call` now or, if the limit of resumes has suspended the dispatch, when it has been gone through: before
+    /// anything else that is queued, so that nothing comes between.
+    pub(crate) fn at_rest(&self, call: impl FnOnce(&Self) + 'static) {
+        if self.attention.get() & attention::SUSPENDED == 0 {
+            return call(self);
+        }
+        let mut roots = self.roots.borrow_mut();
+        let queue = roots.get_or_insert_with(Roots::lend);
+        let rests = queue
+            .0
+            .iter()
+            .take_while(|root| matches!(root, Root::Rest(_)));
+        let place = rests.count();
+        queue.0.insert(place, Root::Rest(Gate::new(call)));
+        drop(roots);
+        self.attend(attention::ROOTS);
+    }
+
+    /// What was to follow is not to follow any more.
+    pub(crate) fn forget_rest(&self) {
+        if let Some(roots) = self.roots.borrow_mut().as_deref_mut() {
+            roots.0.retain(|root| !matches!(root, Root::Rest(_)));
         }
     }
 
@@ -94,13 +119,18 @@ impl Core {
             .and_then(|roots| roots.0.front()))
     }
 
-    /// The next item that may run before a resume: all but the end, which waits for what the resume still has.
+    /// The next item that may run before a resume: all but the end and what follows, which wait for what
+    /// the resume still has.
     #[cold]
     pub(crate) fn root_before_resume(&self) -> Quiet {
         let waits = |root: Option<&Root>| {
-            matches!(root, None | Some(Root::End { .. } | Root::Ending { .. }))
+            let last = |root: &Root| {
+                matches!(root, Root::End { .. } | Root::Ending { .. } | Root::Rest(_))
+            };
+            root.is_none_or(last)
         };
-        if self.oldest_root(waits) {
+        // Between the last events comes nothing else.
+        if self.has(flag::ENDING) || self.oldest_root(waits) {
             return Quiet::Nothing;
         }
         if self.root_items.get() >= ITEMS_PER_TURN {
@@ -120,21 +150,18 @@ impl Core {
             Root::Writability => {
                 self.clear(flag::WRITABILITY_QUEUED);
                 if !self.has(flag::ENDED) {
-                    self.emit(Inbound::Writability, HEAD);
+                    self.emit_from_head(Inbound::Writability);
                 }
             }
             Root::Active => self.fire_active(),
-            Root::Drain => {
-                self.set(flag::DRAINING);
-                self.unpark_all();
-            }
+            Root::Drain => self.release_parked(),
             Root::Close(cause, promise) => self.close_because(cause, promise),
             Root::End { was_active } | Root::Ending { was_active, .. } => {
                 self.set(flag::ENDING);
                 self.end(was_active);
             }
             Root::News(news) => self.act_on_news(news),
-            Root::Call(gate) => gate.open(self),
+            Root::Call(gate) | Root::Rest(gate) => gate.open(self),
         }
     }
 

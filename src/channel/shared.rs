@@ -2,7 +2,9 @@
 //! its way back by a slot among the loop's attached channels.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{
+    AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::Attributes;
@@ -58,7 +60,8 @@ pub(crate) struct Shared {
     /// 0: writable. Bit 0: above the high watermark until below the low one. Bits 1 to 31: the user's.
     pub(crate) unwritable: AtomicU32,
     pub(crate) life: AtomicU8,
-    auto_read: AtomicBool,
+    /// Bit 0: reading goes on by itself. The others count how often that was switched, wrapping.
+    auto_read: AtomicU8,
     /// Nothing can be written any more. The watermark's bit is set then, and stays.
     output_shut: AtomicBool,
     pub(crate) is_server: AtomicBool,
@@ -66,6 +69,8 @@ pub(crate) struct Shared {
     pub(crate) has_disconnect: AtomicBool,
     /// This is the far side of a relay: its promises are another channel's.
     serves_another: AtomicBool,
+    /// On the far side of a relay: how often its handlers have switched auto-read without its having reached the channel.
+    switching: AtomicU16,
     /// Bytes in the outbound buffer, written by the loop alone.
     pub(crate) queued: AtomicUsize,
     /// Bytes of writes that other threads have submitted and that have not reached the pipeline (B24).
@@ -112,11 +117,12 @@ impl Shared {
             slot: AtomicU32::new(DETACHED),
             unwritable: AtomicU32::new(0),
             life: AtomicU8::new(Life::Open as u8),
-            auto_read: AtomicBool::new(true),
+            auto_read: AtomicU8::new(1),
             output_shut: AtomicBool::new(false),
             is_server: AtomicBool::new(false),
             has_disconnect: AtomicBool::new(false),
             serves_another: AtomicBool::new(false),
+            switching: AtomicU16::new(0),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
             marks: AtomicU64::new((32 << 10 << 32) | (64 << 10)),
@@ -156,7 +162,9 @@ impl Shared {
     }
 
     pub(crate) fn publish_auto_read(&self, on: bool) {
-        self.auto_read.store(on, Ordering::Relaxed);
+        let switched = (self.auto_read.load(Ordering::Relaxed) | 1).wrapping_add(1);
+        self.auto_read
+            .store(switched | u8::from(on), Ordering::Relaxed);
     }
 
     /// The first one stays; another comes back.
@@ -295,7 +303,33 @@ impl Shared {
     }
 
     pub(crate) fn auto_read(&self) -> bool {
+        self.auto_read_switches() & 1 != 0
+    }
+
+    /// Another number after each switch of auto-read.
+    pub(crate) fn auto_read_switches(&self) -> u8 {
         self.auto_read.load(Ordering::Relaxed)
+    }
+
+    // ---- auto-read as a handler on another loop sees it
+    //
+    // It is the channel's, and the handler's wish travels there. Until it has arrived the handler sees its wish, which
+    // this side keeps; from then on what the channel does.
+
+    /// A handler of this side has switched auto-read, and the channel does not know yet.
+    pub(crate) fn begin_switching(&self, on: bool) {
+        self.publish_auto_read(on);
+        self.switching.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The channel has heard of it, or never will.
+    pub(crate) fn end_switching(&self) {
+        self.switching.fetch_sub(1, Ordering::Release);
+    }
+
+    /// What a handler of this side asked for last, while that is under way.
+    pub(crate) fn wished_auto_read(&self) -> Option<bool> {
+        (self.switching.load(Ordering::Acquire) != 0).then(|| self.auto_read())
     }
 
     pub(crate) fn is_registered(&self) -> bool {

@@ -9,6 +9,7 @@ pub(crate) enum News {
     Readable,
     Writable,
     PeerClosing,
+    Broken,
     Connected(Result<(), Error>),
     Written(usize),
     Closed,
@@ -46,6 +47,12 @@ impl Signal {
     /// told at once while reading is paused, as with a socket.
     pub fn peer_closing(&self) {
         self.tell(News::PeerClosing);
+    }
+
+    /// The connection broke. What had arrived is read out, whether reading is wanted or not, until
+    /// [`read`](super::Transport::read) gives the error, as with a socket's errno.
+    pub fn broken(&self) {
+        self.tell(News::Broken);
     }
 
     /// A flush may get further.

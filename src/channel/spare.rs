@@ -8,12 +8,15 @@
 //!
 //! The spare parts are a thread's, not a loop's: loops on one thread take turns.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::thread::LocalKey;
 
 /// What the spare parts of one kind may take on a thread. As much as a burst has needed at once is kept for the next one:
 /// a thousand streams that each have a dozen frames to send need 2 MiB.
 const BYTES_MAX: usize = 4 << 20;
+
+/// What the part at hand may take, in bytes.
+const AT_HAND_MAX: usize = 64 << 10;
 
 /// Something that a channel has only while it uses it.
 pub(super) trait Part: Default {
@@ -22,7 +25,11 @@ pub(super) trait Part: Default {
 }
 
 /// Spare parts of one kind.
-pub(super) struct Spares<T>(RefCell<Kept<T>>);
+pub(super) struct Spares<T> {
+    /// The one that was given back last: in most turns a channel takes one, gives it back, and the next one takes it.
+    at_hand: Cell<Option<Box<T>>>,
+    others: RefCell<Kept<T>>,
+}
 
 struct Kept<T> {
     /// All of them empty. Their boxes are kept with them.
@@ -33,16 +40,29 @@ struct Kept<T> {
 
 impl<T: Part> Spares<T> {
     pub(super) const fn new() -> Self {
-        Self(RefCell::new(Kept {
-            parts: Vec::new(),
-            bytes: 0,
-        }))
+        Self {
+            at_hand: Cell::new(None),
+            others: RefCell::new(Kept {
+                parts: Vec::new(),
+                bytes: 0,
+            }),
+        }
     }
 
     /// A spare part, else a new one.
+    #[inline]
     pub(super) fn take(from: &'static LocalKey<Self>) -> Box<T> {
+        let at_hand = from.try_with(|spares| spares.at_hand.take());
+        match at_hand {
+            Ok(Some(part)) => part,
+            _ => Self::take_other(from),
+        }
+    }
+
+    #[cold]
+    fn take_other(from: &'static LocalKey<Self>) -> Box<T> {
         let spare = from.try_with(|spares| {
-            let mut kept = spares.0.borrow_mut();
+            let mut kept = spares.others.borrow_mut();
             let part = kept.parts.pop()?;
             kept.bytes -= part.bytes();
             Some(part)
@@ -51,9 +71,27 @@ impl<T: Part> Spares<T> {
     }
 
     /// Keeps a part in which nothing is left, unless there is enough. Not at the end of a thread.
+    #[inline]
     pub(super) fn give(to: &'static LocalKey<Self>, part: Box<T>) {
+        let other = to.try_with(|spares| match spares.at_hand.take() {
+            None if part.bytes() <= AT_HAND_MAX => {
+                spares.at_hand.set(Some(part));
+                None
+            }
+            at_hand => {
+                spares.at_hand.set(at_hand);
+                Some(part)
+            }
+        });
+        if let Ok(Some(other)) = other {
+            Self::give_other(to, other);
+        }
+    }
+
+    #[cold]
+    fn give_other(to: &'static LocalKey<Self>, part: Box<T>) {
         let _ = to.try_with(|spares| {
-            let mut kept = spares.0.borrow_mut();
+            let mut kept = spares.others.borrow_mut();
             let bytes = kept.bytes + part.bytes();
             if bytes <= BYTES_MAX {
                 kept.bytes = bytes;

@@ -64,6 +64,9 @@ pub enum Read {
     Last(Message),
     /// Nothing now.
     WouldBlock,
+    /// Nothing yet: this read was handed on (to a thread, a device), and [`Signal::readable`] will tell. A batch that
+    /// begins with this is none, and has no `channel_read_complete`.
+    Asked,
     /// The peer ended its side.
     Eof,
     /// Nothing, for want of something that belongs to the process (descriptors): the channel tries again when a
@@ -114,6 +117,12 @@ pub trait Transport: 'static {
     fn register(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
         let _ = io;
         Ok(())
+    }
+
+    /// Whether the first read may bring something at once; asked when the channel becomes active. One that answers no
+    /// signals when there is something. A descriptor's readiness tells it by itself, so those are not asked.
+    fn starts_readable(&mut self) -> bool {
+        true
     }
 
     /// Bind; afterwards `is_active` may be true.

@@ -18,6 +18,7 @@
 //! - `length_field`, `prepender`: frames with their length before them. `header`: what a prepender puts there.
 //! - `varint32`: the same with protobuf's lengths.
 //! - `line`, `delimiter`: frames with a mark behind them. `fixed`: frames of one length. `json`: objects and arrays.
+//! - `whole`: all of an input as one frame.
 //! - `string`, `base64`: what a frame says, as text and as bytes.
 //! - `replaying`: decoders written without length checks.
 //! - `proxy_protocol`: who is behind a load balancer.
@@ -41,6 +42,7 @@ mod string;
 pub mod tokio;
 mod traits;
 mod varint32;
+mod whole;
 
 pub use base64::{Base64Decoder, Base64Encoder};
 pub use delimiter::DelimiterDecoder;
@@ -54,3 +56,4 @@ pub use replaying::{Halt, Input, Replay, Replaying};
 pub use string::{StringDecoder, StringEncoder, utf8};
 pub use traits::{Decoder, Encoder};
 pub use varint32::{Varint32FrameDecoder, Varint32Prepender};
+pub use whole::WholeDecoder;

@@ -22,6 +22,8 @@ pub(super) fn classify_connect(error: &io::Error) -> (ErrorKind, Fault) {
         (ErrorKind::TimedOut, fault) => (ErrorKind::ConnectTimeout, fault),
         // connect(2) of Linux: no local port, or no room for the route; of Unix sockets, a full queue.
         _ if error.raw_os_error() == Some(EAGAIN) => (ErrorKind::Exhausted, Fault::Machine),
+        // The path of a Unix socket leads to a file that is none (the BSDs; Linux refuses the connection).
+        _ if error.raw_os_error() == Some(ENOTSOCK) => (ErrorKind::InvalidArgument, Fault::Caller),
         other => other,
     }
 }
@@ -45,7 +47,8 @@ fn classify_errno(errno: i32) -> Option<(ErrorKind, Fault)> {
         ESHUTDOWN => ErrorKind::OutputShutdown,
         EADDRINUSE => ErrorKind::AddrInUse,
         EADDRNOTAVAIL => ErrorKind::AddrNotAvailable,
-        EMFILE | ENFILE | ENOMEM | ENOBUFS | ENOSPC | EDQUOT => ErrorKind::Exhausted,
+        // ETOOMANYREFS: unix(7), too many descriptors of this user are on their way.
+        EMFILE | ENFILE | ENOMEM | ENOBUFS | ENOSPC | EDQUOT | ETOOMANYREFS => ErrorKind::Exhausted,
         EACCES | EPERM | EROFS => ErrorKind::PermissionDenied,
         ENOENT | ENOTDIR | ENXIO | ENODEV => ErrorKind::NotFound,
         EINVAL | EMSGSIZE | EDOM | E2BIG | EOVERFLOW | EFBIG | ELOOP | ENAMETOOLONG | EISDIR => {

@@ -81,7 +81,15 @@ fn every_documented_errno_has_a_kind_and_a_fault() {
         (
             Exhausted,
             Fault::Machine,
-            &[EMFILE, ENFILE, ENOMEM, ENOBUFS, ENOSPC, EDQUOT],
+            &[
+                EMFILE,
+                ENFILE,
+                ENOMEM,
+                ENOBUFS,
+                ENOSPC,
+                EDQUOT,
+                ETOOMANYREFS,
+            ],
         ),
         (PermissionDenied, Fault::Caller, &[EACCES, EPERM, EROFS]),
         (NotFound, Fault::Caller, &[ENOENT, ENOTDIR, ENXIO, ENODEV]),
@@ -132,6 +140,7 @@ fn every_documented_errno_has_a_kind_and_a_fault() {
         (ETIMEDOUT, ConnectTimeout, Fault::Peer),
         (EAGAIN, Exhausted, Fault::Machine),
         (EINPROGRESS, ConnectionPending, Fault::Caller),
+        (ENOTSOCK, InvalidArgument, Fault::Caller),
     ] {
         let error = Error::connect(&"192.0.2.1:80", errno(number));
         assert_eq!((error.kind(), error.fault()), (kind, fault));

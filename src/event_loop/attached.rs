@@ -96,6 +96,14 @@ impl Attached {
         untold
     }
 
+    pub(crate) fn all(&self) -> Vec<Rc<dyn IoHandle>> {
+        let taken = |place: &Place| match place {
+            Place::Taken(handle) => Some(Rc::clone(handle)),
+            Place::Free { .. } => None,
+        };
+        self.places.iter().filter_map(taken).collect()
+    }
+
     /// Takes all of them out.
     pub(crate) fn drain(&mut self) -> Vec<Rc<dyn IoHandle>> {
         let keys = 0..self.places.len() as u32;

@@ -123,10 +123,9 @@ impl Budget {
 }
 
 fn share_ns(io: Duration, ratio: IoRatio) -> i64 {
-    let io = u128::from(nanos(io));
-    let percent = u128::from(ratio.percent());
-    let share = i64::try_from(io * (100 - percent) / percent).unwrap_or(i64::MAX);
-    share.min(SHARE_MAX_NS)
+    let percent = u64::from(ratio.percent());
+    let share = nanos(io).saturating_mul(100 - percent) / percent;
+    share.min(SHARE_MAX_NS as u64) as i64
 }
 
 fn nanos(duration: Duration) -> u64 {

@@ -252,6 +252,11 @@ impl LoopCore {
         self.attached.borrow().get(key)
     }
 
+    /// All of them, for whoever has something to do with each.
+    pub(crate) fn attached_handles(&self) -> Vec<Rc<dyn IoHandle>> {
+        self.attached.borrow().all()
+    }
+
     pub(crate) fn detach(&self, key: u32) {
         let mut attached = self.attached.borrow_mut();
         let removed = attached.remove(key);

@@ -178,7 +178,7 @@ fn thread_main(handle: EventLoop) {
         prepare_thread(&handle, &kit);
         let core = LoopCore::new(handle.clone(), kit, Clock::System);
         while !core.has_ended() {
-            core.turn(None);
+            core.next_turn(None);
         }
         // What is left of it goes inside its turn, so that destructors find it.
         let entered = core.enter();

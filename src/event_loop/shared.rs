@@ -281,6 +281,11 @@ impl EventLoop {
         &self.shared
     }
 
+    /// Whether the loop has ever had something to do.
+    pub(crate) fn has_started(&self) -> bool {
+        self.shared.phase() != Phase::Idle
+    }
+
     /// Starts the thread if that was not done yet.
     #[inline]
     pub(crate) fn ensure_started(&self) -> Result<(), Error> {

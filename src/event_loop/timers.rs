@@ -146,11 +146,17 @@ impl<T> Timers<T> {
         self.heap.first().map(|top| top.due.deadline)
     }
 
+    /// False if no timer is due at `now`; mostly true if one is.
+    #[inline]
+    pub(crate) fn may_be_due(&self, now: Time) -> bool {
+        self.heap.first().is_some_and(|top| top.due.deadline <= now)
+    }
+
     /// Takes the next timer if it is due at `now` and was set before `mark` (see [`Self::mark`]),
     /// with its deadline.
     pub(crate) fn pop_due(&mut self, now: Time, mark: u64) -> Option<(Time, T)> {
         // An entry is never later than its slot, so a top in the future needs no settling.
-        if self.heap.first()?.due.deadline > now {
+        if !self.may_be_due(now) {
             return None;
         }
         self.settle_top();

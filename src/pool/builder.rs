@@ -10,7 +10,7 @@ use super::hooks::{NoHooks, PoolHandler};
 use super::shelf::Shelf;
 use super::simple::{ChannelPool, Connect, Parts};
 use crate::bootstrap::Bootstrap;
-use crate::channel::{Address, Channel, ChannelFuture};
+use crate::channel::{Address, Channel, ChannelFuture, IntoAddress};
 use crate::event_loop::EventLoop;
 use crate::future::TaskFuture;
 use crate::transport::ClientTransport;
@@ -56,10 +56,10 @@ impl ChannelPool {
     /// A pool of connections to `remote`, made by this bootstrap as it is now.
     pub fn builder<T: ClientTransport>(
         bootstrap: &Bootstrap<T>,
-        remote: impl Into<Address>,
+        remote: impl IntoAddress<T::Family>,
     ) -> PoolBuilder {
         let bootstrap = bootstrap.clone();
-        let remote = remote.into();
+        let remote: Address = remote.into_address();
         let home = bootstrap.next_loop();
         Self::connecting(&home, move || bootstrap.connect(remote.clone()))
     }

@@ -14,6 +14,10 @@ pub(crate) trait IoHandle: 'static {
     /// Something happened.
     fn on_event(self: Rc<Self>, event: IoEvent);
 
+    /// It will be told something soon: what it works on should be on its way into the cache by then. Nothing else may
+    /// happen here.
+    fn approach(&self) {}
+
     /// The handle as what it really is, for those who made it.
     fn into_any(self: Rc<Self>) -> Rc<dyn Any>;
 }

@@ -102,6 +102,13 @@ impl Registry {
         self.slot_mut(token)?.live.as_mut()
     }
 
+    /// The handle that a token means, for a look ahead.
+    #[inline]
+    pub(crate) fn peek(&self, token: Token) -> Option<&dyn IoHandle> {
+        let slot = self.slots.get(token.slot() as usize)?;
+        slot.live.as_ref().map(|registration| &*registration.handle)
+    }
+
     pub(crate) fn look_up(&self, token: Token) -> Lookup {
         let Some(slot) = self.slots.get(token.slot() as usize) else {
             return Lookup::Ghost;

@@ -7,6 +7,10 @@ use crate::channel::Transport;
 
 /// A transport that connects: what a [`Bootstrap`](crate::bootstrap::Bootstrap) makes one of for each connect.
 pub trait ClientTransport: Transport + Sized {
+    /// The family of its addresses: [`Inet`](crate::channel::Inet), [`Unix`](crate::channel::Unix),
+    /// [`Local`](crate::channel::Local), or one of your own.
+    type Family;
+
     /// One that is not connected and has touched nothing of the system.
     fn unconnected() -> Self;
 }
@@ -18,6 +22,9 @@ pub trait DatagramTransport: ClientTransport {}
 /// A transport that a server accepts: what a [`ServerBootstrap`](crate::bootstrap::ServerBootstrap) makes one of
 /// for each client.
 pub trait ChildTransport: Transport + Sized {
+    /// The family of its addresses, as of a [`ClientTransport`].
+    type Family;
+
     /// The transport that listens.
     type Server: Transport;
 

@@ -1,20 +1,28 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
+//! - `unix`: connections, listeners and datagrams of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
+//! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
+//! - `oio`: sockets, and anything that reads and writes, on threads of their own.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
 //! - `datagram`: the machine of datagram sockets.
 //! - `kind`: how a bootstrap makes a transport: [`ClientTransport`], [`ChildTransport`].
-//! - `blocking`: a few threads for system calls that wait.
+//! - `blocking`: a few threads for single system calls that wait, whatever the channel.
 
 pub(crate) mod blocking;
 mod datagram;
 pub mod embedded;
 mod kind;
+pub mod local;
+pub mod oio;
 mod socket;
 pub mod tcp;
 pub mod udp;
+pub mod unix;
 
+pub use datagram::DatagramSocket;
 pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
+pub use socket::{Accepted, Connection, Listener};

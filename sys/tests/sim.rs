@@ -90,7 +90,7 @@ impl Stage {
     }
 
     fn names(&mut self, what: &str, fd: &OwnedFd) {
-        self.tell(what, net::peer_addr(fd.as_fd()).map(drop));
+        self.tell(what, net::peer_addr::<SocketAddr>(fd.as_fd()).map(drop));
     }
 }
 
@@ -110,7 +110,7 @@ fn listener() -> (OwnedFd, SocketAddr) {
     let socket = net::tcp_socket(&any).unwrap();
     net::bind(socket.as_fd(), &any).unwrap();
     net::listen(socket.as_fd(), 16).unwrap();
-    let bound = net::local_addr(socket.as_fd()).unwrap();
+    let bound = net::local_addr::<SocketAddr>(socket.as_fd()).unwrap();
     (socket, bound)
 }
 
@@ -126,8 +126,8 @@ fn pair() -> (OwnedFd, OwnedFd, OwnedFd) {
     let (listener, address) = listener();
     let near = client(&address);
     pause();
-    let (far, peer) = net::accept(listener.as_fd()).unwrap();
-    assert_eq!(peer, net::local_addr(near.as_fd()).unwrap());
+    let (far, peer) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
+    assert_eq!(peer, net::local_addr::<SocketAddr>(near.as_fd()).unwrap());
     (listener, near, far)
 }
 
@@ -168,7 +168,10 @@ fn a_socket_without_a_connection_hangs_up() {
         stage.receive("receive", &socket);
         stage.tell("shutdown", net::shutdown(socket.as_fd(), Shutdown::Write));
         stage.names("peer", &socket);
-        stage.tell("accept", net::accept(socket.as_fd()).map(drop));
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(socket.as_fd()).map(drop),
+        );
         stage.tell(
             "error",
             net::take_error(socket.as_fd()).map(|error| error.is_some()),
@@ -182,18 +185,24 @@ fn connecting_and_accepting() {
         let (listener, address) = listener();
         stage.watch(&listener, 1, Interest::READ);
         stage.gather("nobody yet");
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
         let near = client(&address);
         stage.watch(&near, 0, Interest::BOTH);
         stage.gather("connecting");
         stage.names("peer", &near);
         stage.tell("connect again", net::connect(near.as_fd(), &address));
-        let (far, _) = net::accept(listener.as_fd()).unwrap();
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
+        let (far, _) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
         stage.watch(&far, 2, Interest::BOTH);
         stage.gather("accepted");
-        let back = net::peer_addr(far.as_fd()).unwrap();
-        assert_eq!(back, net::local_addr(near.as_fd()).unwrap());
+        let back = net::peer_addr::<SocketAddr>(far.as_fd()).unwrap();
+        assert_eq!(back, net::local_addr::<SocketAddr>(near.as_fd()).unwrap());
         stage.receive("nothing to read", &far);
     });
 }
@@ -377,11 +386,23 @@ fn a_listener_reports_arrivals_not_the_queue() {
         stage.watch(&listener, 0, Interest::READ);
         let clients: Vec<_> = (0..3).map(|_| client(&address)).collect();
         stage.gather("three");
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
         stage.gather("one was taken");
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
-        stage.tell("accept", net::accept(listener.as_fd()).map(drop));
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
+        stage.tell(
+            "accept",
+            net::accept::<SocketAddr>(listener.as_fd()).map(drop),
+        );
         let more = client(&address);
         stage.gather("one more");
         stage.watch(&more, 1, Interest::READ);
@@ -533,10 +554,12 @@ fn a_full_table_of_descriptors_is_emfile() {
     simulation.advance(Duration::from_millis(1));
     assert!(peer.is_connected());
     let errno = |error: io::Error| error.raw_os_error();
-    let refused = net::accept(listener.as_fd()).map_err(errno).unwrap_err();
+    let refused = net::accept::<SocketAddr>(listener.as_fd())
+        .map_err(errno)
+        .unwrap_err();
     assert_eq!(refused, Some(24));
     drop(third);
-    let (accepted, _) = net::accept(listener.as_fd()).unwrap();
+    let (accepted, _) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
     assert_eq!(sys::send(accepted.as_fd(), b"hello").unwrap(), 5);
     simulation.advance(Duration::from_millis(1));
     let mut room = [0; 8];

@@ -46,7 +46,7 @@ fn listener(address: &str) -> (OwnedFd, SocketAddr) {
     net::set_int(socket.as_fd(), net::SO_REUSEADDR, 1).unwrap();
     net::bind(socket.as_fd(), &address).unwrap();
     net::listen(socket.as_fd(), net::max_backlog()).unwrap();
-    let address = net::local_addr(socket.as_fd()).unwrap();
+    let address: SocketAddr = net::local_addr::<SocketAddr>(socket.as_fd()).unwrap();
     (socket, address)
 }
 
@@ -55,11 +55,11 @@ fn a_connection_from_connect_to_close() {
     for any in ["127.0.0.1:0", "[::1]:0"] {
         let (listener, address) = listener(any);
         assert_ne!(address.port(), 0);
-        let none = net::accept(listener.as_fd()).unwrap_err();
+        let none = net::accept::<SocketAddr>(listener.as_fd()).unwrap_err();
         assert_eq!(none.kind(), ErrorKind::WouldBlock);
 
         let client = net::tcp_socket(&address).unwrap();
-        let unconnected = net::peer_addr(client.as_fd()).unwrap_err();
+        let unconnected = net::peer_addr::<SocketAddr>(client.as_fd()).unwrap_err();
         assert_eq!(unconnected.kind(), ErrorKind::NotConnected);
         if net::connect(client.as_fd(), &address).unwrap() == Connect::InProgress {
             wait_for(&client, Interest::WRITE);
@@ -67,25 +67,31 @@ fn a_connection_from_connect_to_close() {
         assert!(net::take_error(client.as_fd()).unwrap().is_none());
 
         wait_for(&listener, Interest::READ);
-        let (server, peer) = net::accept(listener.as_fd()).unwrap();
-        assert_eq!(peer, net::local_addr(client.as_fd()).unwrap());
-        assert_eq!(net::local_addr(server.as_fd()).unwrap(), address);
-        assert_eq!(net::peer_addr(client.as_fd()).unwrap(), address);
+        let (server, peer) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
+        assert_eq!(peer, net::local_addr::<SocketAddr>(client.as_fd()).unwrap());
+        assert_eq!(
+            net::local_addr::<SocketAddr>(server.as_fd()).unwrap(),
+            address
+        );
+        assert_eq!(
+            net::peer_addr::<SocketAddr>(client.as_fd()).unwrap(),
+            address
+        );
 
         // Neither blocks, both ways.
         let mut buffer = BytesMut::new();
         for end in [&client, &server] {
-            let empty = io::read_into(end.as_fd(), &mut buffer, 16).unwrap_err();
+            let empty = io::recv_into(end.as_fd(), &mut buffer, 16).unwrap_err();
             assert_eq!(empty.kind(), ErrorKind::WouldBlock);
         }
         assert_eq!(io::send(client.as_fd(), b"hello").unwrap(), 5);
         wait_for(&server, Interest::READ);
-        assert_eq!(io::read_into(server.as_fd(), &mut buffer, 16).unwrap(), 5);
+        assert_eq!(io::recv_into(server.as_fd(), &mut buffer, 16).unwrap(), 5);
         assert_eq!(&buffer[..], b"hello");
 
         net::shutdown(client.as_fd(), Shutdown::Write).unwrap();
         wait_for(&server, Interest::READ);
-        assert_eq!(io::read_into(server.as_fd(), &mut buffer, 16).unwrap(), 0);
+        assert_eq!(io::recv_into(server.as_fd(), &mut buffer, 16).unwrap(), 0);
         assert_eq!(&buffer[..], b"hello", "the end adds nothing");
     }
 }
@@ -101,15 +107,17 @@ fn an_address_in_use_is_told() {
 
 #[test]
 fn a_read_takes_no_more_than_asked_and_keeps_what_was_there() {
-    let (near, mut far) = tcp_pair();
-    far.write_all(b"abcdefgh").unwrap();
-    wait_for(&near, Interest::READ);
-    let mut buffer = BytesMut::from(&b"--"[..]);
-    assert_eq!(io::read_into(near.as_fd(), &mut buffer, 3).unwrap(), 3);
-    assert_eq!(io::read_into(near.as_fd(), &mut buffer, 5).unwrap(), 5);
-    assert_eq!(&buffer[..], b"--abcdefgh");
-    let nothing = io::read_into(near.as_fd(), &mut buffer, 0).unwrap_err();
-    assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
+    for read in [io::recv_into, io::read_into] {
+        let (near, mut far) = tcp_pair();
+        far.write_all(b"abcdefgh").unwrap();
+        wait_for(&near, Interest::READ);
+        let mut buffer = BytesMut::from(&b"--"[..]);
+        assert_eq!(read(near.as_fd(), &mut buffer, 3).unwrap(), 3);
+        assert_eq!(read(near.as_fd(), &mut buffer, 5).unwrap(), 5);
+        assert_eq!(&buffer[..], b"--abcdefgh");
+        let nothing = read(near.as_fd(), &mut buffer, 0).unwrap_err();
+        assert_eq!(nothing.kind(), ErrorKind::InvalidInput);
+    }
 }
 
 #[test]
@@ -119,7 +127,7 @@ fn a_read_into_room_does_not_move_the_buffer() {
     wait_for(&near, Interest::READ);
     let mut buffer = BytesMut::with_capacity(64);
     let place = buffer.as_ptr();
-    assert_eq!(io::read_into(near.as_fd(), &mut buffer, 64).unwrap(), 3);
+    assert_eq!(io::recv_into(near.as_fd(), &mut buffer, 64).unwrap(), 3);
     assert_eq!(buffer.as_ptr(), place);
     assert_eq!(buffer.capacity(), 64);
 }

@@ -41,6 +41,7 @@ fn groups_and_their_futures_may_be_used_from_any_thread() {
     any_thread::<GroupFailures>();
 }
 
+/// Rules: H61.
 #[test]
 fn a_channel_is_in_a_group_once_and_leaves_when_it_closes() {
     let mut channels = channels(2);
@@ -80,6 +81,7 @@ fn a_channel_that_was_removed_and_added_again_still_leaves() {
     assert!(group.is_empty());
 }
 
+/// Rules: H61.
 #[test]
 fn a_message_goes_to_every_channel() {
     let mut channels = channels(3);
@@ -120,6 +122,7 @@ fn a_selection_is_some_of_the_channels() {
     assert_eq!(group.len(), 2);
 }
 
+/// Rules: H61.
 #[test]
 fn a_groups_future_lists_the_failures() {
     let mut channels = channels(3);
@@ -145,6 +148,7 @@ fn a_groups_future_lists_the_failures() {
     assert_eq!(group.len(), 2, "a write error closes");
 }
 
+/// Rules: H61.
 #[test]
 fn an_empty_group_has_succeeded() {
     let group = ChannelGroup::new("empty");
@@ -185,6 +189,7 @@ fn disconnecting_a_group_closes_what_cannot_disconnect() {
     assert!(group.is_empty());
 }
 
+/// Rules: H61.
 #[test]
 fn a_group_that_stays_closed_closes_what_is_added() {
     let group = ChannelGroup::staying_closed("going down");

@@ -29,6 +29,11 @@ impl Way {
         builder.build().expect("a group")
     }
 
+    /// Whether this is with the selector that a loop has by itself; for what does not depend on it.
+    pub fn is_default_backend(self) -> bool {
+        Backend::available().first() == Some(&self.backend)
+    }
+
     pub fn local(self) -> LocalEventLoop {
         let builder = LocalEventLoop::builder()
             .selector(self.backend)
@@ -63,9 +68,9 @@ pub fn each_way(test: impl Fn(Way)) {
     each_way_with(|_| true, test);
 }
 
-/// The same, with the selectors that the test is about.
-pub fn each_way_with(is_meant: impl Fn(Backend) -> bool, test: impl Fn(Way)) {
-    for way in ways().filter(|way| is_meant(way.backend)) {
+/// The same, in the ways that the test is about.
+pub fn each_way_with(is_meant: impl Fn(Way) -> bool, test: impl Fn(Way)) {
+    for way in ways().filter(|way| is_meant(*way)) {
         eprintln!("-- {way}");
         test(way);
     }

@@ -2,6 +2,7 @@
 
 mod aggregating;
 mod codecs;
+mod datagrams;
 mod decoding;
 mod edits;
 mod encoding;

@@ -416,3 +416,133 @@ fn what_is_parked_nearest_to_the_tail_comes_first() {
     assert_eq!(log.take(), ["b resume", "a resume", "b read 2", "b resume"]);
     assert_eq!(inbound(&mut channel), ["1", "2"]);
 }
+
+/// A handler that says the numbers from 1 to `count`, one at a time, when `begin` tells it to, and then does `last`.
+fn counting(
+    name: &'static str,
+    log: &Log,
+    count: u32,
+    begin: fn(Script, Hook) -> Script,
+    last: Hook,
+) -> Script {
+    let said = Cell::new(0);
+    let begins: Hook = |ctx| {
+        ctx.resume();
+        Ok(())
+    };
+    begin(Script::new(name, log), begins).on_resume(move |ctx| {
+        if said.get() == count {
+            return last(ctx);
+        }
+        said.set(said.get() + 1);
+        ctx.fire_channel_read(Message::new(said.get()));
+        ctx.resume();
+        Ok(())
+    })
+}
+
+type Hook = fn(&mut tidegate::Context<'_>) -> tidegate::HandlerResult;
+
+/// What a handler after it heard, numbers apart; those come in order, and these many.
+fn heard(log: &Log, count: u32) -> Vec<String> {
+    let mut lines = log.take_of("end ");
+    assert_eq!(lines.remove(0), "end close");
+    let (reads, others): (Vec<_>, Vec<_>) = lines
+        .into_iter()
+        .partition(|line| line.starts_with("end read "));
+    let expected: Vec<String> = (1..=count).map(|n| format!("end read {n}")).collect();
+    assert!(reads == expected, "{} of {count} numbers", reads.len());
+    others
+}
+
+/// More resumes than one dispatch has, asked for in channel_inactive: all run, and only then does the channel go on ending.
+///
+/// Rules: 6.7, A25
+#[test]
+fn resumes_beyond_the_limit_at_the_end_of_a_channel_are_not_lost() {
+    for count in [1_023, 1_024, 1_025, 3_000] {
+        let log = Log::new();
+        let quiet = Log::new();
+        let inactive = counting("inactive", &quiet, count, Script::on_inactive, |ctx| {
+            ctx.fire_channel_inactive();
+            Ok(())
+        });
+        let mut channel = channel([inactive, Script::new("end", &log).loud()]);
+        log.take();
+        channel.close();
+        let lines = log.take_of("end ");
+        let last = lines.len() - 3;
+        assert!(
+            lines[last - 1].ends_with(&format!(" {count}")),
+            "{}",
+            lines[last - 1]
+        );
+        assert_eq!(last, count as usize + 1, "after the close and the numbers");
+        assert_eq!(
+            lines[last..],
+            ["end inactive", "end unregistered", "end removed"]
+        );
+        assert!(!channel.channel().is_registered());
+    }
+}
+
+/// The same in channel_unregistered.
+///
+/// Rules: 6.7, A25
+#[test]
+fn resumes_beyond_the_limit_in_channel_unregistered_are_not_lost() {
+    let log = Log::new();
+    let quiet = Log::new();
+    let late = counting("late", &quiet, 3_000, Script::on_unregistered, |ctx| {
+        ctx.fire_channel_unregistered();
+        Ok(())
+    });
+    let mut channel = channel([late, Script::new("end", &log).loud()]);
+    log.take();
+    channel.close();
+    assert_eq!(
+        heard(&log, 3_000),
+        ["end inactive", "end unregistered", "end removed"]
+    );
+}
+
+/// What others send meanwhile does not come between the last events.
+///
+/// Rules: 6.6, 6.7, A25
+#[test]
+fn nothing_comes_between_channel_inactive_and_unregistered_while_resumes_are_left_over() {
+    let log = Log::new();
+    let quiet = Log::new();
+    let inactive = counting("inactive", &quiet, 3_000, Script::on_inactive, |_| Ok(()));
+    let mut once = Some(());
+    let end = Script::new("end", &log).loud().on_read(move |ctx, _| {
+        if once.take().is_some() {
+            ctx.channel().fire_user_event_triggered("late".into());
+        }
+        Ok(())
+    });
+    let mut channel = channel([inactive, end]);
+    log.take();
+    channel.close();
+    assert_eq!(heard(&log, 3_000), ["end unregistered", "end removed"]);
+}
+
+/// A handler that panics while it has resumes left over takes nobody's last events away.
+///
+/// Rules: 5.8, 6.7
+#[test]
+fn a_panic_in_a_left_over_resume_takes_the_end_from_nobody() {
+    let log = Log::new();
+    let quiet = Log::new();
+    let fails = counting("fails", &quiet, 2_000, Script::on_inactive, |_| {
+        panic!("out of numbers")
+    });
+    let mut channel = channel([fails, Script::new("end", &log).loud()]);
+    log.take();
+    channel.close();
+    assert_eq!(
+        heard(&log, 2_000),
+        ["end inactive", "end unregistered", "end removed"]
+    );
+    assert!(!channel.channel().is_registered());
+}

@@ -224,7 +224,8 @@ pub const CALLS: &[Call] = &[
             EISCONN => Tells(AlreadyConnected, Caller, Closed);
             ENETUNREACH EHOSTUNREACH => Tells(Unreachable, Peer, Closed);
             ETIMEDOUT => Tells(ConnectTimeout, Peer, Closed);
-            EBADF EFAULT ENOTSOCK => Tells(Io, Us, Closed);
+            ENOTSOCK => Tells(InvalidArgument, Caller, Closed);
+            EBADF EFAULT => Tells(Io, Us, Closed);
         },
     },
     Call {
@@ -245,7 +246,8 @@ pub const CALLS: &[Call] = &[
             ETIMEDOUT => Tells(ConnectTimeout, Peer, Closed);
             EINVAL => Tells(InvalidArgument, Caller, Closed);
             ENOPROTOOPT => Tells(Unsupported, Caller, Closed);
-            EBADF EFAULT ENOTSOCK => Tells(Io, Us, Closed);
+            ENOTSOCK => Tells(InvalidArgument, Caller, Closed);
+            EBADF EFAULT => Tells(Io, Us, Closed);
             EINTR => Unheard;
         },
     },
@@ -263,7 +265,8 @@ pub const CALLS: &[Call] = &[
             ENOTCONN => Later;
             EINVAL => Tells(InvalidArgument, Caller, Closed);
             ENOBUFS => Tells(Exhausted, Machine, Closed);
-            EBADF EFAULT ENOTSOCK => Tells(Io, Us, Closed);
+            ENOTSOCK => Tells(InvalidArgument, Caller, Closed);
+            EBADF EFAULT => Tells(Io, Us, Closed);
             EINTR => Unheard;
         },
     },

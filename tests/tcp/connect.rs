@@ -1,20 +1,17 @@
-//! How connects end (rules A14 to A23).
+//! Addresses of TCP (rules A23, A24).
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::Bootstrap;
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT};
 use tidegate::channel::{Address, Context, Handler, HandlerResult};
-use tidegate::error::{ErrorKind, Fault};
+use tidegate::error::ErrorKind;
 use tidegate::event_loop::EventLoopGroup;
 use tidegate::future::Promise;
 
-use crate::support::{
-    DEADLINE, Probe, Seen, accept_plain, client_and_plain_peer, next, nobody_accepts,
-    plain_listener, so_far, with_each_group,
-};
+use crate::plain::{accept_plain, plain_listener};
+use crate::probe::{DEADLINE, Probe, Seen, next, so_far};
+use crate::support::with_each_group;
 
 fn probed(group: &EventLoopGroup) -> (Bootstrap, mpsc::Receiver<Seen>) {
     let (tell, seen) = Probe::channel();
@@ -29,153 +26,6 @@ fn expect_stillborn(seen: &mpsc::Receiver<Seen>) {
     assert_eq!(next(seen), Seen::Registered);
     assert_eq!(next(seen), Seen::Unregistered);
     assert_eq!(next(seen), Seen::Removed);
-}
-
-/// Rules: A17, A18
-#[test]
-fn a_refused_connect_names_the_address_and_the_channel_never_becomes_active() {
-    with_each_group(|group| {
-        for half_closure in [false, true] {
-            // Bound and not listening: nobody else gets the port.
-            let (listener, address) = plain_listener();
-            drop(listener);
-            let (bootstrap, seen) = probed(group);
-            let future = bootstrap
-                .option(ALLOW_HALF_CLOSURE, half_closure)
-                .connect(address);
-            let error = future.sync_timeout(DEADLINE).unwrap_err();
-            assert_eq!(
-                (error.kind(), error.fault()),
-                (ErrorKind::ConnectRefused, Fault::Peer)
-            );
-            assert!(error.to_string().contains(&address.to_string()), "{error}");
-            future
-                .channel()
-                .close_future()
-                .sync_timeout(DEADLINE)
-                .unwrap();
-            expect_stillborn(&seen);
-        }
-    });
-}
-
-/// Rules: A19
-#[test]
-fn a_connect_that_takes_too_long_fails_with_its_timeout() {
-    with_each_group(|group| {
-        let full = nobody_accepts();
-        let (bootstrap, seen) = probed(group);
-        let begun = Instant::now();
-        let future = bootstrap
-            .option(CONNECT_TIMEOUT, Duration::from_millis(60))
-            .connect(full);
-        let error = future.sync_timeout(DEADLINE).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectTimeout);
-        assert!(begun.elapsed() >= Duration::from_millis(60));
-        assert!(error.to_string().contains("60 ms"), "{error}");
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
-        expect_stillborn(&seen);
-    });
-}
-
-/// Rules: A16, A20
-#[test]
-fn cancelling_a_connect_closes_the_channel() {
-    with_each_group(|group| {
-        let full = nobody_accepts();
-        let (bootstrap, seen) = probed(group);
-        let future = bootstrap.connect(full);
-        assert_eq!(next(&seen), Seen::Registered);
-        assert!(future.cancel());
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
-        assert!(future.is_cancelled());
-        assert_eq!(next(&seen), Seen::Unregistered);
-    });
-}
-
-/// Rules: A21
-#[test]
-fn closing_while_connecting_fails_the_connect() {
-    with_each_group(|group| {
-        let full = nobody_accepts();
-        let (bootstrap, seen) = probed(group);
-        let future = bootstrap.connect(full);
-        assert_eq!(next(&seen), Seen::Registered);
-        future.channel().close().sync_timeout(DEADLINE).unwrap();
-        let error = future.sync_timeout(DEADLINE).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ChannelClosed);
-        assert_eq!(next(&seen), Seen::Unregistered);
-    });
-}
-
-/// Rules: A14
-#[test]
-fn a_listener_that_closes_the_channel_comes_before_active_which_still_happens() {
-    with_each_group(|group| {
-        let (listener, address) = plain_listener();
-        let (bootstrap, seen) = probed(group);
-        let future = bootstrap.connect(address);
-        future.add_listener(|channel, result| {
-            assert!(result.is_ok());
-            channel.close();
-        });
-        let _peer = accept_plain(&listener);
-        future
-            .channel()
-            .close_future()
-            .sync_timeout(DEADLINE)
-            .unwrap();
-        for expected in [
-            Seen::Registered,
-            Seen::Active,
-            Seen::Inactive,
-            Seen::Unregistered,
-            Seen::Removed,
-        ] {
-            assert_eq!(next(&seen), expected);
-        }
-    });
-}
-
-/// Rules: A15
-#[test]
-fn a_second_connect_fails_and_the_first_goes_on() {
-    with_each_group(|group| {
-        let full = nobody_accepts();
-        let (bootstrap, seen) = probed(group);
-        let future = bootstrap.connect(full);
-        assert_eq!(next(&seen), Seen::Registered);
-        let second = future
-            .channel()
-            .connect(full, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
-        assert_eq!(second.kind(), ErrorKind::ConnectionPending);
-        assert!(!future.is_done());
-        future.channel().close().sync_timeout(DEADLINE).unwrap();
-
-        let (client, _peer, _seen) = client_and_plain_peer(group, |bootstrap| bootstrap);
-        let third = client
-            .connect(full, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
-        assert_eq!(third.kind(), ErrorKind::AlreadyConnected);
-        assert!(client.is_active());
-        client.close().sync_timeout(DEADLINE).unwrap();
-        let fourth = client
-            .connect(full, None)
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
-        assert_eq!(fourth.kind(), ErrorKind::ChannelClosed);
-    });
 }
 
 /// Rules: A23
@@ -265,22 +115,4 @@ impl Handler for BindFirst {
         ctx.connect(remote, local, promise);
         Ok(())
     }
-}
-
-/// Rules: C8, C22
-#[test]
-fn a_write_before_the_connect_is_done_waits_and_its_flush_fails_it() {
-    with_each_group(|group| {
-        let full = nobody_accepts();
-        let (bootstrap, seen) = probed(group);
-        let future = bootstrap.connect(full);
-        assert_eq!(next(&seen), Seen::Registered);
-        let error = future
-            .channel()
-            .write_and_flush("early")
-            .sync_timeout(DEADLINE)
-            .unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::NotYetConnected);
-        future.channel().close().sync_timeout(DEADLINE).unwrap();
-    });
 }

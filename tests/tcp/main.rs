@@ -1,13 +1,15 @@
-//! TCP channels over real sockets of this machine, on loops built every way that matters.
+//! What only TCP channels have, over real sockets of this machine, on loops built every way that matters: their options and
+//! addresses, urgent data, lingering, shards. What every kind of stream does is in tests/transports.
 
 mod closing;
 mod connect;
-mod echo;
-mod files;
 mod options;
+#[path = "../common/plain.rs"]
+mod plain;
+#[path = "../common/probe.rs"]
+mod probe;
 mod reading;
 mod server;
 mod support;
 #[path = "../common/ways.rs"]
 mod ways;
-mod writing;

@@ -9,9 +9,9 @@ use tidegate::channel::options::{
 };
 use tidegate::error::ErrorKind;
 
-use crate::support::{
-    DEADLINE, Echo, Probe, client_and_plain_peer, plain_listener, with_each_group,
-};
+use crate::plain::plain_listener;
+use crate::probe::{DEADLINE, Echo, Probe};
+use crate::support::{client_and_plain_peer, with_each_group};
 
 /// Rules: G5
 #[test]

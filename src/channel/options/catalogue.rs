@@ -267,4 +267,11 @@ options! {
     ///
     /// 1 through 65,535. Default 2,048. Source: this crate.
     MAX_DATAGRAM_PAYLOAD_SIZE: i32 => MaxDatagramPayloadSize;
+
+    /// How long one blocking call of a channel's own thread waits ([`oio`](crate::transport::oio)) before the thread
+    /// looks whether it is still needed, and waits again; zero for no limit. That nothing came in that time is no
+    /// error and no event.
+    ///
+    /// In milliseconds. Default 1 s. Source: this crate; the name and the default are Netty's.
+    SO_TIMEOUT: Duration => SoTimeout;
 }

@@ -85,6 +85,7 @@ ids! {
     SoBroadcast = "SO_BROADCAST", Rule::Bool;
     UdpGro = "UDP_GRO", Rule::Bool;
     MaxDatagramPayloadSize = "MAX_DATAGRAM_PAYLOAD_SIZE", Rule::Int(1, 65_535);
+    SoTimeout = "SO_TIMEOUT", Rule::Time(Unit::Millis, 0, i32::MAX);
 }
 
 /// What the values of an option may be.

@@ -155,6 +155,16 @@ impl OutboundBuffer {
         self.queue.front()?.message.as_bytes()
     }
 
+    /// The flushed messages, the oldest first, for transports whose messages belong together.
+    pub fn flushed(&self) -> impl Iterator<Item = &Message> {
+        let count = if self.taken > 0 {
+            0
+        } else {
+            self.flushed as usize
+        };
+        self.queue.iter().take(count).map(|entry| &entry.message)
+    }
+
     /// The oldest flushed message, if it is a file region.
     #[inline]
     pub fn front_region(&mut self) -> Option<&mut FileRegion> {
@@ -393,6 +403,31 @@ impl OutboundBuffer {
     #[must_use]
     pub fn unflushed_len(&self) -> usize {
         self.queue.len() - self.flushed as usize
+    }
+
+    /// The promise of what was written last, if it is pending.
+    pub(crate) fn last_promise(&mut self) -> Option<&mut Promise> {
+        let last = self.queue.len().checked_sub(1)?;
+        Some(&mut self.queue.get_mut(last)?.promise)
+    }
+
+    /// What is pending, without overhead and without what was sent of it: bytes, or the estimated size where a message
+    /// has none or is with the transport; and how many messages.
+    pub(crate) fn unsent(&self) -> (u64, usize) {
+        let taken = self.taken as usize;
+        let bytes = self.queue.iter().enumerate().map(|(at, entry)| {
+            let message = &entry.message;
+            match (
+                message.readable_bytes(),
+                message.downcast_ref::<FileRegion>(),
+            ) {
+                _ if at < taken => entry.size.saturating_sub(ENTRY_OVERHEAD) as u64,
+                (Some(bytes), _) => bytes as u64,
+                (None, Some(region)) => region.remaining(),
+                (None, None) => entry.size.saturating_sub(ENTRY_OVERHEAD) as u64,
+            }
+        });
+        (bytes.sum(), self.queue.len())
     }
 
     /// Where sending stands.

@@ -105,6 +105,17 @@ impl Core {
         self.nodes.with(from, |from| self.emit_from(kind, from));
     }
 
+    /// The same from HEAD, where every batch begins and ends.
+    #[inline]
+    pub(crate) fn emit_from_head(&self, kind: Inbound) {
+        if self.first_kind.get() == Inbound::None {
+            self.first_kind.set(kind);
+            self.first_from.set(self.nodes.head_link());
+        } else {
+            self.emit_event(Event::Plain(kind, HEAD));
+        }
+    }
+
     /// The same from the node itself.
     #[inline]
     pub(crate) fn emit_from(&self, kind: Inbound, from: &Node<dyn Handler>) {
@@ -165,7 +176,20 @@ impl Core {
     // ---- delivering
 
     /// Delivers until nothing is left, or until the dispatch is suspended.
+    #[inline]
     pub(crate) fn run(&self) {
+        if self.first_kind.get() != Inbound::None || self.has_waiting() {
+            self.walk();
+        }
+    }
+
+    /// Whether there is anything behind the slot.
+    #[inline]
+    fn has_waiting(&self) -> bool {
+        self.attention.get() & attention::LIST != 0 || self.slow.borrow().is_some()
+    }
+
+    fn walk(&self) {
         // What is emitted while the dispatch is suspended stays in the slot and the list, in order.
         if self.attention.get() & attention::SUSPENDED != 0 {
             return;
@@ -210,6 +234,7 @@ impl Core {
                     Inbound::ReadComplete,
                     |handler, ctx| handler.channel_read_complete(ctx),
                 ),
+                Inbound::None if !self.has_waiting() => return Turn::Over,
                 Inbound::None | Inbound::Spilled => {
                     if !self.run_waiting() {
                         return Turn::Over;

@@ -9,7 +9,7 @@ use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::node::{self, HEAD, Index, Node, Resume, State};
+use super::super::node::{self, HEAD, Index, Node, Resume, State, TAIL};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
@@ -159,6 +159,12 @@ impl Core {
             Start::Head(core) => core.head_read(),
             Start::Detour(core, from) => core.op_read(from),
         }
+    }
+
+    /// The read() of auto-read: from the tail, like one of a handler there.
+    pub(crate) fn op_read_from_tail(&self) {
+        let slab = self.nodes.slab();
+        Self::op_read_along(&mut Context::new(self, &slab, &slab[usize::from(TAIL)]));
     }
 
     // ---- the same from anywhere

@@ -246,7 +246,7 @@ fn a_server_survives_its_read_errors() {
     assert_eq!(rig.channel.remote_address(), None);
 }
 
-/// Netty's rule H61: servers are not written to, and close first.
+/// Rules: H61.
 #[test]
 fn groups_spare_servers_writes_and_close_them_first() {
     let clock = ManualClock::default();

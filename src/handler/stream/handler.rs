@@ -12,7 +12,7 @@ use super::input::{NextChunk, Resumer};
 use super::message::Chunked;
 use super::transfer::Transfer;
 use crate::buffer::Message;
-use crate::channel::{Context, Handler, HandlerResult};
+use crate::channel::{Context, DrainHold, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
 
@@ -35,6 +35,7 @@ enum Entry {
 /// - A chunked message needs a flush, as every write does.
 /// - What waits here is not counted by `is_writable()`, which concerns the outbound buffer: who writes many messages
 ///   behind a long transfer should wait for its promise.
+/// - A [drain](crate::EventLoopGroup::drain) waits for what waits here.
 /// - An input that fails is closed, and its promise fails; what waits behind it goes on.
 /// - When the channel ends, inputs that are not done are closed and their promises fail with
 ///   [`ErrorKind::ChannelClosed`].
@@ -65,6 +66,8 @@ pub struct ChunkedWrite {
     next_id: u64,
     is_timed: bool,
     has_ended: bool,
+    /// A channel that is to be closed waits for the queue.
+    drain: DrainHold,
 }
 
 impl ChunkedWrite {
@@ -78,6 +81,7 @@ impl ChunkedWrite {
             next_id: 0,
             is_timed: false,
             has_ended: false,
+            drain: DrainHold::default(),
         }
     }
 
@@ -131,6 +135,9 @@ impl ChunkedWrite {
         }
         if is_unflushed {
             ctx.flush();
+        }
+        if self.queue.is_empty() {
+            self.drain.let_go();
         }
     }
 
@@ -245,6 +252,7 @@ impl ChunkedWrite {
     /// The channel has ended: everything fails.
     fn discard(&mut self) {
         self.has_ended = true;
+        self.drain.let_go();
         self.flushed = 0;
         let error = closed();
         for transfer in self.finishing.drain(..) {
@@ -286,6 +294,7 @@ impl Handler for ChunkedWrite {
             let transfer = Transfer::new(self.next_id, message, promise);
             self.next_id += 1;
             self.queue.push_back(Entry::Transfer(transfer));
+            self.drain.keep();
         }
         Ok(())
     }
@@ -295,6 +304,15 @@ impl Handler for ChunkedWrite {
         // What has passed before is flushed as well, whatever the inputs have to say.
         ctx.flush();
         self.pump(ctx);
+        Ok(())
+    }
+
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if self.drain.hears(&event) && !self.queue.is_empty() {
+            self.drain.keep();
+            self.flush(ctx)?;
+        }
+        ctx.fire_user_event_triggered(event);
         Ok(())
     }
 

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use super::meter::Meter;
 use crate::buffer::{FileRegion, Message};
-use crate::channel::{Context, Handler, HandlerResult};
+use crate::channel::{Context, DrainHold, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::Time;
 use crate::future::Promise;
@@ -43,7 +43,8 @@ enum Asked {
 /// Keeps a channel within the limits of its [`TrafficShaper`](super::TrafficShaper).
 ///
 /// While more than [`max_queued`](field@super::TrafficLimits::max_queued) bytes wait, or the last of them for longer than
-/// [`max_delay`](field@super::TrafficLimits::max_delay), the channel is not writable. Taken out of the pipeline, it
+/// [`max_delay`](field@super::TrafficLimits::max_delay), the channel is not writable. A
+/// [drain](crate::EventLoopGroup::drain) waits for what waits here. Taken out of the pipeline, it
 /// writes what waits; when the channel ends, what waits fails.
 ///
 /// ```
@@ -82,6 +83,8 @@ pub struct TrafficShaping {
     asked: Option<Asked>,
     read_timed: bool,
     has_ended: bool,
+    /// A channel that is to be closed waits for the queue.
+    drain: DrainHold,
 }
 
 impl TrafficShaping {
@@ -101,6 +104,7 @@ impl TrafficShaping {
             asked: None,
             read_timed: false,
             has_ended: false,
+            drain: DrainHold::default(),
         }
     }
 
@@ -183,6 +187,9 @@ impl TrafficShaping {
         if is_flushed {
             ctx.flush();
         }
+        if self.queue.is_empty() {
+            self.drain.let_go();
+        }
     }
 
     fn pop(&mut self) -> Option<Held> {
@@ -235,6 +242,7 @@ impl TrafficShaping {
 
     fn discard(&mut self) {
         self.has_ended = true;
+        self.drain.let_go();
         self.asked = None;
         self.give_slot_back();
         let error = Error::new(
@@ -310,6 +318,7 @@ impl Handler for TrafficShaping {
             }
         }
         self.queue.push_back(Held { msg, promise, size });
+        self.drain.keep();
         self.queued += size;
         self.meter.counter.add_queued(size);
         self.tick(ctx);
@@ -366,6 +375,15 @@ impl Handler for TrafficShaping {
                 None => self.let_read(ctx),
             }
         }
+        Ok(())
+    }
+
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if self.drain.hears(&event) && !self.queue.is_empty() {
+            self.drain.keep();
+            self.flush(ctx)?;
+        }
+        ctx.fire_user_event_triggered(event);
         Ok(())
     }
 

@@ -7,10 +7,11 @@ use std::os::fd::BorrowedFd;
 use bytes::{Bytes, BytesMut};
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
 
-use super::message::Datagram;
+use super::kind::{DatagramKind, NameOf};
 use crate::buffer::Message;
-use crate::channel::{Address, Io, Read};
+use crate::channel::{Datagram, Io, Read};
 use crate::error::{Error, ErrorKind, Fault};
+use crate::transport::socket::descriptors::{self, Descriptors};
 
 /// The most bytes that a datagram of ours, or several joined by the kernel, can have.
 const JOINED_MAX: usize = 65_535;
@@ -22,25 +23,24 @@ const JOINED_BATCH: usize = 8;
 const FAILURES_MAX: u32 = 256;
 
 /// What one socket keeps for receiving.
-#[derive(Debug)]
-pub(crate) struct Receiver {
+pub(crate) struct Receiver<K: DatagramKind> {
     /// The most bytes of one datagram.
     size_max: usize,
     /// The kernel may join datagrams (UDP_GRO).
     joined: bool,
     /// Received, and not handed out yet.
-    waiting: VecDeque<Result<Datagram, Error>>,
+    waiting: VecDeque<Result<Message, Error>>,
     /// The last call brought fewer than were asked for: the socket is empty.
     is_drained: bool,
     failures: u32,
     /// Kept for its memory.
-    told: Vec<Received>,
+    told: Vec<Received<NameOf<K>>>,
 }
 
-impl Receiver {
-    pub(crate) fn new(size_max: usize) -> Self {
+impl<K: DatagramKind> Receiver<K> {
+    pub(crate) fn new() -> Self {
         Self {
-            size_max,
+            size_max: K::SIZE_MAX,
             joined: false,
             waiting: VecDeque::new(),
             is_drained: false,
@@ -63,8 +63,21 @@ impl Receiver {
 
     /// The next datagram, or the error of one.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> Result<Read, Error> {
+        self.read_by(|each, most, told| {
+            io.read_room(each * most, |room, _| {
+                net::recv_many(socket, room, each, most, told)
+            })
+        })
+    }
+
+    /// The same, with whatever receives: up to so many datagrams of up to so many bytes, what is told about each, and
+    /// their bytes one after the other.
+    pub(crate) fn read_by(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
+    ) -> Result<Read, Error> {
         if self.waiting.is_empty() {
-            match self.receive(socket, io) {
+            match self.receive(receive) {
                 Ok(()) => self.failures = 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Read::WouldBlock);
@@ -84,8 +97,7 @@ impl Receiver {
         Ok(match self.waiting.pop_front() {
             None => Read::WouldBlock,
             Some(Err(error)) => Read::Failed(error),
-            Some(Ok(datagram)) => {
-                let message = Message::new(datagram);
+            Some(Ok(message)) => {
                 if self.is_drained && self.waiting.is_empty() {
                     Read::Last(message)
                 } else {
@@ -95,47 +107,57 @@ impl Receiver {
         })
     }
 
-    fn receive(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> io::Result<()> {
-        let (each, most) = if self.joined {
+    /// The bytes of the longest datagram, or of several joined ones, and how many one call has room for.
+    pub(crate) fn room(&self) -> (usize, usize) {
+        if self.joined {
             (JOINED_MAX, JOINED_BATCH)
         } else {
             (self.size_max, DATAGRAMS_MAX)
-        };
-        let told = &mut self.told;
-        let mut bytes = io.read_room(each * most, |room, _| {
-            net::recv_many(socket, room, each, most, told)
-        })?;
+        }
+    }
+
+    fn receive(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
+    ) -> io::Result<()> {
+        let (each, most) = self.room();
+        let mut bytes = receive(each, most, &mut self.told)?;
         // An edge-triggered selector tells of each further datagram, so a short batch is the end of them.
-        self.is_drained = told.len() < most;
-        for received in told.drain(..) {
+        self.is_drained = self.told.len() < most;
+        for received in self.told.drain(..) {
             let whole = bytes.split_to(received.len);
-            unpack(whole, &received, self.size_max, &mut self.waiting);
+            unpack::<K>(whole, received, self.size_max, &mut self.waiting);
         }
         Ok(())
     }
 }
 
 /// Cuts what the kernel joined, and finds what it cut off.
-fn unpack(
+fn unpack<K: DatagramKind>(
     whole: BytesMut,
-    received: &Received,
+    received: Received<NameOf<K>>,
     size_max: usize,
-    waiting: &mut VecDeque<Result<Datagram, Error>>,
+    waiting: &mut VecDeque<Result<Message, Error>>,
 ) {
+    let peer = &received.peer;
+    if received.lost_descriptors {
+        // A datagram without all that belongs to it is another one. What came of it is closed here.
+        waiting.push_back(Err(descriptors::lost(peer)));
+        return;
+    }
     let one = |content: Bytes, is_truncated: bool| {
         if is_truncated || content.len() > size_max {
             let text = format!(
-                "a datagram from {} has more than {size_max} bytes (MAX_DATAGRAM_PAYLOAD_SIZE) and was dropped",
-                received.peer
+                "a datagram from {peer} has more than {size_max} bytes (MAX_DATAGRAM_PAYLOAD_SIZE) and was dropped"
             );
             return Err(Error::new(ErrorKind::TooLong, text).with_fault(Fault::Peer));
         }
-        Ok(Datagram {
+        Ok(Message::new(Datagram {
             content,
-            peer: Address::Inet(received.peer),
+            peer: peer.clone().into(),
             local: received.local,
             class: received.class,
-        })
+        }))
     };
     let mut whole = whole.freeze();
     if received.segment > 0 {
@@ -144,7 +166,12 @@ fn unpack(
             waiting.push_back(one(content, false));
         }
     }
-    waiting.push_back(one(whole, received.is_truncated));
+    let last = one(whole, received.is_truncated);
+    if last.is_ok() && !received.descriptors.is_empty() {
+        let descriptors = Descriptors::from_iter(received.descriptors);
+        waiting.push_back(Ok(descriptors.into()));
+    }
+    waiting.push_back(last);
 }
 
 /// Whether the error is about a datagram, or about this moment, and not about the socket.
@@ -173,6 +200,7 @@ fn belongs_to_a_datagram(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::transport::udp::UdpKind;
 
     fn received(len: usize, segment: usize, is_truncated: bool) -> Received {
         Received {
@@ -182,19 +210,24 @@ mod tests {
             is_truncated,
             local: None,
             class: None,
+            descriptors: Vec::new(),
+            lost_descriptors: false,
         }
     }
 
     fn lengths(len: usize, segment: usize, is_truncated: bool) -> Vec<Option<usize>> {
         let mut waiting = VecDeque::new();
         let whole = BytesMut::zeroed(len);
-        unpack(
+        unpack::<UdpKind>(
             whole,
-            &received(len, segment, is_truncated),
+            received(len, segment, is_truncated),
             2048,
             &mut waiting,
         );
-        let length = |one: Result<Datagram, Error>| one.ok().map(|one| one.content.len());
+        let length = |one: Result<Message, Error>| {
+            let datagram = one.ok()?.downcast::<Datagram>().expect("a datagram");
+            Some(datagram.content.len())
+        };
         waiting.into_iter().map(length).collect()
     }
 

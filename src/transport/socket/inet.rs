@@ -1,46 +1,74 @@
-//! What every internet socket has in common: its addresses and how it speaks of options.
+//! The internet as a domain of sockets.
 
-use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
+use std::fmt;
+use std::net::{SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use super::options::{self, Family};
-use crate::channel::{Address, OptionId, OptionValue};
+use super::domain::{Domain, Peer, Place};
+use super::options::Family;
+use crate::channel::{Address, Inet};
 use crate::error::{Error, ErrorKind};
 
-/// The socket address in `address`. `name` is the transport's, for the text.
-pub(crate) fn inet(name: &str, address: &Address, verb: &str) -> Result<SocketAddr, Error> {
-    address.as_inet().ok_or_else(|| {
-        Error::new(
-            ErrorKind::InvalidArgument,
-            format!("{name} can't {verb} {address}: it takes an IP address with a port; names go through a bootstrap's resolver"),
-        )
-    })
-}
+impl Domain for Inet {
+    type Name = SocketAddr;
+    type Peer = InetPeer;
+    type Place = Port;
 
-pub(crate) fn family(address: &SocketAddr) -> Family {
-    match address {
-        SocketAddr::V4(_) => Family::V4,
-        SocketAddr::V6(_) => Family::V6,
+    fn name(transport: &str, address: &Address, verb: &str) -> Result<SocketAddr, Error> {
+        address.as_inet().ok_or_else(|| {
+            Error::new(
+                ErrorKind::InvalidArgument,
+                format!("{transport} can't {verb} {address}: it takes an IP address with a port; names go through a bootstrap's resolver"),
+            )
+        })
+    }
+
+    fn family(name: Option<SocketAddr>) -> Family {
+        match name {
+            Some(SocketAddr::V6(_)) => Family::V6,
+            Some(SocketAddr::V4(_)) | None => Family::V4,
+        }
     }
 }
 
-pub(crate) fn set(
-    fd: BorrowedFd<'_>,
-    family: Family,
-    id: OptionId,
-    value: &OptionValue,
-) -> Result<(), Error> {
-    options::set(fd, family, id, value)
-        .map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
+/// An address of the internet leaves nothing in the world.
+#[derive(Debug, Default)]
+pub struct Port;
+
+impl Place<SocketAddr> for Port {}
+
+/// Whom a connection leads to: a socket address is 32 bytes.
+#[derive(Debug, Default)]
+pub enum InetPeer {
+    #[default]
+    Nobody,
+    V4(SocketAddrV4),
+    V6(Box<SocketAddrV6>),
 }
 
-pub(crate) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
-    options::get(fd, family, id).map_err(|error| Error::io(format!("reading option {id}"), error))
+impl Peer<SocketAddr> for InetPeer {
+    fn of(address: SocketAddr) -> Self {
+        match address {
+            SocketAddr::V4(address) => Self::V4(address),
+            SocketAddr::V6(address) => Self::V6(Box::new(address)),
+        }
+    }
+
+    fn name(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Nobody => None,
+            Self::V4(address) => Some(SocketAddr::V4(*address)),
+            Self::V6(address) => Some(SocketAddr::V6(**address)),
+        }
+    }
 }
 
-pub(crate) fn no_such_option(name: &str, id: OptionId) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{name} has no option {id}; leave it out or use a transport that has it"),
-    )
+/// For the text of errors.
+impl fmt::Display for InetPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nobody => f.write_str("nobody"),
+            Self::V4(address) => address.fmt(f),
+            Self::V6(address) => address.fmt(f),
+        }
+    }
 }

@@ -5,23 +5,96 @@ use std::os::fd::BorrowedFd;
 
 use tidegate_sys::os::net::{self, IntOption};
 
-use crate::channel::{OptionId, OptionValue};
+use crate::channel::{OptionId, OptionSet, OptionValue};
+use crate::error::{Error, ErrorKind};
 
-/// The kind of address of a socket; a few options are spelled differently.
+/// The kind of address of a socket; a few options are spelled differently, or there are none.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Family {
+pub enum Family {
+    /// IPv4, with any transport above.
     V4,
+    /// IPv6, with any transport above.
     V6,
+    /// The Unix domain.
+    Unix,
 }
 
-/// Whether this is an option of sockets at all, on this system or another.
-pub(crate) fn is_socket_option(id: OptionId) -> bool {
-    matches!(id, OptionId::SoLinger | OptionId::IpMulticastIf)
-        || int_option(id, Family::V4).is_some()
+/// Whether this is an option of sockets of this family at all, on this system or another.
+pub(crate) fn is_socket_option(family: Family, id: OptionId) -> bool {
+    let is_other = matches!(id, OptionId::SoLinger | OptionId::IpMulticastIf);
+    is_other && family != Family::Unix || int_option(id, family).is_some()
 }
 
-/// Sets an option. `Unsupported` where the system has none of that name.
+/// Sets an option.
+///
+/// # Errors
+/// `Unsupported` where the system has none of that name; what the kernel says.
 pub(crate) fn set(
+    socket: BorrowedFd<'_>,
+    family: Family,
+    id: OptionId,
+    value: &OptionValue,
+) -> Result<(), Error> {
+    try_set(socket, family, id, value)
+        .map_err(|error| Error::io(format!("setting option {id} to {value:?}"), error))
+}
+
+/// Reads an option.
+///
+/// # Errors
+/// As [`set`].
+pub(crate) fn get(fd: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
+    try_get(fd, family, id).map_err(|error| Error::io(format!("reading option {id}"), error))
+}
+
+#[cold]
+pub(crate) fn no_such_option(name: &str, id: OptionId) -> Error {
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{name} has no option {id}; leave it out or use a transport that has it"),
+    )
+}
+
+/// Options that were set before there is a socket.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting(OptionSet);
+
+impl Waiting {
+    pub(crate) fn set(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
+        self.0.set_erased(id, value.clone())
+    }
+
+    pub(crate) fn has(&self, id: OptionId) -> bool {
+        self.0.get_erased(id).is_some()
+    }
+
+    /// What was set, or else the default if it is known without a socket.
+    pub(crate) fn get(
+        &self,
+        id: OptionId,
+        default: Option<OptionValue>,
+    ) -> Result<OptionValue, Error> {
+        self.0.get_erased(id).cloned().or(default).ok_or_else(|| {
+            let text = format!(
+                "option {id} was not set, and there is no socket yet to ask for its default"
+            );
+            Error::new(ErrorKind::NotYetConnected, text)
+        })
+    }
+
+    /// In the order in which they were set.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (OptionId, &OptionValue)> {
+        self.0.iter()
+    }
+
+    /// Sets all of them.
+    pub(crate) fn apply(&self, socket: BorrowedFd<'_>, family: Family) -> Result<(), Error> {
+        self.iter()
+            .try_for_each(|(id, value)| set(socket, family, id, value))
+    }
+}
+
+fn try_set(
     socket: BorrowedFd<'_>,
     family: Family,
     id: OptionId,
@@ -39,8 +112,7 @@ pub(crate) fn set(
     }
 }
 
-/// Reads an option.
-pub(crate) fn get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::Result<OptionValue> {
+fn try_get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::Result<OptionValue> {
     if id == OptionId::SoLinger {
         return net::get_linger(socket).map(OptionValue::Duration);
     }
@@ -51,6 +123,9 @@ pub(crate) fn get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::R
 }
 
 fn int_option(id: OptionId, family: Family) -> Option<IntOption> {
+    if family == Family::Unix && !matches!(id, OptionId::SoRcvbuf | OptionId::SoSndbuf) {
+        return None;
+    }
     Some(match id {
         OptionId::SoReuseaddr => net::SO_REUSEADDR,
         // On FreeBSD the plain one lets sockets share an address, but gives all connections to the last of them.

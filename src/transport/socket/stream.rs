@@ -6,6 +6,7 @@ use std::io;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use bytes::BytesMut;
 use tidegate_sys::os::{io as sys, net, send_file};
 
 use crate::buffer::{FileRegion, Message};
@@ -15,7 +16,7 @@ use crate::transport::blocking::Pool;
 
 /// The most bytes of one send. macOS refuses 2 GiB and more, Linux stops there, and below it a short count means
 /// one thing only: the socket is full.
-const SEND_MAX: usize = 1 << 30;
+pub(crate) const SEND_MAX: usize = 1 << 30;
 
 /// One read into the loop's arena.
 #[inline]
@@ -24,7 +25,17 @@ pub(crate) fn read(
     io: &mut Io<'_>,
     peer: &dyn Display,
 ) -> Result<Read, Error> {
-    match io.read_bytes(|room, max| sys::read_into(socket, room, max)) {
+    read_by(io, peer, |room, max| sys::recv_into(socket, room, max))
+}
+
+/// The same, with whatever reads.
+#[inline]
+pub(crate) fn read_by(
+    io: &mut Io<'_>,
+    peer: &dyn Display,
+    read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
+) -> Result<Read, Error> {
+    match io.read_bytes(read) {
         Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
         Ok(read) if !read.filled && io.short_read_drains() => {
             Ok(Read::Last(Message::from(read.bytes)))
@@ -40,15 +51,18 @@ pub(crate) fn read(
 /// A send that takes less than it was offered has filled the socket, which will report when there is room again:
 /// the edge-triggered kernel has noted that somebody found it full, and the others ask anew each time. So it ends
 /// the flush as EAGAIN would, and the call that would only bring EAGAIN is saved.
+///
+/// `send_object` sends the oldest message if that is neither bytes nor a part of a file.
 #[inline]
 pub(crate) fn flush(
     socket: BorrowedFd<'_>,
     spins: u32,
     out: &mut OutboundBuffer,
     peer: &dyn Display,
+    mut send_object: impl FnMut(&mut OutboundBuffer) -> Result<Step, Error>,
 ) -> Result<Flush, Error> {
     for _ in 0..spins {
-        match step(socket, out, peer)? {
+        match step(socket, out, peer, &mut send_object)? {
             Step::Went => {}
             Step::Full => return Ok(Flush::Blocked),
             Step::Empty => return Ok(Flush::Drained),
@@ -61,11 +75,47 @@ pub(crate) fn flush(
     })
 }
 
-enum Step {
-    /// One system call was made, and went well.
+/// What came of one step of a flush.
+#[derive(Debug)]
+pub enum Step {
+    /// One system call was made, and went well; or a message was refused.
     Went,
+    /// The socket takes no more.
     Full,
+    /// There is nothing to send.
     Empty,
+}
+
+/// What comes of a system call that was offered so many bytes.
+#[inline]
+pub(crate) fn sent(
+    offered: usize,
+    sent: io::Result<usize>,
+    peer: &dyn Display,
+    advance: impl FnOnce(usize),
+) -> Result<Step, Error> {
+    match sent {
+        Ok(sent) => {
+            advance(sent);
+            Ok(if sent < offered {
+                Step::Full
+            } else {
+                Step::Went
+            })
+        }
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Full),
+        Err(error) => Err(Error::io(format!("sending to {peer}"), error)),
+    }
+}
+
+/// Fails the oldest message, which a stream can't send.
+#[cold]
+pub(crate) fn refuse_object(out: &mut OutboundBuffer) {
+    let Front::Object(object) = out.front() else {
+        return;
+    };
+    let text = format!("a socket can't send a {}", object.type_name());
+    let _ = out.fail_front(Error::new(ErrorKind::Unsupported, text));
 }
 
 /// Up to the first system call.
@@ -74,10 +124,11 @@ fn step(
     socket: BorrowedFd<'_>,
     out: &mut OutboundBuffer,
     peer: &dyn Display,
+    send_object: &mut impl FnMut(&mut OutboundBuffer) -> Result<Step, Error>,
 ) -> Result<Step, Error> {
     loop {
         let is_alone = out.flushed_len() == 1;
-        let (offered, sent) = match out.front() {
+        let (offered, taken) = match out.front() {
             Front::Empty => return Ok(Step::Empty),
             Front::Bytes([]) => {
                 let _ = out.advance(0);
@@ -93,25 +144,11 @@ fn step(
                 continue;
             }
             Front::Region(_) => return send_region(socket, out, peer),
-            // The head refuses those, so none is ever buffered.
-            Front::Object(object) => {
-                let text = format!("a socket can't send a {}", object.type_name());
-                let _ = out.fail_front(Error::new(ErrorKind::Unsupported, text));
-                continue;
-            }
+            Front::Object(_) => return send_object(out),
         };
-        return match sent {
-            Ok(sent) => {
-                let _ = out.advance(sent);
-                Ok(if sent < offered {
-                    Step::Full
-                } else {
-                    Step::Went
-                })
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Step::Full),
-            Err(error) => Err(Error::io(format!("sending to {peer}"), error)),
-        };
+        return sent(offered, taken, peer, |sent| {
+            let _ = out.advance(sent);
+        });
     }
 }
 

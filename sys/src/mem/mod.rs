@@ -1,14 +1,17 @@
-//! Memory structures that need unsafe: inline closures, erased values, the task queue.
+//! Memory structures that need unsafe: inline closures, erased values, the task queue; and a hint to the cache.
 //!
 //! - [`task`]: a closure in one cache line, for this thread ([`LocalTask`]) or any thread ([`Task`]).
 //! - [`erased`]: a value of any type in half a cache line ([`Erased`]).
+//! - [`prefetch()`]: a hint to the cache.
 //! - [`queue`]: the many-producer, one-consumer queue that carries tasks to a loop.
 //!
 //! The loop, futures and messages use them; nothing here knows the kernel, a loop or a channel.
 
 pub mod erased;
+mod prefetch;
 pub mod queue;
 pub mod task;
 
 pub use erased::Erased;
+pub use prefetch::prefetch;
 pub use task::{LocalTask, Task};

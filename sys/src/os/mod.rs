@@ -17,7 +17,7 @@
 //! * [`io`]: reads and writes; [`send_file`] for files.
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * [`errno`]: the numbers of errors.
-//! * `syscall`: -1 and EINTR.
+//! * `syscall`: -1 and EINTR; `direct`: the calls that are made past the C library.
 //! * `sim` (cargo feature `sim`): the same functions answered by a simulated kernel.
 
 pub mod clock;
@@ -31,6 +31,7 @@ pub mod sim;
 pub mod thread;
 pub mod timer;
 
+mod direct;
 mod event;
 mod selector;
 mod sendfile;

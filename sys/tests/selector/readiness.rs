@@ -207,7 +207,10 @@ pub fn an_accepted_connect_makes_writable(kit: &mut Kit) {
     kit.register(&socket, token(1), Interest::BOTH);
     kit.expect(token(1), Ready::WRITABLE);
     assert!(net::take_error(socket.as_fd()).unwrap().is_none());
-    assert_eq!(net::peer_addr(socket.as_fd()).unwrap(), address);
+    assert_eq!(
+        net::peer_addr::<SocketAddr>(socket.as_fd()).unwrap(),
+        address
+    );
 }
 
 pub fn a_connection_to_accept_makes_readable(kit: &mut Kit) {
@@ -217,14 +220,14 @@ pub fn a_connection_to_accept_makes_readable(kit: &mut Kit) {
     net::listen(listener.as_fd(), 16).unwrap();
     kit.register(&listener, token(1), Interest::READ);
     kit.expect_silence("nobody has connected yet");
-    let address = net::local_addr(listener.as_fd()).unwrap();
+    let address: SocketAddr = net::local_addr::<SocketAddr>(listener.as_fd()).unwrap();
     let clients: Vec<_> = (0..3)
         .map(|_| TcpStream::connect(address).unwrap())
         .collect();
     let mut peers = Vec::new();
     while peers.len() < clients.len() {
         kit.expect(token(1), Ready::READABLE);
-        while let Ok((_, peer)) = net::accept(listener.as_fd()) {
+        while let Ok((_, peer)) = net::accept::<SocketAddr>(listener.as_fd()) {
             peers.push(peer);
         }
     }

@@ -1,36 +1,123 @@
-//! [`RawAddr`]: an address as the kernel reads and writes it. Used by the socket calls of this folder.
+//! [`SocketAddress`]: what the socket calls of this folder take and give, and [`RawAddr`]: an internet address as the kernel
+//! reads and writes it.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
 use crate::os::syscall::socklen_of;
 
-/// The address family of an internet address.
-pub(super) fn family(address: &SocketAddr) -> libc::c_int {
-    match address {
-        SocketAddr::V4(_) => libc::AF_INET,
-        SocketAddr::V6(_) => libc::AF_INET6,
+/// An address of sockets: [`SocketAddr`], or [`UnixAddress`](super::unix::UnixAddress). Nobody else can be one.
+pub trait SocketAddress: Clone + PartialEq + Sized {
+    /// How the kernel reads and writes it.
+    #[doc(hidden)]
+    type Form: Form<Self>;
+
+    /// Its family: AF_INET, AF_INET6 or AF_UNIX.
+    fn family(&self) -> libc::c_int;
+
+    /// The internet address that this is, for the simulated kernel, which knows no other.
+    #[doc(hidden)]
+    fn as_inet(&self) -> Option<SocketAddr> {
+        None
+    }
+
+    /// An address that the simulated kernel gave.
+    #[doc(hidden)]
+    fn from_inet(address: SocketAddr) -> Option<Self> {
+        let _ = address;
+        None
+    }
+}
+
+impl SocketAddress for SocketAddr {
+    type Form = RawAddr;
+
+    fn family(&self) -> libc::c_int {
+        match self {
+            SocketAddr::V4(_) => libc::AF_INET,
+            SocketAddr::V6(_) => libc::AF_INET6,
+        }
+    }
+
+    fn as_inet(&self) -> Option<SocketAddr> {
+        Some(*self)
+    }
+
+    fn from_inet(address: SocketAddr) -> Option<Self> {
+        Some(address)
+    }
+}
+
+/// Memory in which the kernel finds or leaves an address. What `as_ptr` and `as_mut_ptr` give is valid for at least `len()`
+/// bytes, while the form stays where it is. The module is private, so no type from elsewhere can break that.
+pub trait Form<A>: Sized {
+    /// Room for what the kernel tells beside datagrams of this family, or is told.
+    type Control: ControlRoom;
+
+    /// The form of this address.
+    fn new(address: &A) -> io::Result<Self>;
+
+    /// Zeroes, as long as the longest address.
+    fn room() -> Self;
+
+    /// For the kernel to read.
+    fn as_ptr(&self) -> *const sockaddr;
+
+    /// For the kernel to write.
+    fn as_mut_ptr(&mut self) -> *mut sockaddr;
+
+    /// How many bytes count.
+    fn len(&self) -> socklen_t;
+
+    /// The address that the kernel has written, `length` bytes of it. `InvalidData` if it is of another family.
+    fn decode(&self, length: socklen_t) -> io::Result<A>;
+}
+
+/// Room for control data.
+pub trait ControlRoom {
+    /// Room of which nothing was written.
+    fn room() -> Self;
+
+    /// All of it, at the alignment of a control message's header.
+    fn bytes(&mut self) -> &mut [MaybeUninit<u8>];
+}
+
+/// Control data must begin at the alignment of its header.
+#[repr(C, align(8))]
+pub struct Control<const BYTES: usize>([MaybeUninit<u8>; BYTES]);
+
+impl<const BYTES: usize> ControlRoom for Control<BYTES> {
+    #[inline]
+    fn room() -> Self {
+        Self([MaybeUninit::uninit(); BYTES])
+    }
+
+    #[inline]
+    fn bytes(&mut self) -> &mut [MaybeUninit<u8>] {
+        &mut self.0
     }
 }
 
 /// Room for an internet address of either family: 28 bytes instead of the 128 of sockaddr_storage, which
 /// every accept would have to clear.
-pub(super) struct RawAddr {
-    form: Form,
+pub struct RawAddr {
+    form: Inet,
     len: socklen_t,
 }
 
 #[repr(C)]
-union Form {
+union Inet {
     any: sockaddr,
     v4: sockaddr_in,
     v6: sockaddr_in6,
 }
 
 impl RawAddr {
-    pub(super) fn new(address: &SocketAddr) -> Self {
+    #[inline]
+    pub(super) fn of(address: &SocketAddr) -> Self {
         match address {
             SocketAddr::V4(address) => Self::v4(address),
             SocketAddr::V6(address) => Self::v6(address),
@@ -61,32 +148,39 @@ impl RawAddr {
         raw.len = socklen_of::<sockaddr_in6>();
         raw
     }
+}
 
-    /// Zeroes, as long as the longest address.
-    pub(super) fn room() -> Self {
+impl Form<SocketAddr> for RawAddr {
+    /// Packet info of either family (40 bytes), traffic class (24) and segment length (24), with room to spare.
+    type Control = Control<128>;
+
+    #[inline]
+    fn new(address: &SocketAddr) -> io::Result<Self> {
+        Ok(Self::of(address))
+    }
+
+    #[inline]
+    fn room() -> Self {
         Self {
             // SAFETY: C structures of integers, for which zeroes are values.
             form: unsafe { std::mem::zeroed() },
-            len: socklen_of::<Form>(),
+            len: socklen_of::<Inet>(),
         }
     }
 
-    pub(super) fn as_ptr(&self) -> *const sockaddr {
+    fn as_ptr(&self) -> *const sockaddr {
         (&raw const self.form).cast()
     }
 
-    pub(super) fn as_mut_ptr(&mut self) -> *mut sockaddr {
+    fn as_mut_ptr(&mut self) -> *mut sockaddr {
         (&raw mut self.form).cast()
     }
 
-    /// How many bytes count.
-    pub(super) fn len(&self) -> socklen_t {
+    fn len(&self) -> socklen_t {
         self.len
     }
 
-    /// The address that the kernel has written, `length` bytes of it. `InvalidData` if it is none of the
-    /// two families, which means that the descriptor is not an internet socket.
-    pub(super) fn decode(&self, length: socklen_t) -> io::Result<SocketAddr> {
+    fn decode(&self, length: socklen_t) -> io::Result<SocketAddr> {
         // SAFETY: the first fields of all three are the same, and zeroed or written by the kernel.
         let family = libc::c_int::from(unsafe { self.form.any.sa_family });
         match family {
@@ -127,7 +221,7 @@ const _: () = {
     assert!(offset_of!(sockaddr_in6, sin6_scope_id) == 24);
     assert!(offset_of!(sockaddr_in, sin_family) == offset_of!(sockaddr, sa_family));
     assert!(offset_of!(sockaddr_in6, sin6_family) == offset_of!(sockaddr, sa_family));
-    assert!(size_of::<Form>() == 28);
+    assert!(size_of::<Inet>() == 28);
 };
 
 #[cfg(test)]
@@ -145,11 +239,11 @@ mod tests {
             "[::ffff:10.0.0.1]:1",
         ] {
             let address: SocketAddr = text.parse().unwrap();
-            let raw = RawAddr::new(&address);
+            let raw = RawAddr::new(&address).unwrap();
             assert_eq!(raw.decode(raw.len()).unwrap(), address);
         }
         let scoped = SocketAddr::V6(SocketAddrV6::new(Ipv6Addr::LOCALHOST, 7, 0x1234, 9));
-        let raw = RawAddr::new(&scoped);
+        let raw = RawAddr::new(&scoped).unwrap();
         assert_eq!(raw.decode(raw.len()).unwrap(), scoped);
     }
 
@@ -160,7 +254,7 @@ mod tests {
             none.decode(0).unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
-        let short = RawAddr::new(&"1.2.3.4:5".parse().unwrap());
+        let short = RawAddr::new(&"1.2.3.4:5".parse().unwrap()).unwrap();
         assert_eq!(
             short.decode(4).unwrap_err().kind(),
             io::ErrorKind::InvalidData

@@ -1,5 +1,5 @@
-//! Datagrams: many with one system call, their addresses, and what the kernel tells about each. Called by the datagram
-//! transport; it keeps nothing between calls.
+//! Datagrams: many with one system call, their addresses, and what the kernel tells about each. Called by the machine of
+//! datagram sockets; it keeps nothing between calls.
 //!
 //! On Linux and Android a batch is one recvmmsg(2) or sendmmsg(2). Elsewhere it is a loop of recvmsg(2) and sendmsg(2):
 //! FreeBSD and NetBSD have the batch calls as such loops in their C libraries, macOS has them only as private ones.
@@ -16,24 +16,21 @@ use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use bytes::{BufMut, BytesMut};
 use libc::{c_int, c_void, cmsghdr, iovec, msghdr};
 
-use super::addr::{self, RawAddr};
+use super::addr::{ControlRoom, Form, SocketAddress};
+use super::unix::rights;
 use crate::os::syscall;
 
 /// The most datagrams of one batch: what the arrays on the stack have room for.
 pub const DATAGRAMS_MAX: usize = 32;
 
-/// Bytes of control data per datagram: packet info of either family (40), traffic class (24) and segment length (24),
-/// with room to spare.
-const CONTROL: usize = 128;
-
 /// The most slices of one batch.
 const SLICES_MAX: usize = 1024;
 
 /// What the kernel told about one datagram, or about several of one length that it joined.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Received {
+#[derive(Debug)]
+pub struct Received<A = SocketAddr> {
     /// Who sent it.
-    pub peer: SocketAddr,
+    pub peer: A,
     /// Its bytes; they follow those of the datagram before it.
     pub len: usize,
     /// The length of each datagram in it (the last may be shorter); 0: it is one.
@@ -44,24 +41,30 @@ pub struct Received {
     pub local: Option<IpAddr>,
     /// Its traffic class with the ECN bits, if the socket was asked to tell (IP_RECVTOS).
     pub class: Option<u8>,
+    /// Descriptors that came with it, closed on exec. Only from Unix sockets.
+    pub descriptors: Vec<OwnedFd>,
+    /// More descriptors were sent than came: this process can't have more (RLIMIT_NOFILE), or the system can't.
+    pub lost_descriptors: bool,
 }
 
 /// One datagram to send, or several of one length to one peer.
 #[derive(Clone, Copy, Debug)]
-pub struct Outgoing<'a> {
+pub struct Outgoing<'a, A = SocketAddr> {
     /// Its bytes.
     pub slices: &'a [IoSlice<'a>],
     /// To whom; `None` on a connected socket.
-    pub peer: Option<SocketAddr>,
+    pub peer: Option<&'a A>,
     /// The length at which the kernel cuts it (UDP_SEGMENT); `None`: it is one datagram.
     pub segment: Option<u16>,
     /// From which of our addresses; `None`: the kernel chooses.
     pub local: Option<IpAddr>,
+    /// Goes along; only on Unix sockets, and at most [`DESCRIPTORS_MAX`](super::unix::DESCRIPTORS_MAX).
+    pub descriptors: &'a [BorrowedFd<'a>],
 }
 
 /// A UDP socket of the family of this address: non-blocking, closed on exec.
 pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    super::socket(addr::family(address), libc::SOCK_DGRAM)
+    super::socket(address.family(), libc::SOCK_DGRAM)
 }
 
 /// Takes the peer of a connected datagram socket back.
@@ -94,18 +97,18 @@ pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
 ///
 /// # Errors
 /// `WouldBlock` if there is none; an error that belongs to an earlier datagram (ICMP), once.
-pub fn recv_many(
+pub fn recv_many<A: SocketAddress>(
     fd: BorrowedFd<'_>,
     room: &mut BytesMut,
     each: usize,
     most: usize,
-    out: &mut Vec<Received>,
+    out: &mut Vec<Received<A>>,
 ) -> io::Result<usize> {
     let most = most.clamp(1, DATAGRAMS_MAX);
     let each = each.max(1);
     room.reserve(each * most);
     let start: *mut u8 = room.spare_capacity_mut().as_mut_ptr().cast();
-    let mut places = Places::new();
+    let mut places = Places::<A>::new();
     let mut headers = [const { MaybeUninit::<Header>::zeroed() }; DATAGRAMS_MAX];
     for (index, (header, place)) in headers.iter_mut().zip(&mut places.0).take(most).enumerate() {
         place.slice = iovec {
@@ -119,34 +122,51 @@ pub fn recv_many(
         header.msg_namelen = place.address.len();
         header.msg_iov = &raw mut place.slice;
         header.msg_iovlen = 1;
-        header.msg_control = place.control.0.as_mut_ptr().cast();
-        header.msg_controllen = CONTROL as _;
+        let control = place.control.bytes();
+        header.msg_control = control.as_mut_ptr().cast();
+        header.msg_controllen = control.len() as _;
     }
     // SAFETY: the first `most` headers name places that live as long as this call: addresses, slices of spare capacity of
     // `room` that do not overlap, and control buffers.
     let got = unsafe { receive(fd, &mut headers[..most])? };
     let mut end = 0;
+    let first = out.len();
+    let mut failed = None;
     for (index, (header, place)) in headers.iter_mut().zip(&places.0).take(got).enumerate() {
         // SAFETY: zeroed, then filled above and by the kernel.
         let header = unsafe { header.assume_init_mut() };
         let len = received_len(header).min(each);
         let header = message(header);
+        let mut told = Told::default();
+        read_control(header, &mut told);
         if index > 0 && end != index * each {
             // SAFETY: both lie in the spare capacity; the kernel has written `len` bytes at the source, and the target
             // ends before the source ends. They may overlap, which `copy` allows.
             unsafe { std::ptr::copy(start.add(index * each), start.add(end), len) };
         }
         end += len;
-        let mut received = Received {
-            peer: place.address.decode(header.msg_namelen)?,
-            len,
-            segment: 0,
-            is_truncated: header.msg_flags & libc::MSG_TRUNC != 0,
-            local: None,
-            class: None,
+        let peer = match place.address.decode(header.msg_namelen) {
+            Ok(peer) => peer,
+            // The others are looked at all the same: they may have descriptors.
+            Err(error) => {
+                failed = Some(error);
+                continue;
+            }
         };
-        read_control(header, &mut received);
-        out.push(received);
+        out.push(Received {
+            peer,
+            len,
+            segment: told.segment,
+            is_truncated: header.msg_flags & libc::MSG_TRUNC != 0,
+            local: told.local,
+            class: told.class,
+            descriptors: told.descriptors,
+            lost_descriptors: header.msg_flags & libc::MSG_CTRUNC != 0,
+        });
+    }
+    if let Some(error) = failed {
+        out.truncate(first);
+        return Err(error);
     }
     // SAFETY: the first `end` bytes of the spare capacity were written by the kernel or copied from what it wrote.
     unsafe { room.advance_mut(end) };
@@ -156,9 +176,13 @@ pub fn recv_many(
 /// Sends datagrams in order; how many the kernel took, at least one.
 ///
 /// # Errors
-/// That of the first datagram; none was taken then. `WouldBlock` if there is no room.
-pub fn send_many(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize> {
-    let mut places = Places::new();
+/// That of the first datagram; none was taken then. `WouldBlock` if there is no room, and on the BSDs and macOS ENOBUFS, if
+/// it is the room of a Unix socket at the other end.
+pub fn send_many<A: SocketAddress>(
+    fd: BorrowedFd<'_>,
+    batch: &[Outgoing<'_, A>],
+) -> io::Result<usize> {
+    let mut places = Places::<A>::new();
     let mut headers = [const { MaybeUninit::<Header>::zeroed() }; DATAGRAMS_MAX];
     let mut slices = 0;
     let mut ready = 0;
@@ -167,17 +191,27 @@ pub fn send_many(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize
         if ready > 0 && slices > SLICES_MAX {
             break;
         }
+        if outgoing.descriptors.len() > rights::DESCRIPTORS_MAX {
+            if ready > 0 {
+                break;
+            }
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
         // SAFETY: a C structure of integers and pointers, zeroed above.
         let header = message(unsafe { header.assume_init_mut() });
-        if let Some(peer) = &outgoing.peer {
-            place.address = RawAddr::new(peer);
+        if let Some(peer) = outgoing.peer {
+            place.address = match A::Form::new(peer) {
+                Ok(address) => address,
+                Err(_) if ready > 0 => break,
+                Err(error) => return Err(error),
+            };
             header.msg_name = place.address.as_mut_ptr().cast();
             header.msg_namelen = place.address.len();
         }
         // The kernel does not write to them.
         header.msg_iov = outgoing.slices.as_ptr().cast::<iovec>().cast_mut();
         header.msg_iovlen = outgoing.slices.len() as _;
-        write_control(header, &mut place.control, outgoing);
+        write_control(header, place.control.bytes(), outgoing);
         ready += 1;
     }
     if ready == 0 {
@@ -188,27 +222,23 @@ pub fn send_many(fd: BorrowedFd<'_>, batch: &[Outgoing<'_>]) -> io::Result<usize
 }
 
 /// What a header points to.
-struct Place {
-    address: RawAddr,
+struct Place<A: SocketAddress> {
+    address: A::Form,
     slice: iovec,
-    control: Control,
+    control: <A::Form as Form<A>>::Control,
 }
 
-/// Control data must begin at the alignment of its header.
-#[repr(C, align(8))]
-struct Control([u8; CONTROL]);
+struct Places<A: SocketAddress>([Place<A>; DATAGRAMS_MAX]);
 
-struct Places([Place; DATAGRAMS_MAX]);
-
-impl Places {
+impl<A: SocketAddress> Places<A> {
     fn new() -> Self {
         Self(std::array::from_fn(|_| Place {
-            address: RawAddr::room(),
+            address: A::Form::room(),
             slice: iovec {
                 iov_base: std::ptr::null_mut(),
                 iov_len: 0,
             },
-            control: Control([0; CONTROL]),
+            control: ControlRoom::room(),
         }))
     }
 }
@@ -223,6 +253,7 @@ mod batch {
 
     use libc::msghdr;
 
+    use crate::os::net::unix::rights::RECEIVE_FLAGS;
     use crate::os::syscall::{self, count};
 
     pub(super) type Header = libc::mmsghdr;
@@ -242,7 +273,7 @@ mod batch {
         headers: &mut [MaybeUninit<Header>],
     ) -> io::Result<usize> {
         let (first, most) = (headers.as_mut_ptr().cast(), headers.len() as _);
-        let flags = libc::MSG_DONTWAIT as _;
+        let flags = RECEIVE_FLAGS as _;
         // SAFETY: the caller's promise; there is no timeout.
         let got = syscall::retry(|| unsafe {
             libc::recvmmsg(fd.as_raw_fd(), first, most, flags, std::ptr::null_mut())
@@ -275,6 +306,7 @@ mod batch {
 
     use libc::msghdr;
 
+    use crate::os::net::unix::rights::RECEIVE_FLAGS;
     use crate::os::syscall::{self, count};
 
     #[repr(C)]
@@ -302,7 +334,7 @@ mod batch {
             let header = unsafe { header.assume_init_mut() };
             // SAFETY: the caller's promise.
             let got = syscall::retry(|| unsafe {
-                libc::recvmsg(fd.as_raw_fd(), &raw mut header.message, libc::MSG_DONTWAIT)
+                libc::recvmsg(fd.as_raw_fd(), &raw mut header.message, RECEIVE_FLAGS)
             });
             match got {
                 Ok(got) => header.len = count(got),
@@ -344,8 +376,19 @@ mod batch {
 
 use batch::{Header, message, receive, received_len, send};
 
-/// Reads what the kernel told beside the bytes.
-fn read_control(header: &msghdr, received: &mut Received) {
+/// What the kernel told beside the bytes, as in [`Received`].
+#[derive(Default)]
+struct Told {
+    segment: usize,
+    local: Option<IpAddr>,
+    class: Option<u8>,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// Reads what the kernel told beside the bytes. Once for each header: descriptors are taken from it.
+fn read_control(header: &msghdr, received: &mut Told) {
+    // SAFETY: the kernel has just filled the header, and the descriptors are taken here only.
+    unsafe { rights::take_descriptors(header, &mut received.descriptors) };
     // SAFETY: the kernel has written the header's control data, and its length into the header.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !next.is_null() {
@@ -423,8 +466,12 @@ fn is_recvtos(_kind: c_int) -> bool {
 }
 
 /// Writes what the kernel is to know beside the bytes. A header without any has no control data.
-fn write_control(header: &mut msghdr, control: &mut Control, outgoing: &Outgoing<'_>) {
-    let mut used = 0;
+fn write_control<A>(
+    header: &mut msghdr,
+    control: &mut [MaybeUninit<u8>],
+    outgoing: &Outgoing<'_, A>,
+) {
+    let mut used = rights::put_descriptors(control, outgoing.descriptors);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     if let Some(segment) = outgoing.segment {
         put(
@@ -485,29 +532,36 @@ fn write_control(header: &mut msghdr, control: &mut Control, outgoing: &Outgoing
         None => {}
     }
     if used > 0 {
-        header.msg_control = control.0.as_mut_ptr().cast::<c_void>();
+        header.msg_control = control.as_mut_ptr().cast::<c_void>();
         header.msg_controllen = used as _;
     }
 }
 
 /// Appends one control message. The three kinds together are shorter than the buffer.
-fn put<T: Copy>(control: &mut Control, used: &mut usize, level: c_int, kind: c_int, value: T) {
+fn put<T: Copy>(
+    control: &mut [MaybeUninit<u8>],
+    used: &mut usize,
+    level: c_int,
+    kind: c_int,
+    value: T,
+) {
     // SAFETY: only arithmetic.
     let (space, length) = unsafe {
         let size = size_of::<T>() as libc::c_uint;
         (libc::CMSG_SPACE(size) as usize, libc::CMSG_LEN(size))
     };
     debug_assert!(
-        *used + space <= CONTROL,
+        *used + space <= control.len(),
         "a datagram has at most a segment length and a source address"
     );
-    let place = &mut control.0[*used..*used + space];
+    let place = &mut control[*used..*used + space];
+    place.fill(MaybeUninit::new(0));
     // SAFETY: a C structure of integers, for which zeroes are values. (musl pads it, so it is not written out.)
     let mut header: cmsghdr = unsafe { std::mem::zeroed() };
     header.cmsg_len = length as _;
     header.cmsg_level = level;
     header.cmsg_type = kind;
-    let data = place.as_mut_ptr();
+    let data = place.as_mut_ptr().cast::<u8>();
     // SAFETY: `place` has room for a header and the value behind it at the offset that the C library states; neither
     // need be aligned for these writes.
     unsafe {
@@ -523,5 +577,5 @@ const _: () = {
 
     // The slices of an `Outgoing` are handed to the kernel as iovecs; `io` asserts their layout.
     assert!(offset_of!(iovec, iov_base) == 0);
-    assert!(align_of::<Control>() >= align_of::<cmsghdr>());
+    assert!(align_of::<super::addr::Control<8>>() >= align_of::<cmsghdr>());
 };

@@ -100,7 +100,7 @@ mod kernel {
     use libc::{c_int, group_req, group_source_req, sockaddr_storage};
 
     use super::{Membership, MembershipChange};
-    use crate::os::net::addr::RawAddr;
+    use crate::os::net::addr::{Form, RawAddr};
     use crate::os::syscall::{self, socklen_of};
 
     pub(super) fn change(
@@ -147,7 +147,7 @@ mod kernel {
     }
 
     fn storage(ip: IpAddr) -> sockaddr_storage {
-        let raw = RawAddr::new(&SocketAddr::new(ip, 0));
+        let raw = RawAddr::of(&SocketAddr::new(ip, 0));
         // SAFETY: a C structure of integers, for which zeroes are values.
         let mut storage: sockaddr_storage = unsafe { mem::zeroed() };
         // SAFETY: both are valid for the length of the shorter one, the address, and do not overlap.

@@ -2,25 +2,28 @@
 //! knows addresses and descriptors, and takes no decision about errors.
 //!
 //! * `accept`: [`AcceptFailure`], what a failed accept means.
-//! * `addr`: [`std::net::SocketAddr`] to and from the kernel's form.
+//! * `addr`: [`SocketAddress`], and [`std::net::SocketAddr`] to and from the kernel's form.
 //! * `datagram`: many datagrams with one call.
 //! * `membership`: multicast groups.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
+//! * [`unix`]: the Unix domain.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use super::syscall::{self, simulated};
-use addr::RawAddr;
+use addr::Form;
 
 mod accept;
 mod addr;
 mod datagram;
 mod membership;
 mod option;
+pub mod unix;
 
 pub use accept::AcceptFailure;
+pub use addr::SocketAddress;
 pub use datagram::{
     DATAGRAMS_MAX, Outgoing, Received, disconnect, recv_many, send_many, udp_socket,
 };
@@ -40,7 +43,7 @@ pub enum Connect {
 /// the system says so per socket.
 pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
     simulated!("socket", |kernel| kernel.socket(address));
-    socket(addr::family(address), libc::SOCK_STREAM)
+    socket(address.family(), libc::SOCK_STREAM)
 }
 
 fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
@@ -50,10 +53,16 @@ fn socket(family: libc::c_int, kind: libc::c_int) -> io::Result<OwnedFd> {
     let raw = syscall::retry(|| unsafe { libc::socket(family, kind, 0) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     let socket = unsafe { OwnedFd::from_raw_fd(raw) };
-    #[cfg(target_vendor = "apple")]
-    set_birth_flags(socket.as_fd())?;
-    disarm_sigpipe(socket.as_fd());
+    settle(socket.as_fd())?;
     Ok(socket)
+}
+
+/// What every new socket gets that its system could not give it when it was made.
+fn settle(fd: BorrowedFd<'_>) -> io::Result<()> {
+    #[cfg(target_vendor = "apple")]
+    set_birth_flags(fd)?;
+    disarm_sigpipe(fd);
+    Ok(())
 }
 
 /// What SOCK_NONBLOCK and SOCK_CLOEXEC are where they exist.
@@ -72,9 +81,10 @@ fn disarm_sigpipe(fd: BorrowedFd<'_>) {
 }
 
 /// Gives the socket a local address.
-pub fn bind(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<()> {
-    simulated!("bind", fd, |kernel, file| kernel.bind(file, address));
-    let raw = RawAddr::new(address);
+pub fn bind<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<()> {
+    simulated!("bind", fd, |kernel, file| kernel
+        .bind(file, &inet(address)?));
+    let raw = A::Form::new(address)?;
     // SAFETY: `raw` is a socket address of the length that it names.
     syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
     Ok(())
@@ -92,9 +102,12 @@ pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 ///
 /// `WouldBlock` when none is waiting; other errors may be the peer's (ECONNABORTED, EPROTO, and on Linux
 /// any error of the network), or the machine's (EMFILE, ENFILE, ENOBUFS, ENOMEM): the caller decides.
-pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
-    simulated!("accept", fd, |kernel, file| kernel.accept(file));
-    let mut raw = RawAddr::room();
+pub fn accept<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, A)> {
+    simulated!("accept", fd, |kernel, file| {
+        let (accepted, peer) = kernel.accept(file)?;
+        Ok((accepted, told(peer)?))
+    });
+    let mut raw = A::Form::room();
     let mut length = raw.len();
     #[cfg(not(target_vendor = "apple"))]
     // SAFETY: `raw` has room for `length` bytes, and both may be written.
@@ -128,13 +141,15 @@ pub fn accept(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, SocketAddr)> {
 }
 
 /// Begins to connect.
-pub fn connect(fd: BorrowedFd<'_>, address: &SocketAddr) -> io::Result<Connect> {
+pub fn connect<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<Connect> {
     #[cfg(feature = "sim")]
     if let Err(error) = syscall::once(super::sim::fate_on("connect", fd)) {
         return begun(Err(error));
     }
-    simulated!(fd, |kernel, file| begun(kernel.connect(file, address)));
-    let raw = RawAddr::new(address);
+    simulated!(fd, |kernel, file| begun(
+        kernel.connect(file, &inet(address)?)
+    ));
+    let raw = A::Form::new(address)?;
     // SAFETY: `raw` is a socket address of the length that it names.
     let returned = syscall::once(unsafe { libc::connect(fd.as_raw_fd(), raw.as_ptr(), raw.len()) });
     begun(returned.map(drop))
@@ -162,26 +177,43 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
 }
 
 /// The address that the socket has here.
-pub fn local_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    simulated!("getsockname", fd, |kernel, file| kernel.local_addr(file));
+pub fn local_addr<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<A> {
+    simulated!("getsockname", fd, |kernel, file| told(
+        kernel.local_addr(file)?
+    ));
     address_by(fd, libc::getsockname)
 }
 
 /// The address of the peer; `NotConnected` while there is none.
-pub fn peer_addr(fd: BorrowedFd<'_>) -> io::Result<SocketAddr> {
-    simulated!("getpeername", fd, |kernel, file| kernel.peer_addr(file));
+pub fn peer_addr<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<A> {
+    simulated!("getpeername", fd, |kernel, file| told(
+        kernel.peer_addr(file)?
+    ));
     address_by(fd, libc::getpeername)
 }
 
 type AskAddress =
     unsafe extern "C" fn(libc::c_int, *mut libc::sockaddr, *mut libc::socklen_t) -> libc::c_int;
 
-fn address_by(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Result<SocketAddr> {
-    let mut raw = RawAddr::room();
+fn address_by<A: SocketAddress>(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Result<A> {
+    let mut raw = A::Form::room();
     let mut length = raw.len();
     // SAFETY: `ask` is getsockname or getpeername; `raw` has room for `length` bytes.
     syscall::retry(|| unsafe { ask(fd.as_raw_fd(), raw.as_mut_ptr(), &raw mut length) })?;
     raw.decode(length)
+}
+
+/// What the simulated kernel, which knows internet addresses only, takes of this one.
+#[cfg(feature = "sim")]
+fn inet<A: SocketAddress>(address: &A) -> io::Result<SocketAddr> {
+    let unknown = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
+    address.as_inet().ok_or_else(unknown)
+}
+
+/// What the simulated kernel gives.
+#[cfg(feature = "sim")]
+fn told<A: SocketAddress>(address: SocketAddr) -> io::Result<A> {
+    A::from_inet(address).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Ends one or both directions. `NotConnected` if the peer is gone already.

@@ -158,15 +158,20 @@ impl Epoll {
         Ok(returned as usize)
     }
 
+    /// epoll_wait(2), by the call that every kernel has for it, and by number for the reason that `direct` gives.
     fn wait_millis(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
         let timeout_ms = timeout.map_or(-1, round_up_to_millis);
-        // SAFETY: the buffer holds `limit` events or more (see `wait`).
+        // SAFETY: the buffer holds `limit` events or more (see `wait`); a null signal mask of size zero leaves
+        // the mask as it is.
         let returned = syscall::once(unsafe {
-            libc::epoll_wait(
+            libc::syscall(
+                libc::SYS_epoll_pwait,
                 self.fd.as_raw_fd(),
                 self.buffer.as_mut_ptr(),
                 limit as libc::c_int,
                 timeout_ms,
+                std::ptr::null::<libc::sigset_t>(),
+                0_usize,
             )
         })?;
         Ok(returned as usize)

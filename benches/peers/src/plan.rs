@@ -1,0 +1,201 @@
+//! What is run, by name: the scenarios and the servers.
+
+use std::time::Duration;
+
+/// What the load generator is asked to do.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Open connections.
+    pub connections: usize,
+    /// Bytes of a message.
+    pub size: usize,
+    /// Messages under way on each connection; what an open loop has under way is not bounded.
+    pub window: usize,
+    /// Messages per second over all connections, sent whether or not answers come; `None` sends one for each answer.
+    pub rate: Option<f64>,
+    /// Not counted, at the start.
+    pub warm_up: Duration,
+    /// Counted.
+    pub time: Duration,
+    /// Ends after so many messages instead of after `time`; for counting calls.
+    pub messages: Option<u64>,
+}
+
+/// A load with a name.
+pub struct Scenario {
+    /// As in the tables.
+    pub name: &'static str,
+    /// In words.
+    pub about: &'static str,
+    connections: usize,
+    size: usize,
+    window: usize,
+    rate: Option<f64>,
+    /// How many times longer than the others it runs: all of its connections must have had several turns.
+    stretch: u32,
+    /// Whether servers that poll instead of sleeping are measured too: where a wait per message is what they save.
+    pub is_for_polling: bool,
+    /// Whether the server's processor time is measured after the load instead of during it.
+    pub is_idle: bool,
+}
+
+impl Scenario {
+    const fn closed(name: &'static str, about: &'static str, shape: (usize, usize, usize)) -> Self {
+        let (connections, size, window) = shape;
+        Self {
+            name,
+            about,
+            connections,
+            size,
+            window,
+            rate: None,
+            stretch: 1,
+            is_for_polling: false,
+            is_idle: false,
+        }
+    }
+
+    const fn open(name: &'static str, about: &'static str, rate: f64) -> Self {
+        Self {
+            rate: Some(rate),
+            ..Self::closed(name, about, (64, 64, 1))
+        }
+    }
+
+    const fn for_polling(self) -> Self {
+        Self {
+            is_for_polling: true,
+            ..self
+        }
+    }
+
+    /// The load of this scenario for so long.
+    pub fn plan(&self, warm_up: Duration, time: Duration) -> Plan {
+        Plan {
+            connections: self.connections,
+            size: self.size,
+            window: self.window,
+            rate: self.rate,
+            warm_up: warm_up * self.stretch,
+            time: time * self.stretch,
+            messages: None,
+        }
+    }
+}
+
+/// Every scenario, in the order of the tables.
+pub const SCENARIOS: [Scenario; 13] = [
+    Scenario::closed("pp1", "ping-pong, 1 connection, 64 B", (1, 64, 1)).for_polling(),
+    Scenario::closed("pp64", "ping-pong, 64 connections, 64 B", (64, 64, 1)).for_polling(),
+    Scenario::closed(
+        "pp1000",
+        "ping-pong, 1,000 connections, 64 B",
+        (1000, 64, 1),
+    ),
+    Scenario {
+        stretch: 4,
+        ..Scenario::closed(
+            "pp10000",
+            "ping-pong, 10,000 connections, 64 B",
+            (10_000, 64, 1),
+        )
+    },
+    Scenario::closed("pp64-1k", "ping-pong, 64 connections, 1 KiB", (64, 1024, 1)),
+    Scenario::closed(
+        "pp64-16k",
+        "ping-pong, 64 connections, 16 KiB",
+        (64, 16 * 1024, 1),
+    ),
+    Scenario::closed(
+        "pipe1",
+        "16 messages in flight, 1 connection, 64 B",
+        (1, 64, 16),
+    ),
+    Scenario::closed(
+        "pipe64",
+        "16 messages in flight, 64 connections, 64 B",
+        (64, 64, 16),
+    ),
+    Scenario::closed(
+        "pipe64-1k",
+        "16 messages in flight, 64 connections, 1 KiB",
+        (64, 1024, 16),
+    ),
+    Scenario::closed(
+        "pipe64-16k",
+        "16 messages in flight, 64 connections, 16 KiB",
+        (64, 16 * 1024, 16),
+    ),
+    Scenario::open("rate20k", "20,000 messages/s over 64 connections", 20e3).for_polling(),
+    Scenario::open("rate60k", "60,000 messages/s over 64 connections", 60e3),
+    Scenario {
+        is_idle: true,
+        ..Scenario::closed(
+            "idle",
+            "nothing, after ping-pong on 1 connection",
+            (1, 64, 1),
+        )
+        .for_polling()
+    },
+];
+
+/// A program that is measured.
+pub struct Server {
+    /// As in the tables.
+    pub name: &'static str,
+    /// Of its binary, which lies beside the one that runs.
+    pub program: &'static str,
+    /// Besides `--port` and `--cpu`.
+    pub arguments: &'static [&'static str],
+    /// Whether it polls instead of sleeping.
+    pub is_polling: bool,
+}
+
+/// Every server, in the order in which they take turns.
+pub const SERVERS: [Server; 9] = [
+    server("raw", "peer-raw", &[]),
+    polling("raw-busy", "peer-raw", &["--mode", "busy"]),
+    server("mio", "peer-mio", &[]),
+    server("tokio", "peer-tokio", &["--mode", "plain"]),
+    server("tokio-lean", "peer-tokio", &["--mode", "lean"]),
+    server("monoio", "peer-monoio", &[]),
+    server("tidegate", "peer-tidegate", &["--handlers", "3"]),
+    polling(
+        "tidegate-spin",
+        "peer-tidegate",
+        // Half a second without a message, and it would sleep.
+        &["--handlers", "3", "--spin", "1000000"],
+    ),
+    polling(
+        "tidegate-adaptive",
+        "peer-tidegate",
+        &["--handlers", "3", "--spin", "adaptive"],
+    ),
+];
+
+/// The server that the others are compared with.
+pub const REFERENCE: &str = "raw";
+
+const fn server(
+    name: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+) -> Server {
+    Server {
+        name,
+        program,
+        arguments,
+        is_polling: false,
+    }
+}
+
+const fn polling(
+    name: &'static str,
+    program: &'static str,
+    arguments: &'static [&'static str],
+) -> Server {
+    Server {
+        is_polling: true,
+        ..server(name, program, arguments)
+    }
+}

@@ -1,0 +1,402 @@
+//! Draining: channels send what they have before they are closed (`EventLoopGroup::drain`).
+//!
+//! 1. Servers are closed, on all loops. What they accepted before has reached its loop when the last of them is closed.
+//! 2. Each loop goes through its channels. One that is connected hears [`Draining`], and is closed as soon as that event
+//!    has been let go of and nothing waits to be sent; it is woken for both and never asked in between. The others are
+//!    closed at once. Streams of a connection come before the connection. When all are gone the loop looks again: some
+//!    may have come meanwhile.
+//! 3. At the deadline what is left is closed without asking its handlers.
+//!
+//! Whatever ends a channel, what it had not sent by then is in the report. Everything here is loop-confined but the
+//! report (`drain_report`), which is complete when the last [`Drain`] is dropped: so it comes in any case, also where a
+//! loop ends first.
+//!
+//! It is no step of a loop's end, and the loops go on afterwards: shutting them down is another call.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::collections::HashSet;
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, Weak as SyncWeak};
+use std::time::Duration;
+
+use tidegate_sys::mem::{LocalTask, Task};
+use tidegate_sys::os::{Time, clock};
+
+use super::core::{Core, Root};
+use super::drain_report::{Drain, DrainReport, Leaving, Tally, Unsent};
+use super::group::Loops;
+use super::lifetime::Life;
+use super::node::TAIL;
+use super::op::Op;
+use super::shared::{Channel, ChannelId, Shared};
+use super::slow::Inbound;
+use crate::buffer::Message;
+use crate::error::{Error, ErrorKind};
+use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore};
+use crate::future::{Promise, TaskFuture, TaskPromise};
+
+impl EventLoopGroup {
+    /// Ends the service without losing an answer: closes the servers on these loops, lets every channel send what waits,
+    /// closes each when it has, and after `within` those that have not. The report says what was left unsent, and to whom.
+    ///
+    /// Each connected channel hears the user event [`Draining`] first; a handler that keeps a clone of it keeps its channel
+    /// open, up to the deadline. Reading goes on meanwhile. Channels that are connecting are closed at once.
+    ///
+    /// Close a server on another group's loops before: its children live here. The loops go on, and what comes to them
+    /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate::EventLoopGroup;
+    ///
+    /// let group = EventLoopGroup::new(2)?;
+    /// let report = group.drain(Duration::from_secs(5)).sync()?;
+    /// for rest in &report.unsent {
+    ///     eprintln!("{rest}");
+    /// }
+    /// group.shutdown_gracefully(Duration::ZERO, Duration::from_secs(5)).sync()?;
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
+    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
+        drain(self.iter().cloned().collect(), within)
+    }
+}
+
+impl EventLoop {
+    /// As [`EventLoopGroup::drain`], for the channels of one loop.
+    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
+        drain(vec![self.clone()], within)
+    }
+}
+
+/// A user event: the channel is about to be closed, as soon as what it has to send is sent.
+///
+/// The channel waits until the event and all clones of it are dropped. So a handler that works on an answer keeps a clone
+/// until it has written it, and one that has nothing to say passes the event on. It is not waited for longer than the
+/// drain's deadline. Handlers on another group's loop get it like any event.
+#[derive(Clone)]
+pub struct Draining(Arc<Held>);
+
+/// Tells the channel when nobody has the event any more.
+struct Held(Arc<Shared>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let shared = self.0.clone();
+        // Never refused, and never on the stack of whoever drops it.
+        self.0.event_loop().host().run_listener(Task::new(move || {
+            if let Some(core) = shared.core() {
+                core.enter(Core::drain_on);
+            }
+        }));
+    }
+}
+
+/// For a handler with a queue: keeps the channel open while something is in it. Writes may come to it from a handler that
+/// holds the event after it has let go of it itself, so it remembers the event without holding it.
+#[derive(Default)]
+pub(crate) struct DrainHold {
+    event: SyncWeak<Held>,
+    held: Option<Draining>,
+}
+
+impl DrainHold {
+    /// Whether `event` says that the channel drains.
+    pub(crate) fn hears(&mut self, event: &Message) -> bool {
+        let draining = event.downcast_ref::<Draining>();
+        if let Some(draining) = draining {
+            self.event = Arc::downgrade(&draining.0);
+        }
+        draining.is_some()
+    }
+
+    /// Something waits.
+    pub(crate) fn keep(&mut self) {
+        if self.held.is_none() {
+            self.held = self.event.upgrade().map(Draining);
+        }
+    }
+
+    /// Nothing waits. What was written is the channel's to wait for.
+    pub(crate) fn let_go(&mut self) {
+        self.held = None;
+    }
+}
+
+impl fmt::Debug for Draining {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Draining")
+    }
+}
+
+fn drain(loops: Vec<EventLoop>, within: Duration) -> TaskFuture<DrainReport> {
+    let (promise, future) = TaskPromise::pair(Arc::new(Loops(loops.clone())));
+    promise.set_uncancellable();
+    let begun = clock::now();
+    let drain = Arc::new(Drain {
+        begun,
+        deadline: begun + within,
+        promise,
+        report: Mutex::default(),
+    });
+    let doors = Arc::new(Doors { loops, drain });
+    for event_loop in doors.loops.iter().filter(|each| each.has_started()) {
+        let doors = doors.clone();
+        run_on(event_loop, move |lp| close_servers(lp, &doors));
+    }
+    future
+}
+
+/// Runs `call` on a loop, behind the tasks that wait there. A loop that has ended has nothing to drain.
+fn run_on(event_loop: &EventLoop, call: impl FnOnce(&LoopCore) + Send + 'static) {
+    let id = event_loop.id();
+    let task = Task::new(move || {
+        if let Some(lp) = LoopCore::current().filter(|lp| lp.id() == id) {
+            call(&lp);
+        }
+    });
+    if let Err((task, error)) = event_loop.try_execute(task)
+        && error.kind() == ErrorKind::Rejected
+    {
+        // A full queue is no reason to let nobody go.
+        event_loop.host().run_listener(task);
+    }
+}
+
+/// The deadline by the loop's own clock.
+fn deadline(lp: &LoopCore, drain: &Drain) -> Time {
+    lp.now() + drain.deadline.saturating_since(clock::now())
+}
+
+/// Dropped when the last server is closed: then the channels' turn has come.
+struct Doors {
+    loops: Vec<EventLoop>,
+    drain: Arc<Drain>,
+}
+
+impl Drop for Doors {
+    fn drop(&mut self) {
+        for event_loop in self.loops.iter().filter(|each| each.has_started()) {
+            let drain = self.drain.clone();
+            run_on(event_loop, move |lp| begin(lp, drain));
+        }
+    }
+}
+
+/// The first step, on one loop.
+fn close_servers(lp: &LoopCore, doors: &Arc<Doors>) {
+    for core in cores(lp).into_iter().filter(|core| core.shared.is_server()) {
+        let doors = doors.clone();
+        let closed = Channel::new(core.shared.clone()).close_future();
+        let deadline = deadline(lp, &doors.drain);
+        closed.add_listener(move |_, _| drop(doors));
+        core.enter(|core| core.op(TAIL, Op::Close(Promise::void())));
+        if core.life.get() != Life::Closed {
+            let core = core.me.clone();
+            let close = move || close_now(&core);
+            let _runs_out = lp.add_timer(deadline, LocalTask::new(close));
+        }
+    }
+}
+
+/// The second step, on one loop.
+fn begin(lp: &LoopCore, drain: Arc<Drain>) {
+    let deadline = deadline(lp, &drain);
+    let tally = Rc::new(Tally {
+        drain,
+        left: Cell::new(0),
+        is_late: Cell::new(false),
+        timer: Cell::new(None),
+    });
+    let late = Rc::downgrade(&tally);
+    let timer = lp.add_timer(
+        deadline,
+        LocalTask::new(move || {
+            if let Some(tally) = late.upgrade() {
+                tally.cut_off();
+            }
+        }),
+    );
+    tally.timer.set(Some(timer));
+    tally.look();
+}
+
+/// The channels of a loop; not the far sides of relays, which go with their channels.
+fn cores(lp: &LoopCore) -> Vec<Rc<Core>> {
+    let handles = lp.attached_handles().into_iter();
+    let cores = handles.filter_map(|handle| handle.into_any().downcast::<Core>().ok());
+    cores
+        .filter(|core| core.life.get() != Life::Closed && !core.shared.serves_another())
+        .collect()
+}
+
+fn close_now(core: &Weak<Core>) {
+    if let Some(core) = core.upgrade() {
+        core.enter(|core| core.head_close(Promise::void()));
+    }
+}
+
+impl Tally {
+    /// Begins with the channels that are not drained yet, innermost first. Without any the loop's part is over.
+    fn look(self: &Rc<Self>) {
+        let Some(lp) = LoopCore::current() else {
+            return;
+        };
+        let all = cores(&lp);
+        let parents: HashSet<ChannelId> = all
+            .iter()
+            .filter_map(|core| core.shared.parent())
+            .filter(|parent| !parent.is_server())
+            .map(Channel::id)
+            .collect();
+        for core in &all {
+            if !parents.contains(&core.shared.id()) {
+                core.enter(|core| core.begin_drain(self));
+            }
+        }
+        if self.left.get() == 0
+            && let Some(timer) = self.timer.take()
+        {
+            lp.cancel_timer(timer);
+        }
+    }
+
+    fn one_ended(self: &Rc<Self>) {
+        self.left.set(self.left.get() - 1);
+        if self.left.get() > 0 || self.is_late.get() {
+            return;
+        }
+        // Not on the stack of the one that has ended.
+        if let Some(lp) = LoopCore::current() {
+            let tally = self.clone();
+            lp.push_local(LocalTask::new(move || tally.look()));
+        }
+    }
+
+    /// The deadline.
+    fn cut_off(self: &Rc<Self>) {
+        let Some(lp) = LoopCore::current() else {
+            return;
+        };
+        self.is_late.set(true);
+        for core in cores(&lp) {
+            core.enter(|core| core.drain_late(self));
+        }
+    }
+}
+
+impl Core {
+    fn begin_drain(&self, tally: &Rc<Tally>) {
+        if self.is_leaving() || self.life.get() == Life::Closed {
+            return;
+        }
+        match self.life.get() {
+            Life::Active => {
+                let held = Arc::new(Held(self.shared.clone()));
+                let watched = Arc::downgrade(&held);
+                self.join_drain(tally, Some(watched));
+                let event = Message::new(Draining(held));
+                self.push_root(Root::Message(Inbound::UserEvent, event));
+            }
+            Life::Open | Life::Connecting => {
+                self.join_drain(tally, None);
+                self.op(TAIL, Op::Close(Promise::void()));
+            }
+            Life::Closing | Life::Closed => self.join_drain(tally, None),
+        }
+    }
+
+    fn join_drain(&self, tally: &Rc<Tally>, held: Option<SyncWeak<Held>>) {
+        tally.left.set(tally.left.get() + 1);
+        tally.drain.report().channels += 1;
+        let leaving = Leaving {
+            tally: tally.clone(),
+            held: held.map(|held| held as SyncWeak<dyn Any + Send + Sync>),
+        };
+        self.change_rare(|rare| rare.leaving = Some(leaving));
+    }
+
+    /// Whether the channel drains.
+    fn is_leaving(&self) -> bool {
+        self.look_at_rare(|rare| rare.leaving.as_ref().map(drop))
+            .is_some()
+    }
+
+    /// Closes the channel if nothing waits to be sent; else comes back when the last of it is.
+    fn drain_on(&self) {
+        if !self.is_leaving() {
+            return;
+        }
+        self.op(TAIL, Op::Flush);
+        if self.life.get() != Life::Active {
+            return;
+        }
+        let last = {
+            let mut outbound = self.outbound.borrow_mut();
+            let last = outbound.as_deref_mut().and_then(|out| out.last_promise());
+            last.map(|promise| {
+                let was_void = promise.is_void();
+                if was_void {
+                    *promise = self.new_promise();
+                    promise.set_uncancellable();
+                }
+                (promise.completion(), was_void)
+            })
+        };
+        let Some((last, was_void)) = last else {
+            return self.op(TAIL, Op::Close(Promise::void()));
+        };
+        let shared = self.shared.clone();
+        last.add_listener(move |sent: &Result<(), Error>| {
+            let Some(core) = shared.core() else { return };
+            match sent {
+                Ok(()) => core.enter(Self::drain_on),
+                // Nobody else learns of it.
+                Err(error) if was_void => core.count_void_failure("outbound buffer", error),
+                Err(_) => {}
+            }
+        });
+    }
+
+    /// The deadline is over.
+    fn drain_late(&self, tally: &Rc<Tally>) {
+        let is_ours = self.look_at_rare(|rare| {
+            let leaving = rare.leaving.as_ref()?;
+            Some(Rc::ptr_eq(&leaving.tally, tally))
+        });
+        match is_ours {
+            Some(false) => return,
+            Some(true) => {}
+            None => self.join_drain(tally, None),
+        }
+        tally.drain.report().late += 1;
+        self.head_close(Promise::void());
+        // A transport that takes its time has had it.
+        self.end_drain();
+    }
+
+    /// The channel is closed, and what it has not sent is about to fail.
+    pub(crate) fn end_drain(&self) {
+        let Some(leaving) = self.look_at_rare(|rare| rare.leaving.take()) else {
+            return;
+        };
+        let (bytes, messages) = match self.outbound.borrow().as_deref() {
+            Some(outbound) => outbound.unsent(),
+            None => (0, 0),
+        };
+        let is_held = leaving.is_held();
+        if messages > 0 || is_held {
+            leaving.tally.drain.report().unsent.push(Unsent {
+                channel: self.shared.id(),
+                remote: self.shared.remote_address().cloned(),
+                local: self.shared.local_address().cloned(),
+                bytes,
+                messages,
+                is_held,
+            });
+        }
+        leaving.tally.one_ended();
+    }
+}

@@ -1,0 +1,300 @@
+//! [`DatagramSocket`]: the transport of datagram sockets.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use bytes::BytesMut;
+use tidegate_sys::os::net::{self, Received};
+
+use super::kind::{DatagramKind, NameOf};
+use super::receive::Receiver;
+use super::send::Sender;
+use crate::buffer::Message;
+use crate::channel::Datagram;
+use crate::channel::{
+    Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
+};
+use crate::error::{Error, ErrorKind};
+use crate::transport::kind::{ClientTransport, DatagramTransport};
+use crate::transport::socket::Descriptors;
+use crate::transport::socket::domain::{Domain, Place};
+use crate::transport::socket::options::{self, Family, Waiting};
+
+/// A datagram socket. It has none before it is bound or connected, because the socket's family is that of the address;
+/// options set before are kept and applied then.
+///
+/// It reads [`Datagram`]s and sends them, up to 32 with one call. It is active once it is bound or connected. What goes wrong
+/// with one datagram stays with it: a failed send fails its own write; one that was too long is an error in
+/// `exception_caught`, and the channel lives, also if no handler takes that (`CLOSE_ON_UNHANDLED_ERROR` is off by default
+/// here). What else there is, its kind tells: [`Udp`](crate::transport::udp::Udp),
+/// [`UnixDatagram`](crate::transport::unix::UnixDatagram).
+pub struct DatagramSocket<K: DatagramKind> {
+    socket: Option<OwnedFd>,
+    /// What was set before there was a socket.
+    waiting: Waiting,
+    family: Family,
+    place: <K::Domain as Domain>::Place,
+    /// Where it was bound, with the port that the kernel chose.
+    bound: Option<NameOf<K>>,
+    peer: Option<NameOf<K>>,
+    is_closed: bool,
+    receiver: Receiver<K>,
+    sender: Sender<K>,
+}
+
+impl<K: DatagramKind> DatagramSocket<K> {
+    fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
+        match &self.socket {
+            Some(socket) => Ok(socket.as_fd()),
+            None if self.is_closed => Err(Error::new(
+                ErrorKind::ChannelClosed,
+                format!("the {} channel is closed", K::TITLE),
+            )),
+            None => Err(Error::new(
+                ErrorKind::NotYetConnected,
+                format!("the {} channel is neither bound nor connected", K::TITLE),
+            )),
+        }
+    }
+
+    /// The socket, made now if there was none. If one of the options that waited can't be set there is none.
+    fn open(&mut self, name: &NameOf<K>) -> Result<(), Error> {
+        if self.socket.is_some() || self.is_closed {
+            return self.fd().map(drop);
+        }
+        let socket = K::socket(name)
+            .map_err(|error| Error::io(format!("opening a {} socket", K::TITLE), error))?;
+        self.family = K::Domain::family(Some(name.clone()));
+        K::begin(socket.as_fd(), self.family);
+        for (id, value) in self.waiting.iter() {
+            if !K::is_late(id) {
+                options::set(socket.as_fd(), self.family, id, value)?;
+            }
+        }
+        self.socket = Some(socket);
+        Ok(())
+    }
+
+    /// A read, with whatever receives; see [`Receiver::read_by`].
+    pub(in crate::transport) fn read_by(
+        &mut self,
+        receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
+    ) -> Result<Read, Error> {
+        self.receiver.read_by(receive)
+    }
+
+    /// The bytes of the longest datagram, and how many of them one call has room for.
+    pub(in crate::transport) fn receive_room(&self) -> (usize, usize) {
+        self.receiver.room()
+    }
+
+    fn set_waiting(&self) -> Result<(), Error> {
+        let socket = self.fd()?;
+        let mut waiting = self.waiting.iter();
+        waiting.try_for_each(|(id, value)| K::set_late(socket, id, value).unwrap_or(Ok(())))
+    }
+
+    fn bind_to(&mut self, name: &NameOf<K>) -> Result<(), Error> {
+        self.open(name)?;
+        // Not `fd()`, which borrows everything.
+        if let Some(socket) = &self.socket {
+            let bound = self.place.bind(socket.as_fd(), name, || K::socket(name));
+            self.place.ready();
+            bound.map_err(|error| Error::io(format!("binding to {name}"), error))?;
+        }
+        self.set_waiting()
+    }
+
+    /// Gives the socket up after a bind or connect that failed half way.
+    fn undo<T>(&mut self, result: Result<T, Error>, was_open: bool) -> Result<T, Error> {
+        if result.is_err() && !was_open {
+            self.place.leave();
+            self.socket = None;
+        }
+        result
+    }
+}
+
+impl<K: DatagramKind> ClientTransport for DatagramSocket<K> {
+    type Family = K::Domain;
+
+    fn unconnected() -> Self {
+        Self {
+            socket: None,
+            waiting: Waiting::default(),
+            family: K::Domain::family(None),
+            place: Default::default(),
+            bound: None,
+            peer: None,
+            is_closed: false,
+            receiver: Receiver::new(),
+            sender: Sender::new(),
+        }
+    }
+}
+
+impl<K: DatagramKind> DatagramTransport for DatagramSocket<K> {}
+
+impl<K: DatagramKind> fmt::Debug for DatagramSocket<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct(K::NAME)
+            .field("socket", &self.socket)
+            .field("bound", &self.bound)
+            .field("peer", &self.peer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<K: DatagramKind> Transport for DatagramSocket<K> {
+    fn metadata(&self) -> Metadata {
+        Metadata {
+            name: K::NAME,
+            has_disconnect: true,
+            // Netty has 16 here. What one call brings is better handed out in one batch.
+            max_messages_per_read: net::DATAGRAMS_MAX as u16,
+            is_server: false,
+        }
+    }
+
+    fn outlives_errors(&self) -> bool {
+        true
+    }
+
+    fn is_active(&self) -> bool {
+        self.socket.is_some()
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.fd().ok()
+    }
+
+    fn bind(&mut self, _io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
+        let name = K::Domain::name(K::NAME, local, "bind to")?;
+        let was_open = self.socket.is_some();
+        let bound = self.bind_to(&name);
+        self.undo(bound, was_open)?;
+        self.bound = net::local_addr(self.fd()?).ok();
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        io: &mut Io<'_>,
+        remote: &Address,
+        local: Option<&Address>,
+    ) -> Result<Progress, Error> {
+        let name = K::Domain::name(K::NAME, remote, "connect to")?;
+        let was_open = self.socket.is_some();
+        match local {
+            Some(local) => self.bind(io, local)?,
+            None => self.open(&name)?,
+        }
+        let connected =
+            net::connect(self.fd()?, &name).map_err(|error| Error::connect(&name, error));
+        self.undo(connected, was_open)?;
+        if !was_open && local.is_none() {
+            self.set_waiting()?;
+        }
+        self.peer = Some(name);
+        Ok(Progress::Done)
+    }
+
+    fn disconnect(&mut self, _io: &mut Io<'_>) -> Result<(), Error> {
+        let fd = self.fd()?;
+        let failed = |error| Error::io("disconnecting", error);
+        net::disconnect(fd).map_err(failed)?;
+        K::disconnected(fd, self.bound.as_ref()).map_err(failed)?;
+        self.peer = None;
+        Ok(())
+    }
+
+    fn accepts(&self, msg: &Message) -> bool {
+        msg.is::<Datagram>()
+            || (self.peer.is_some() && msg.readable_bytes().is_some())
+            || (K::HAS_DESCRIPTORS && msg.is::<Descriptors>())
+    }
+
+    fn size_of(&self, msg: &Message) -> usize {
+        match msg.downcast_ref::<Datagram>() {
+            Some(datagram) => datagram.content.len(),
+            None => msg.estimated_size(),
+        }
+    }
+
+    fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
+        let Some(socket) = &self.socket else {
+            return Ok(Read::WouldBlock);
+        };
+        self.receiver.read(socket.as_fd(), io)
+    }
+
+    fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
+        let Some(socket) = &self.socket else {
+            return self.fd().map(|_| Flush::Drained);
+        };
+        Ok(self
+            .sender
+            .flush(socket.as_fd(), io.write_spin_count(), out))
+    }
+
+    fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
+        self.is_closed = true;
+        self.place.leave();
+        self.peer = None;
+        self.socket = None;
+        Ok(Progress::Done)
+    }
+
+    fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
+        if id == OptionId::MaxDatagramPayloadSize {
+            if let OptionValue::Int(bytes) = value {
+                self.receiver.set_size_max(*bytes as usize);
+            }
+            return Ok(());
+        }
+        if self.place.set_option(id, value) {
+            return Ok(());
+        }
+        if !K::is_late(id) && !options::is_socket_option(self.family, id) {
+            return Err(options::no_such_option(K::NAME, id));
+        }
+        match &self.socket {
+            Some(socket) => match K::set_late(socket.as_fd(), id, value) {
+                Some(set) => set?,
+                None => options::set(socket.as_fd(), self.family, id, value)?,
+            },
+            None if self.is_closed => return self.fd().map(drop),
+            None => self.waiting.set(id, value)?,
+        }
+        if let (OptionId::UdpGro, OptionValue::Bool(on)) = (id, value) {
+            self.receiver.set_joined(*on);
+        }
+        Ok(())
+    }
+
+    fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
+        if id == OptionId::MaxDatagramPayloadSize {
+            return Ok(OptionValue::Int(self.receiver.size_max() as i32));
+        }
+        if let Some(value) = self.place.option(id) {
+            return Ok(value);
+        }
+        if !options::is_socket_option(self.family, id) {
+            return Err(options::no_such_option(K::NAME, id));
+        }
+        match &self.socket {
+            None if !self.is_closed => self.waiting.get(id, None),
+            _ => options::get(self.fd()?, self.family, id),
+        }
+    }
+
+    fn local_address(&self) -> Option<Address> {
+        let name: NameOf<K> = net::local_addr(self.fd().ok()?).ok()?;
+        Some(name.into())
+    }
+
+    fn remote_address(&self) -> Option<Address> {
+        self.peer.clone().map(Into::into)
+    }
+}

@@ -1,0 +1,94 @@
+//! [`StreamKind`]: what differs between kinds of stream sockets, beside their domain.
+
+use std::fmt::{Debug, Display};
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+
+use tidegate_sys::os::net::IntOption;
+
+use super::domain::Domain;
+use super::stream::{self, Step};
+use crate::buffer::Message;
+use crate::channel::{Io, OptionId, OptionValue, OutboundBuffer, Read};
+use crate::error::Error;
+
+/// A kind of stream sockets. A value of it is what one connection keeps for it.
+pub trait StreamKind: Default + Debug + 'static {
+    /// The domain of its addresses.
+    type Domain: Domain;
+
+    /// Of a connection, for logs and texts: "tcp".
+    const NAME: &'static str;
+
+    /// Of a listener: "tcp server".
+    const SERVER_NAME: &'static str;
+
+    /// In the middle of a sentence: "TCP".
+    const TITLE: &'static str;
+
+    /// Options that a listener has on unless they were set: by id, as the kernel knows them.
+    const SERVER_DEFAULTS: &'static [(OptionId, IntOption)];
+
+    /// A new socket for this address.
+    fn socket(name: &NameOf<Self>) -> io::Result<OwnedFd>;
+
+    /// The socket is there, and the options that were asked for are set. Once.
+    fn begin(&mut self, socket: BorrowedFd<'_>) {
+        let _ = socket;
+    }
+
+    /// One read.
+    #[inline]
+    fn read(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        io: &mut Io<'_>,
+        peer: &dyn Display,
+    ) -> Result<Read, Error> {
+        stream::read(socket, io, peer)
+    }
+
+    /// Whether it can send this.
+    #[inline]
+    fn accepts(msg: &Message) -> bool {
+        stream::accepts(msg)
+    }
+
+    /// The bytes that a message counts for.
+    #[inline]
+    fn size_of(msg: &Message) -> usize {
+        msg.estimated_size()
+    }
+
+    /// Sends the oldest flushed message, which is neither bytes nor a part of a file.
+    fn send_object(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        out: &mut OutboundBuffer,
+        peer: &dyn Display,
+    ) -> Result<Step, Error> {
+        let _ = (socket, peer);
+        // The head refuses those, so none is ever buffered.
+        stream::refuse_object(out);
+        Ok(Step::Went)
+    }
+
+    /// An option is set, of its own or of the socket: true if nobody else has to look at it.
+    fn set_option(&mut self, id: OptionId, value: &OptionValue) -> bool {
+        let _ = (id, value);
+        false
+    }
+
+    /// Reads an option of its own. There may be no socket yet.
+    fn option(
+        &self,
+        id: OptionId,
+        socket: Option<BorrowedFd<'_>>,
+    ) -> Option<Result<OptionValue, Error>> {
+        let _ = (id, socket);
+        None
+    }
+}
+
+/// The addresses of a kind.
+pub(crate) type NameOf<K> = <<K as StreamKind>::Domain as Domain>::Name;

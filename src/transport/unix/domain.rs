@@ -1,0 +1,244 @@
+//! The Unix domain as a domain of sockets: its addresses, and the files that binding to them makes.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
+
+use tidegate_sys::os::net::{
+    self,
+    unix::{DirectoryLock, FileIdentity},
+};
+
+use crate::channel::{Address, ChannelOption, OptionId, OptionValue, Unix, UnixAddress};
+use crate::error::{Error, ErrorKind};
+use crate::transport::socket::domain::{Domain, Peer, Place};
+use crate::transport::socket::options::Family;
+
+/// Remove the file of a socket that nobody listens at any more, when it stands in the way of a bind: one of a program that
+/// did not end well. It is found out by connecting to it; only a refused connection tells. What is no socket, and a live
+/// one, stay, and the bind fails.
+///
+/// Programs that have this on take turns by a lock on the folder (flock(2)), so that none removes what another one has just
+/// made.
+///
+/// Default false. Source: this crate; OpenSSH calls it `StreamLocalBindUnlink`.
+pub const UNLINK_STALE: ChannelOption<bool> = ChannelOption::named("UNLINK_STALE");
+
+/// Remove the file that binding made when the channel closes, if it still is the same one.
+///
+/// Default true. Source: this crate; Go calls it `SetUnlinkOnClose`.
+pub const UNLINK_ON_CLOSE: ChannelOption<bool> = ChannelOption::named("UNLINK_ON_CLOSE");
+
+/// How often, and how long apart, the lock on the folder is asked for. Its holder makes a few system calls.
+const LOCK_ATTEMPTS: u32 = 20;
+const LOCK_REST: Duration = Duration::from_millis(1);
+
+impl Domain for Unix {
+    type Name = UnixAddress;
+    type Peer = UnixPeer;
+    type Place = SocketFile;
+
+    fn name(transport: &str, address: &Address, verb: &str) -> Result<UnixAddress, Error> {
+        match address {
+            Address::Unix(address) => Ok(address.clone()),
+            // What handlers give as text.
+            Address::Name(text) => Ok(UnixAddress::from(&**text)),
+            _ => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!(
+                    "{transport} can't {verb} {address}: it takes a UnixAddress, a path or an abstract name"
+                ),
+            )),
+        }
+    }
+
+    fn family(_name: Option<UnixAddress>) -> Family {
+        Family::Unix
+    }
+}
+
+/// Whom a connection leads to. Clients are mostly unnamed, so that says nothing about whether there is a peer.
+#[derive(Debug, Default)]
+pub struct UnixPeer(Option<UnixAddress>);
+
+impl Peer<UnixAddress> for UnixPeer {
+    fn of(address: UnixAddress) -> Self {
+        Self(Some(address))
+    }
+
+    fn name(&self) -> Option<UnixAddress> {
+        self.0.clone()
+    }
+}
+
+/// For the text of errors.
+impl fmt::Display for UnixPeer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Some(UnixAddress::Unnamed) => f.write_str("an unnamed peer"),
+            Some(address) => address.fmt(f),
+            None => f.write_str("nobody"),
+        }
+    }
+}
+
+/// The file that binding makes, and what is done about it.
+#[derive(Debug)]
+pub struct SocketFile {
+    unlinks_stale: bool,
+    unlinks_on_close: bool,
+    made: Option<Box<Made>>,
+    /// Between the bind and the moment from which the socket answers.
+    lock: Option<DirectoryLock>,
+}
+
+#[derive(Debug)]
+struct Made {
+    /// Absolute, because the program may go elsewhere.
+    path: PathBuf,
+    identity: FileIdentity,
+}
+
+impl Default for SocketFile {
+    fn default() -> Self {
+        Self {
+            unlinks_stale: false,
+            unlinks_on_close: true,
+            made: None,
+            lock: None,
+        }
+    }
+}
+
+impl Place<UnixAddress> for SocketFile {
+    fn bind(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        name: &UnixAddress,
+        probe: impl Fn() -> io::Result<OwnedFd>,
+    ) -> io::Result<()> {
+        let Some(path) = name.as_path() else {
+            return net::bind(socket, name);
+        };
+        if self.unlinks_stale {
+            self.lock = lock(path)?;
+        }
+        let mut bound = net::bind(socket, name);
+        let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
+        if self.unlinks_stale
+            && bound.as_ref().is_err_and(is_taken)
+            && remove_stale(path, name, probe)?
+        {
+            bound = net::bind(socket, name);
+        }
+        bound?;
+        let found = std::path::absolute(path).and_then(|path| {
+            let (identity, _) = FileIdentity::of(&path)?;
+            Ok(Box::new(Made { path, identity }))
+        });
+        // If it is gone already there is nothing to remove later.
+        self.made = found.ok();
+        Ok(())
+    }
+
+    fn ready(&mut self) {
+        self.lock = None;
+    }
+
+    fn leave(&mut self) {
+        self.lock = None;
+        let Some(made) = self.made.take().filter(|_| self.unlinks_on_close) else {
+            return;
+        };
+        if let Err(error) = made.identity.remove(&made.path) {
+            let path = made.path.display();
+            tracing::warn!(%path, %error, "the file of a closed socket could not be removed");
+        }
+    }
+
+    fn set_option(&mut self, id: OptionId, value: &OptionValue) -> bool {
+        let Some(place) = self.flag(id) else {
+            return false;
+        };
+        if let Some(on) = UNLINK_STALE.restore(value) {
+            *place = on;
+        }
+        true
+    }
+
+    fn option(&self, id: OptionId) -> Option<OptionValue> {
+        let on = match id {
+            id if id == UNLINK_STALE.id() => self.unlinks_stale,
+            id if id == UNLINK_ON_CLOSE.id() => self.unlinks_on_close,
+            _ => return None,
+        };
+        Some(OptionValue::Bool(on))
+    }
+}
+
+impl SocketFile {
+    fn flag(&mut self, id: OptionId) -> Option<&mut bool> {
+        match id {
+            id if id == UNLINK_STALE.id() => Some(&mut self.unlinks_stale),
+            id if id == UNLINK_ON_CLOSE.id() => Some(&mut self.unlinks_on_close),
+            _ => None,
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+/// The lock on the folder of `path`; `None` where folders can't be locked. Whoever holds it makes a few system calls, so it
+/// is waited for on the loop.
+fn lock(path: &Path) -> io::Result<Option<DirectoryLock>> {
+    for _ in 0..LOCK_ATTEMPTS {
+        match DirectoryLock::of_parent(path) {
+            Ok(lock) => return Ok(Some(lock)),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOCK_REST),
+            // Folders that may not be read, or a file system without locks: the bind tells the rest.
+            Err(_) => return Ok(None),
+        }
+    }
+    Err(io::Error::new(
+        io::ErrorKind::AddrInUse,
+        "another program holds a lock on its folder (flock), perhaps to bind there, too; try again",
+    ))
+}
+
+/// Removes the file if it is that of a socket at which nobody listens; whether it is gone.
+fn remove_stale(
+    path: &Path,
+    name: &UnixAddress,
+    probe: impl Fn() -> io::Result<OwnedFd>,
+) -> io::Result<bool> {
+    let (identity, is_socket) = match FileIdentity::of(path) {
+        Ok(found) => found,
+        Err(error) => return Ok(error.kind() == io::ErrorKind::NotFound),
+    };
+    if !is_socket {
+        return Err(io::Error::new(
+            io::ErrorKind::AddrInUse,
+            "the file there is no socket, and stays",
+        ));
+    }
+    let probe = probe()?;
+    match net::connect(probe.as_fd(), name) {
+        // A full queue, another kind of socket, no permission: somebody may be there.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            let removed = identity.remove(path)?;
+            if removed {
+                let path = path.display();
+                tracing::info!(%path, "removed the file of a socket at which nobody listens");
+            }
+            Ok(removed)
+        }
+        _ => Ok(false),
+    }
+}

@@ -1,0 +1,90 @@
+//! The embedded channel itself: what it keeps for the test, and what it tells.
+
+use std::time::Duration;
+
+use tidegate::{Context, EmbeddedChannel, Error, ErrorKind, Handler, HandlerResult, Message};
+
+use crate::support::text;
+
+/// Fails on "bad", asks for a timer on "later", and passes everything else on.
+struct Moody;
+
+impl Handler for Moody {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        match msg.as_bytes() {
+            Some(b"bad") => Err(Error::new(ErrorKind::Malformed, "bad").into()),
+            Some(b"worse") => Err(Error::new(ErrorKind::TooLong, "worse").into()),
+            Some(b"later") => {
+                ctx.timer(Duration::from_secs(60), 7);
+                Ok(())
+            }
+            _ => {
+                ctx.fire_channel_read(msg);
+                Ok(())
+            }
+        }
+    }
+
+    fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+        ctx.fire_channel_read(Message::from(format!("timer {key}")));
+        Ok(())
+    }
+}
+
+fn embedded() -> EmbeddedChannel {
+    EmbeddedChannel::new(|pipeline| pipeline.add_last(Moody).map(drop)).expect("a channel")
+}
+
+/// Rules: H58.
+#[test]
+fn what_no_handler_took_waits_for_the_test() {
+    let mut channel = embedded();
+    assert!(channel.write_inbound("one").unwrap());
+    assert!(channel.write_inbound("two").unwrap());
+    assert_eq!(text(&channel.read_inbound().unwrap()), "one");
+    assert_eq!(text(&channel.read_inbound().unwrap()), "two");
+    assert!(channel.read_inbound().is_none());
+    assert!(channel.write_outbound("out").unwrap());
+    assert_eq!(text(&channel.read_outbound().unwrap()), "out");
+}
+
+/// Rules: H58.
+#[test]
+fn the_first_error_is_told_once_by_the_call_that_met_it_or_the_next() {
+    let mut channel = embedded();
+    channel
+        .channel()
+        .set_option(tidegate::channel::options::CLOSE_ON_UNHANDLED_ERROR, false);
+    channel.pipeline(|pipeline| {
+        for bytes in ["bad", "worse"] {
+            pipeline.fire_channel_read(Message::from(bytes));
+        }
+    });
+    let failure = channel.write_inbound("fine").unwrap_err();
+    assert_eq!(failure.to_string(), "bad", "not the second");
+    channel.check().expect("told once");
+}
+
+/// Rules: H58.
+#[test]
+fn finishing_closes_drops_timers_and_tells_what_is_left() {
+    let mut channel = embedded();
+    channel.write_inbound("later").unwrap();
+    assert_eq!(channel.next_timer(), Some(Duration::from_secs(60)));
+    channel.advance(Duration::from_secs(59));
+    assert!(channel.read_inbound().is_none());
+    channel.advance(Duration::from_secs(1));
+    assert_eq!(text(&channel.read_inbound().unwrap()), "timer 7");
+
+    channel.write_inbound("later").unwrap();
+    channel.write_inbound("rest").unwrap();
+    assert!(channel.finish().unwrap(), "a message is left");
+    assert!(!channel.channel().is_open());
+    channel.advance(Duration::from_secs(120));
+    assert_eq!(text(&channel.read_inbound().unwrap()), "rest");
+    assert!(
+        channel.read_inbound().is_none(),
+        "no timer of a channel that has ended"
+    );
+    assert!(channel.write_inbound("more").is_err(), "it is closed");
+}
