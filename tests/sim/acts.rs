@@ -56,7 +56,7 @@ pub fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
 }
 
 /// A promise of the channel's loop that is kept by another loop: its listener runs where the channel lives.
-fn promise(end: usize, channel: &Channel) {
+pub fn promise(end: usize, channel: &Channel) {
     let lot = with(|model| model.random.below(model.ends.len() as u64)) as usize;
     let elsewhere = with(|model| model.ends[lot].channel.event_loop().clone());
     let promise = channel.new_promise();

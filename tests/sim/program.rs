@@ -17,7 +17,7 @@ use tidegate::event_loop::EventLoop;
 use tidegate::sim::{Faults, Outcome, Peer, Plan, Random, World};
 use tidegate::{Backend, Channel, ChannelFuture, Error, Pipeline, Spin};
 
-use crate::acts::act;
+use crate::acts::{act, promise};
 use crate::handlers::{App, Guard, RECORD};
 use crate::model::{End, Model, Phase, Settled, byte, with};
 
@@ -380,6 +380,18 @@ impl Run {
             channel.flush();
         }
         self.settle("after the last flush");
+        // Now everybody sleeps: listeners have to wake who they are for.
+        let active = |model: &mut Model| -> Vec<(usize, Channel)> {
+            let ends = model.ends.iter().enumerate();
+            let active = ends.filter(|(_, end)| end.phase == Phase::Active);
+            active
+                .map(|(name, end)| (name, end.channel.clone()))
+                .collect()
+        };
+        for (end, channel) in with(active) {
+            promise(end, &channel);
+        }
+        self.settle("after the last promise");
         self.look_at_rest();
         self.end_connections();
     }
