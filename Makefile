@@ -37,7 +37,7 @@ define need
 endef
 
 .PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
-.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind clean
+.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind trouble clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -132,6 +132,9 @@ redis: ## the example kv_server against redis-server, by redis-benchmark (ROUNDS
 idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
 	@$(CARGO) build --release --examples
 	@benches/idle.sh
+
+trouble: ## figures under trouble against their limits, some minutes (CASE=limit|timers|slow|ends SECONDS=60)
+	@$(CARGO) bench --bench trouble -- $(or $(CASE),all) $(or $(SECONDS),60)
 
 bench: ## benchmarks and a short round against peers (BENCH=name for one bench, PERF=1 to record it with perf)
 ifneq ($(PERF),)

@@ -275,7 +275,7 @@ impl Core {
         if ready.intersects(Ready::ERROR) {
             for _ in 0..READS_AFTER_END_MAX {
                 match self.with_transport(|transport, io| transport.read(io)) {
-                    Ok(Read::Message(_) | Read::Last(_)) => {}
+                    Ok(Read::Message(_) | Read::Last(_) | Read::Event(_)) => {}
                     Ok(_) => break,
                     Err(error) => return self.enter(|core| core.read_failed(error)),
                 }
@@ -347,6 +347,11 @@ impl Core {
                 Ok(Read::Failed(error)) => {
                     reads += 1;
                     self.push_root(Root::Exception(error.into()));
+                    self.enter(|_| {});
+                }
+                Ok(Read::Event(event)) => {
+                    reads += 1;
+                    self.push_root(Root::Message(Inbound::UserEvent, event));
                     self.enter(|_| {});
                 }
                 Ok(Read::WouldBlock) => {

@@ -5,6 +5,7 @@
 //! * `addr`: [`SocketAddress`], and [`std::net::SocketAddr`] to and from the kernel's form.
 //! * `datagram`: many datagrams with one call.
 //! * `membership`: multicast groups.
+//! * [`sctp`]: associations of SCTP.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
 //! * [`unix`]: the Unix domain.
 
@@ -20,6 +21,7 @@ mod addr;
 mod datagram;
 mod membership;
 mod option;
+pub mod sctp;
 pub mod unix;
 
 pub use accept::AcceptFailure;

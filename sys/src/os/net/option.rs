@@ -122,6 +122,10 @@ options! {
     /// The first write goes with the connect.
     TCP_FASTOPEN_CONNECT = IPPROTO_TCP, TCP_FASTOPEN_CONNECT
         on any(target_os = "linux", target_os = "android");
+    /// Small messages are sent at once.
+    SCTP_NODELAY = IPPROTO_SCTP, SCTP_NODELAY on target_os = "linux";
+    /// Messages that do not fit one packet are refused.
+    SCTP_DISABLE_FRAGMENTS = IPPROTO_SCTP, SCTP_DISABLE_FRAGMENTS on target_os = "linux";
     /// Type of service of IPv4 packets.
     IP_TOS = IPPROTO_IP, IP_TOS on all();
     /// Hops of IPv4 packets.
