@@ -39,7 +39,7 @@ define need
 endef
 
 .PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
-.PHONY: sweep counts peers perf queue idle mutations fuzz redis sim mutants clean
+.PHONY: sweep counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind trouble clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -61,6 +61,18 @@ sim: ## random programs on a simulated kernel (SEEDS=10000, STEPS=200; SEED=7 fo
 
 mutants: ## known bugs put back one at a time, and the seed that finds each (not part of ci)
 	@tests/sim/mutants.sh
+
+# Cargo has a place of its own for each of these, since their flags differ.
+kqueue: ## the kqueue backend on Linux: every suite over a kqueue made of epoll sets (not part of ci: it builds everything anew)
+	@RUSTFLAGS='--cfg tidegate_kqueue_fake' CARGO_TARGET_DIR=target/kqueue \
+		$(CARGO) test --workspace --lib --tests
+
+asan: ## the unsafe code of sys under AddressSanitizer (needs a nightly toolchain; not part of ci)
+	@sys/memory.sh asan
+
+valgrind: ## the unsafe code of sys under valgrind's memcheck (not part of ci)
+	@$(call need,valgrind,valgrind)
+	@sys/memory.sh valgrind
 
 ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory, the simulation
 	@started=$$SECONDS; \
@@ -87,7 +99,7 @@ clippy: ## lints, warnings refused
 doc: ## the reference in target/doc, warnings refused
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features tidegate/tokio-codec
 
-targets: ## type-check and lint both crates for FreeBSD and macOS
+targets: ## type-check and lint both crates for FreeBSD, OpenBSD, NetBSD and macOS
 	@sys/targets.sh
 
 loom: ## every interleaving of the cross-thread queue (many minutes; not part of ci)
@@ -122,6 +134,9 @@ redis: ## the example kv_server against redis-server, by redis-benchmark (ROUNDS
 idle: ## resident bytes per idle connection, and whether they come back (CONNECTIONS=10000 CYCLES=100000)
 	@$(CARGO) build --release --examples
 	@benches/idle.sh
+
+trouble: ## figures under trouble against their limits, some minutes (CASE=limit|timers|slow|ends SECONDS=60)
+	@$(CARGO) bench --bench trouble -- $(or $(CASE),all) $(or $(SECONDS),60)
 
 bench: ## benchmarks and a short round against peers (BENCH=name for one bench, PERF=1 to record it with perf)
 ifneq ($(PERF),)

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Every benchmark, a short round against the peers, and one table of what came out (`make bench`; about 8 minutes).
 #
-# Which benchmarks there are is read from Cargo.toml. `hops` is left out: its instructions are counted by `make hops`.
+# Which benchmarks there are is read from Cargo.toml. `hops` and `trouble` are left out: `make hops` counts
+# the instructions of the one, `make trouble` takes minutes for the other.
 # ROUNDS is how often the servers take turns.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,7 +12,7 @@ log=target/bench.log
 rounds=${ROUNDS:-5}
 
 names=$(awk '/^\[\[bench\]\]/ { wanted = 1 } wanted && /^name/ { gsub(/"/, "", $3); print $3; wanted = 0 }' Cargo.toml |
-    grep -v '^hops$')
+    grep -vx 'hops\|trouble')
 arguments=()
 for name in $names; do arguments+=(--bench "$name"); done
 

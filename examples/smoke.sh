@@ -208,6 +208,52 @@ tcp_proxy() {
 	stop "$server"
 }
 
+unix_echo() {
+	serve unix_echo --path "$logs/echo.sock"
+	local answer
+	answer=$(timeout "$deadline" "$bin/unix_echo" --ask "$address" --text 'over a file')
+	[[ $answer == 'over a file' ]] || fail "unix_echo answers '$answer'"
+	wait_for "$logs/unix_echo.log" "of user $(id -u)\$"
+	# One that is alive keeps its file; one that was killed leaves it, and the next server takes it.
+	fails 'address in use|in use' unix_echo --path "$address"
+	kill -KILL "$server"
+	wait "$server" || true
+	[[ -S $address ]] || fail 'a killed server leaves no file, which the next check needs'
+	serve unix_echo --path "$address"
+	stop "$server"
+	[[ ! -e $address ]] || fail 'unix_echo leaves its file'
+}
+
+fd_passing() {
+	serve fd_passing --take "$logs/handover.sock"
+	local worker=$server client
+	serve fd_passing --port 0 --give "$logs/handover.sock"
+	exec {client}<>"/dev/tcp/${address%:*}/${address##*:}"
+	hears "$client" "^process $worker serves you\$"
+	# The process that accepted the connection ends; the other one goes on.
+	stop "$server"
+	printf 'still there\n' >&"$client"
+	hears "$client" '^still there$'
+	exec {client}>&-
+	stop "$worker"
+}
+
+syslog() {
+	serve syslog --port 0 --path "$logs/log.sock"
+	wait_for "$logs/syslog.log" '^listening on .*/log.sock$'
+	printf '<34>1 2003-10-11T22:14:15.003Z host su 7 ID47 [a b="c"] over the network' \
+		>"/dev/udp/${address%:*}/${address##*:}"
+	wait_for "$logs/syslog.log" '^2003-10-11T22:14:15.003Z host su\[7\] 4.critical ID47 a.b="c": over the network$'
+	printf 'no syslog' >"/dev/udp/${address%:*}/${address##*:}"
+	wait_for "$logs/syslog.log" '^malformed, from 127.0.0.1:[0-9]+: at byte 0'
+	if command -v logger >/dev/null; then
+		logger --rfc5424=notime,notq,nohost --tag smoke --priority user.info --socket "$logs/log.sock" 'over the machine'
+		wait_for "$logs/syslog.log" '^- - smoke\[.*\] 1.info: over the machine$'
+	fi
+	stop "$server"
+	[[ ! -e $logs/log.sock ]] || fail 'syslog leaves its file'
+}
+
 udp_quote_server() {
 	serve udp_quote_server --port 0 --interface lo
 	local port=${address##*:}
@@ -223,6 +269,20 @@ udp_quote_server() {
 	grep -qE ":$port: " "$logs/udp_quote_client.log" || fail 'udp_quote_client: nobody was found by multicast'
 	stop "$server"
 	fails '0 of 1 answers' udp_quote_client --port "$port" --interface lo --wait-ms 300
+}
+
+stdin_client() {
+	serve echo_server --port 0
+	# What is piped in comes back, all of it, and the program ends by itself.
+	seq 1 200000 >"$logs/numbers"
+	timeout "$deadline" "$bin/stdin_client" --connect "$address" <"$logs/numbers" >"$logs/stdin_client.log" ||
+		fail "stdin_client ended with status $?"
+	cmp "$logs/numbers" "$logs/stdin_client.log" || fail 'stdin_client: not what was sent'
+	printf 'one\ntwo\n' | timeout "$deadline" "$bin/stdin_client" --connect "$address" >"$logs/stdin_client.log" ||
+		fail "stdin_client ended with status $?"
+	[[ $(<"$logs/stdin_client.log") == $'one\ntwo' ]] || fail 'stdin_client: not what was typed'
+	stop "$server"
+	fails 'what to do: .*start the server' stdin_client --connect "$address"
 }
 
 embedded_loop() {
@@ -247,5 +307,9 @@ check kv_server
 check rpc_server rpc_client
 check echo_server echo_client
 check tcp_proxy echo_server echo_client
+check unix_echo
+check fd_passing
+check syslog
 check udp_quote_server udp_quote_client
+check stdin_client echo_server
 check embedded_loop

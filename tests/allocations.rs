@@ -15,14 +15,17 @@ use std::cell::Cell;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidegate::buffer::{Arena, Bytes, BytesMut};
 use tidegate::channel::LocalHandle;
 use tidegate::event_loop::{Backend, TimerKey};
+use tidegate::transport::local::{Local, LocalAddress};
 use tidegate::{
-    Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, LocalEventLoop, Message,
-    Pipeline, Promise, ServerBootstrap,
+    Bootstrap, Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, LocalEventLoop,
+    Message, Pipeline, Promise, ServerBootstrap,
 };
 
 // The allocator is unsafe code, and that lives under sys/.
@@ -392,4 +395,76 @@ fn allocations_of_tcp_echo(backend: Backend, bytes: usize) -> Result<u64, Failur
         }
         assert!(sent == echoed);
     }))
+}
+
+/// Inside the process, on one loop and between two: the signals travel as tasks without a box.
+#[test]
+fn a_warm_local_connection_allocates_nothing() -> Result<(), Failure> {
+    let (one, other) = (LocalEventLoop::new()?, LocalEventLoop::new()?);
+    for client_loop in [&one, &other] {
+        for burst in [1, 20] {
+            let count = allocations_of_local_echo(&one, client_loop, burst)?;
+            assert_eq!(count, 0, "{burst} messages at a time");
+        }
+    }
+    Ok(())
+}
+
+/// Counts what comes back.
+struct Counted(Arc<AtomicUsize>);
+
+impl Handler for Counted {
+    fn channel_read(&mut self, _: &mut Context<'_>, _: Message) -> HandlerResult {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// So many messages to an echo server behind three handlers and back. Both loops make their turns here.
+fn allocations_of_local_echo(
+    server_loop: &LocalEventLoop,
+    client_loop: &LocalEventLoop,
+    burst: usize,
+) -> Result<u64, Failure> {
+    let turns = || {
+        for event_loop in [server_loop, client_loop] {
+            event_loop.turn(Some(Duration::ZERO));
+        }
+    };
+    let listening = ServerBootstrap::new(server_loop, server_loop)
+        .transport::<Local>()
+        .child_handler(three_and_echo)
+        .bind(LocalAddress::unique());
+    while !listening.is_done() {
+        turns();
+    }
+    let address = listening.channel().local_address().cloned();
+    let back = Arc::new(AtomicUsize::new(0));
+    let counted = back.clone();
+    let connecting = Bootstrap::new(client_loop)
+        .transport::<Local>()
+        .handler(move |pipeline| pipeline.add_last(Counted(counted.clone())))
+        .connect(address.expect("it is bound"));
+    while !connecting.is_done() {
+        turns();
+    }
+    let client = connecting.channel().clone();
+    let bytes = Bytes::from_static(&[7; 64]);
+    let round = || {
+        back.store(0, Ordering::Relaxed);
+        for _ in 0..burst {
+            client.write(bytes.clone());
+        }
+        client.flush();
+        for turn in 0.. {
+            assert!(turn < 10_000, "no echo within 10,000 turns");
+            turns();
+            if back.load(Ordering::Relaxed) == burst {
+                break;
+            }
+        }
+    };
+    // The queues of tasks have storage for 256 at a time, and have theirs when each has been through two of those.
+    (0..600).for_each(|_| round());
+    Ok(allocations_of(round))
 }

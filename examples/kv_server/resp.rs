@@ -118,9 +118,7 @@ impl CommandDecoder {
         let Some((line, end)) = self.line(src)? else {
             return Ok(None);
         };
-        let number = std::str::from_utf8(&line[1..])
-            .ok()
-            .and_then(|digits| digits.parse().ok());
+        let number = integer_of(&line[1..]);
         match number {
             Some(number) => Ok(Some((number, end))),
             None => Err(malformed("expected a number")),
@@ -161,6 +159,21 @@ impl CommandDecoder {
             }
         }
     }
+}
+
+/// The number that these digits are, perhaps behind a minus.
+fn integer_of(text: &[u8]) -> Option<i64> {
+    let (sign, digits) = match text {
+        [b'-', digits @ ..] => (-1, digits),
+        digits => (1, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    digits.iter().try_fold(0_i64, |number, byte| {
+        let digit = byte.is_ascii_digit().then(|| i64::from(byte - b'0'))?;
+        number.checked_mul(10)?.checked_add(sign * digit)
+    })
 }
 
 fn malformed(what: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -244,6 +257,18 @@ mod tests {
             }
         }
         (commands, None)
+    }
+
+    #[test]
+    fn numbers_are_digits_with_a_sign_at_most() {
+        assert_eq!(integer_of(b"0"), Some(0));
+        assert_eq!(integer_of(b"-1"), Some(-1));
+        let smallest = i64::MIN.to_string();
+        assert_eq!(integer_of(smallest.as_bytes()), Some(i64::MIN));
+        assert_eq!(integer_of(&smallest.as_bytes()[1..]), None, "one too large");
+        for wrong in ["", "-", "+1", "1x", " 1", "--1"] {
+            assert_eq!(integer_of(wrong.as_bytes()), None, "{wrong:?}");
+        }
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The keys and their values: a hash map in a few parts with a lock each, so that several loops rarely meet.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tidegate::buffer::Bytes;
@@ -9,11 +8,10 @@ use tidegate::buffer::Bytes;
 /// Enough that two loops are seldom in the same part; a power of two.
 const PARTS: usize = 64;
 
-type Part = HashMap<Box<[u8]>, Bytes, RandomState>;
+type Part = HashMap<Box<[u8]>, Bytes>;
 
 /// What all connections share.
 pub struct Store {
-    hasher: RandomState,
     parts: Vec<Mutex<Part>>,
 }
 
@@ -30,7 +28,6 @@ impl Store {
     /// An empty one.
     pub fn new() -> Self {
         Self {
-            hasher: RandomState::new(),
             parts: (0..PARTS).map(|_| Mutex::default()).collect(),
         }
     }
@@ -76,9 +73,13 @@ impl Store {
 
     /// No operation leaves a part half changed, so one that panicked elsewhere does no harm.
     fn part(&self, key: &[u8]) -> MutexGuard<'_, Part> {
-        let hash = self.hasher.hash_one(key);
-        // The map itself goes by the low bits.
-        let part = &self.parts[(hash >> 32) as usize % PARTS];
+        // FNV-1a over the last bytes, where keys differ. Who knows it can put keys of his into one part, which costs
+        // parallel loops their advantage and nothing else: the map in a part has a seeded hash of its own.
+        let tail = &key[key.len().saturating_sub(8)..];
+        let hash = tail.iter().fold(0x811c_9dc5_u32, |hash, byte| {
+            (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193)
+        });
+        let part = &self.parts[hash as usize % PARTS];
         part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -60,6 +60,8 @@ pub enum Read {
     /// A message that could not be received. It is told in `exception_caught`, and the channel lives; another read may bring
     /// more at once.
     Failed(Error),
+    /// News that are no data, for `user_event_triggered`; another read may bring more at once.
+    Event(Message),
     /// A message, and the source is known to be empty now (a short read).
     Last(Message),
     /// Nothing now.

@@ -6,6 +6,7 @@
 //! - `local`: connections inside this process, between any two loops.
 //! - `udp`: datagrams.
 //! - `oio`: sockets, and anything that reads and writes, on threads of their own.
+//! - `sctp`: associations of SCTP, on the machine of streams.
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
 //! - `datagram`: the machine of datagram sockets.
@@ -18,6 +19,7 @@ pub mod embedded;
 mod kind;
 pub mod local;
 pub mod oio;
+pub mod sctp;
 mod socket;
 pub mod tcp;
 pub mod udp;

@@ -418,3 +418,29 @@ fn the_reserve_and_the_backlog_are_there() {
     fd::set_nonblocking(fd::open_reserve().unwrap().as_fd()).unwrap();
     assert!(net::max_backlog() >= 5);
 }
+
+#[test]
+fn a_thread_may_wait_for_one_descriptor() {
+    let (near, mut far) = tcp_pair();
+    let short = Some(Duration::from_millis(1));
+    assert!(!io::wait(near.as_fd(), Interest::READ, short).unwrap());
+    assert!(io::wait(near.as_fd(), Interest::WRITE, short).unwrap());
+    far.write_all(b"x").unwrap();
+    assert!(io::wait(near.as_fd(), Interest::READ, Some(DEADLINE)).unwrap());
+    // A file is ready, and so is what has ended.
+    let file = File::open("/dev/null").unwrap();
+    assert!(io::wait(file.as_fd(), Interest::READ, None).unwrap());
+    let (near, far) = tcp_pair();
+    drop(far);
+    assert!(io::wait(near.as_fd(), Interest::READ, None).unwrap());
+}
+
+/// The end of the input, by shutdown(2), wakes whoever waits for it.
+#[test]
+fn a_wait_ends_when_the_input_does() {
+    let (near, _far) = tcp_pair();
+    let waiting = near.try_clone().unwrap();
+    let thread = std::thread::spawn(move || io::wait(waiting.as_fd(), Interest::READ, None));
+    net::shutdown(near.as_fd(), Shutdown::Read).unwrap();
+    assert!(thread.join().unwrap().unwrap());
+}

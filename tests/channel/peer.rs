@@ -119,6 +119,31 @@ fn a_handler_may_answer_the_peers_closing_with_a_read() {
     );
 }
 
+/// As an errno of a socket: what had arrived comes first, whether it is wanted or not.
+///
+/// Rules: A39, A40
+#[test]
+fn a_connection_that_breaks_is_read_out_while_reading_is_paused() {
+    let (mut embedded, log) = recorded_with(&option(AUTO_READ, false));
+    embedded.feed((0..40).map(|n| n.to_string()));
+    embedded.feed_error(reset());
+    assert_eq!(log.take(), [""; 0]);
+    let signal = embedded.signal();
+    embedded.run(|_| signal.broken());
+    let mut log = log.take();
+    log.retain(|line| line != "complete");
+    let mut expected: Vec<_> = (0..40).map(|n| format!("read {n}")).collect();
+    for last in [
+        "error connection reset",
+        "inactive",
+        "unregistered",
+        "removed",
+    ] {
+        expected.push(last.into());
+    }
+    assert_eq!(log, expected);
+}
+
 /// The reason of a close that the peer asked for is the peer's.
 #[test]
 fn a_close_by_the_peer_is_the_peers_fault() {

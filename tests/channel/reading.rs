@@ -3,8 +3,12 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use tidegate::channel::options::{AUTO_READ, CLOSE_ON_UNHANDLED_ERROR, MAX_MESSAGES_PER_READ};
-use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, OptionSet};
+use tidegate::channel::options::{
+    AUTO_READ, CLOSE_ON_UNHANDLED_ERROR, MAX_MESSAGES_PER_READ, RECV_ALLOCATOR,
+};
+use tidegate::{
+    Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, OptionSet, RecvAllocator,
+};
 
 use crate::support::{
     Hooks, Log, hooked, hooked_with, option, received, recorded, recorded_with, text,
@@ -205,6 +209,24 @@ fn a_batch_is_at_most_sixteen_reads_and_others_have_their_turn_before_the_rest()
     assert_eq!(at("read 15") + 1, completes[0]);
     assert_eq!(at("read 31") + 1, completes[1]);
     assert!(completes[0] < at("a task") && at("a task") < at("read 16"));
+    assert_eq!(received(&mut embedded), numbers(40));
+}
+
+/// A budget of bytes is for what the kernel brings. Messages of other sources are counted, or one that is never empty would
+/// keep the loop.
+///
+/// Rules: D8, D10
+#[test]
+fn without_a_descriptor_a_budget_of_bytes_does_not_make_a_batch_longer() {
+    let budget = RecvAllocator::MaxBytes {
+        per_read: 1 << 20,
+        per_loop: 1 << 20,
+    };
+    let (mut embedded, log) = recorded_with(&option(RECV_ALLOCATOR, budget));
+    embedded.feed(numbers(40));
+    let log = log.take();
+    let first = log.iter().position(|line| line == "complete");
+    assert_eq!(first, Some(16));
     assert_eq!(received(&mut embedded), numbers(40));
 }
 

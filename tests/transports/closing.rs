@@ -6,8 +6,9 @@ use std::time::Duration;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, SO_LINGER};
 use tidegate::error::ErrorKind;
 
-use crate::place::{SMALLEST, everywhere};
+use crate::place::{SMALLEST, everywhere, everywhere_with};
 use crate::probe::{DEADLINE, Seen, next, read_exactly, so_far, until, wait_for};
+use crate::row::Feature;
 
 /// More than any socket buffers of this machine hold.
 const A_LOT: usize = 64 << 20;
@@ -109,7 +110,7 @@ fn ending_our_input_leads_to_the_end_of_input() {
 /// Rules: A40
 #[test]
 fn a_reset_is_an_error_and_closes_the_channel() {
-    everywhere(|place| {
+    everywhere_with(&[Feature::Resets], |place| {
         let (client, mut peer, seen) = place.client_and_peer(|recipe| recipe);
         peer.reset_on_close();
         drop(peer);
@@ -174,7 +175,7 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
 /// Rules: A31
 #[test]
 fn zero_linger_resets_the_peer() {
-    everywhere(|place| {
+    everywhere_with(&[Feature::Resets], |place| {
         let (client, mut peer, _seen) =
             place.client_and_peer(|recipe| recipe.option(SO_LINGER, Some(Duration::ZERO)));
         assert_eq!(

@@ -179,6 +179,16 @@ fn a_name_has_one_holder_and_is_free_before_the_close_future_is_done() {
     });
 }
 
+#[test]
+fn a_name_can_not_be_shared_by_shards() {
+    let group = EventLoopGroup::new(2).unwrap();
+    let (recipe, _told) = hearing(&group);
+    let refused = recipe.shards(2).bind(LocalAddress::unique());
+    let refused = refused.sync_timeout(DEADLINE).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unsupported);
+    assert!(refused.to_string().contains("SO_REUSEPORT"), "{refused}");
+}
+
 /// Rules: A23, A24, H59
 #[test]
 fn both_sides_know_both_names_and_a_client_may_choose_its_own() {

@@ -10,6 +10,7 @@ mod echo;
 mod files;
 mod local;
 mod local_peer;
+mod local_random;
 mod place;
 #[path = "../common/plain.rs"]
 mod plain;
@@ -19,6 +20,8 @@ mod probe;
 mod reading;
 mod row;
 mod server;
+mod talking;
+mod unix_peer;
 #[path = "../common/ways.rs"]
 mod ways;
 mod writing;

@@ -85,7 +85,7 @@ fn each_read_gives_one_batch() {
 /// Rules: A39
 #[test]
 fn a_reset_is_seen_even_while_nobody_reads() {
-    everywhere_with(&[Feature::HearsWhilePaused], |place| {
+    everywhere_with(&[Feature::HearsWhilePaused, Feature::Resets], |place| {
         let (client, mut peer, seen) =
             place.client_and_peer(|recipe| recipe.option(AUTO_READ, false));
         peer.reset_on_close();

@@ -15,19 +15,23 @@ use tidegate::channel::{Address, ChannelFuture};
 use tidegate::transport::local::{Local, LocalAddress};
 use tidegate::transport::oio;
 use tidegate::transport::tcp::Tcp;
+use tidegate::transport::unix::UnixStream;
 
 use crate::local_peer;
 use crate::plain_peer;
+use crate::unix_peer;
 use crate::ways::Way;
 
 /// Every kind of stream.
-pub const ROWS: &[&dyn Row] = &[&TcpRow, &BlockingTcpRow, &LocalRow];
+pub const ROWS: &[&dyn Row] = &[&TcpRow, &BlockingTcpRow, &UnixRow, &LocalRow];
 
 /// What not every kind can do. A test that needs one of these names it, and does not run over the rows that lack it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Feature {
     /// A connect stays under way while the server's queue is full.
     PendingConnect,
+    /// A close can reset the connection at will (SO_LINGER), also when nothing was left unread.
+    Resets,
     /// Only bytes and file regions can be written.
     BytesOnly,
     /// A file region arrives as the bytes of the file.
@@ -148,6 +152,52 @@ impl Row for TcpRow {
 
     fn full(&self) -> Address {
         plain_peer::full()
+    }
+}
+
+struct UnixRow;
+
+impl Row for UnixRow {
+    fn name(&self) -> &'static str {
+        "unix"
+    }
+
+    fn lacks(&self) -> &'static [Feature] {
+        // The system lets a client in at once, or says that the queue is full.
+        &[Feature::PendingConnect, Feature::Resets]
+    }
+
+    fn free(&self) -> Address {
+        unix_peer::free()
+    }
+
+    fn bind(&self, recipe: ServerBootstrap, address: Address) -> ChannelFuture {
+        recipe.transport::<UnixStream>().bind(address)
+    }
+
+    fn connect(&self, recipe: Bootstrap, address: Address) -> ChannelFuture {
+        recipe.transport::<UnixStream>().connect(address)
+    }
+
+    fn narrow(&self, recipe: Bootstrap, bytes: i32) -> Bootstrap {
+        recipe.option(SO_SNDBUF, bytes)
+    }
+
+    fn narrow_children(&self, recipe: ServerBootstrap, bytes: i32) -> ServerBootstrap {
+        recipe.child_option(SO_SNDBUF, bytes)
+    }
+
+    fn listen(&self) -> Box<dyn Listening> {
+        unix_peer::listen()
+    }
+
+    fn visit(&self, address: &Address) -> Box<dyn Peer> {
+        unix_peer::visit(address)
+    }
+
+    /// Never asked.
+    fn full(&self) -> Address {
+        unix_peer::free()
     }
 }
 

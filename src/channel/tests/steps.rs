@@ -313,6 +313,33 @@ fn after_a_short_read_the_transport_is_not_asked_again() {
     assert_eq!(rig.log.take(), ["read c"]);
 }
 
+#[test]
+fn news_among_what_is_read_are_user_events_in_their_place() {
+    let rig = Rig::new(Script::new());
+    rig.log.take();
+    rig.reads([
+        message("a"),
+        Ok(Read::Event(Message::new(7_u32))),
+        message("b"),
+    ]);
+    assert_eq!(rig.log.take(), ["read a", "event u32", "read b"]);
+}
+
+/// A transport that hands the read on is asked once, and again when it signals.
+#[test]
+fn a_read_that_is_handed_on_is_asked_for_once() {
+    let rig = Rig::new(Script::new());
+    let asked = rig.script.asked.get();
+    rig.log.take();
+    rig.reads([Ok(Read::Asked), message("a"), Ok(Read::Asked)]);
+    assert_eq!(rig.script.asked.get(), asked + 1);
+    rig.turn();
+    assert_eq!(rig.script.asked.get(), asked + 1, "nothing is spun on");
+    rig.run(|channel| channel.signal().readable());
+    assert_eq!(rig.log.take(), ["read a"]);
+    assert_eq!(rig.script.asked.get(), asked + 3);
+}
+
 /// Section 2: entries stay owned by the buffer until the transport reports them done.
 #[test]
 fn writes_that_the_transport_reports_later_are_done_then() {

@@ -12,13 +12,21 @@
 //!
 //! Messages cross as they are, of any type, whole and uncopied: a `Bytes` that is written is the `Bytes` that is read, and
 //! a [`FileRegion`](crate::buffer::FileRegion) arrives as one. A [`Message`](crate::buffer::Message) holds values that are
-//! `Send`; one that is not can't be put into a message, and that does not compile.
+//! `Send`; one that is not can't be put into a message, and that does not compile:
+//!
+//! ```compile_fail,E0277
+//! use tidegate::Message;
+//!
+//! let of_this_thread = std::rc::Rc::new(5);
+//! let _ = Message::new(of_this_thread);
+//! ```
 //!
 //! A write's promise succeeds when the reader's queue has the message, as with a socket it does when the kernel has it.
 //! That the reader's handlers have seen it is not said. The queue takes messages until it holds half of the reader's
 //! `SO_RCVBUF` (each counts its size and the 96 bytes of an entry), and the reader takes a whole queue at once: so a reader
 //! that stops holds at most that option's bytes and two messages. The rest waits in the writer's outbound buffer, which
-//! turns unwritable by its own marks.
+//! turns unwritable by its own marks. What is sent to a side that has ended its input is dropped and counts as written, as
+//! with TCP.
 //!
 //! # Walks
 //!

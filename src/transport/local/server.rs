@@ -18,7 +18,7 @@ use crate::transport::socket::options::no_such_option;
 const BACKLOG_DEFAULT: i32 = 4096;
 
 /// A server inside this process. Binding takes its name, and closing gives it back before the close future is done.
-/// It knows the option `SO_BACKLOG`.
+/// It knows the option `SO_BACKLOG`, and no `SO_REUSEPORT`: a name has one holder, so there are no shards.
 pub struct LocalServer {
     bound: Option<Bound>,
     backlog: i32,

@@ -81,7 +81,8 @@ impl<K: StreamKind> Connection<K> {
         };
         let socket = K::socket(name)
             .map_err(|error| Error::io(format!("opening a {} socket", K::TITLE), error))?;
-        waiting.apply(socket.as_fd(), K::Domain::family(Some(name.clone())))?;
+        let family = K::Domain::family(Some(name.clone()));
+        waiting.apply(|id, value| K::set_on(socket.as_fd(), family, id, value))?;
         self.kind.begin(socket.as_fd());
         self.socket = Socket::Open(socket);
         Ok(())
@@ -197,8 +198,11 @@ impl<K: StreamKind> Transport for Connection<K> {
             Some(local) => self.bind(io, local)?,
             None => self.open(&name)?,
         }
-        let begun =
-            net::connect(self.fd()?, &name).map_err(|error| Error::connect(&name, error))?;
+        let socket = self.socket.fd(K::TITLE)?;
+        let begun = self
+            .kind
+            .connect(socket, &name)
+            .map_err(|error| Error::connect(&name, error))?;
         self.peer = Peer::of(name);
         self.is_connected = begun == Connect::Done;
         Ok(match begun {
@@ -266,12 +270,12 @@ impl<K: StreamKind> Transport for Connection<K> {
             return Ok(());
         }
         let family = self.family();
-        if !options::is_socket_option(family, id) {
+        if !K::has_option(family, id) {
             return Err(options::no_such_option(K::NAME, id));
         }
         match &mut self.socket {
             Socket::Unopened(waiting) => waiting.set(id, value)?,
-            Socket::Open(fd) => options::set(fd.as_fd(), family, id, value)?,
+            Socket::Open(fd) => K::set_on(fd.as_fd(), family, id, value)?,
             Socket::Closed => return self.fd().map(drop),
         }
         if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
@@ -286,13 +290,13 @@ impl<K: StreamKind> Transport for Connection<K> {
         }
         let own = self.kind.option(id, self.fd().ok());
         let family = self.family();
-        if own.is_none() && !options::is_socket_option(family, id) {
+        if own.is_none() && !K::has_option(family, id) {
             return Err(options::no_such_option(K::NAME, id));
         }
         match (&self.socket, own) {
             (Socket::Unopened(waiting), own) => waiting.get(id, own.transpose()?),
             (Socket::Open(_), Some(own)) => own,
-            (_, _) => options::get(self.fd()?, family, id),
+            (_, _) => K::get_on(self.fd()?, family, id),
         }
     }
 

@@ -4,9 +4,10 @@ use std::fmt::{Debug, Display};
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 
-use tidegate_sys::os::net::IntOption;
+use tidegate_sys::os::net::{self, Connect, IntOption};
 
 use super::domain::Domain;
+use super::options::{self, Family};
 use super::stream::{self, Step};
 use crate::buffer::Message;
 use crate::channel::{Io, OptionId, OptionValue, OutboundBuffer, Read};
@@ -35,6 +36,11 @@ pub trait StreamKind: Default + Debug + 'static {
     /// The socket is there, and the options that were asked for are set. Once.
     fn begin(&mut self, socket: BorrowedFd<'_>) {
         let _ = socket;
+    }
+
+    /// Begins to connect.
+    fn connect(&mut self, socket: BorrowedFd<'_>, name: &NameOf<Self>) -> io::Result<Connect> {
+        net::connect(socket, name)
     }
 
     /// One read.
@@ -77,6 +83,26 @@ pub trait StreamKind: Default + Debug + 'static {
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> bool {
         let _ = (id, value);
         false
+    }
+
+    /// Whether its sockets, or those of its listeners, have this option.
+    fn has_option(family: Family, id: OptionId) -> bool {
+        options::is_socket_option(family, id)
+    }
+
+    /// Sets an option that its sockets have.
+    fn set_on(
+        socket: BorrowedFd<'_>,
+        family: Family,
+        id: OptionId,
+        value: &OptionValue,
+    ) -> Result<(), Error> {
+        options::set(socket, family, id, value)
+    }
+
+    /// Reads an option that its sockets have.
+    fn get_on(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> Result<OptionValue, Error> {
+        options::get(socket, family, id)
     }
 
     /// Reads an option of its own. There may be no socket yet.

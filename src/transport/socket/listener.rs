@@ -59,7 +59,8 @@ impl<K: StreamKind> Listener<K> {
             }
         }
         let family = K::Domain::family(Some(name.clone()));
-        self.waiting.apply(socket.as_fd(), family)?;
+        self.waiting
+            .apply(|id, value| K::set_on(socket.as_fd(), family, id, value))?;
         Ok(socket)
     }
 
@@ -191,11 +192,11 @@ impl<K: StreamKind> Transport for Listener<K> {
             return Ok(());
         }
         let family = K::Domain::family(self.local.clone());
-        if !options::is_socket_option(family, id) {
+        if !K::has_option(family, id) {
             return Err(options::no_such_option(K::SERVER_NAME, id));
         }
         match &self.socket {
-            Some(socket) => options::set(socket.as_fd(), family, id, value)?,
+            Some(socket) => K::set_on(socket.as_fd(), family, id, value)?,
             None => self.waiting.set(id, value)?,
         }
         if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
@@ -218,11 +219,11 @@ impl<K: StreamKind> Transport for Listener<K> {
             return Ok(value);
         }
         let family = K::Domain::family(self.local.clone());
-        if !options::is_socket_option(family, id) {
+        if !K::has_option(family, id) {
             return Err(options::no_such_option(K::SERVER_NAME, id));
         }
         match &self.socket {
-            Some(socket) => options::get(socket.as_fd(), family, id),
+            Some(socket) => K::get_on(socket.as_fd(), family, id),
             None => {
                 let is_on = K::SERVER_DEFAULTS.iter().any(|(other, _)| *other == id);
                 self.waiting

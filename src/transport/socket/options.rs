@@ -88,9 +88,11 @@ impl Waiting {
     }
 
     /// Sets all of them.
-    pub(crate) fn apply(&self, socket: BorrowedFd<'_>, family: Family) -> Result<(), Error> {
-        self.iter()
-            .try_for_each(|(id, value)| set(socket, family, id, value))
+    pub(crate) fn apply(
+        &self,
+        mut set: impl FnMut(OptionId, &OptionValue) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        self.iter().try_for_each(|(id, value)| set(id, value))
     }
 }
 

@@ -122,6 +122,10 @@ options! {
     /// The first write goes with the connect.
     TCP_FASTOPEN_CONNECT = IPPROTO_TCP, TCP_FASTOPEN_CONNECT
         on any(target_os = "linux", target_os = "android");
+    /// Small messages are sent at once.
+    SCTP_NODELAY = IPPROTO_SCTP, SCTP_NODELAY on target_os = "linux";
+    /// Messages that do not fit one packet are refused.
+    SCTP_DISABLE_FRAGMENTS = IPPROTO_SCTP, SCTP_DISABLE_FRAGMENTS on target_os = "linux";
     /// Type of service of IPv4 packets.
     IP_TOS = IPPROTO_IP, IP_TOS on all();
     /// Hops of IPv4 packets.
@@ -166,7 +170,7 @@ options! {
 /// `InvalidInput` for a value out of range.
 pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<()> {
     let (level, number) = option.raw()?;
-    simulated!(fd, |kernel, file| kernel.set_option(
+    simulated!("setsockopt", fd, |kernel, file| kernel.set_option(
         file,
         (level, number),
         value
@@ -177,7 +181,8 @@ pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<
 /// Reads an option; errors as for [`set_int`].
 pub fn get_int(fd: BorrowedFd<'_>, option: IntOption) -> io::Result<i32> {
     let (level, number) = option.raw()?;
-    simulated!(fd, |kernel, file| kernel.option(file, (level, number)));
+    simulated!("getsockopt", fd, |kernel, file| kernel
+        .option(file, (level, number)));
     get(fd, level, number)
 }
 
@@ -192,7 +197,7 @@ pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()
         // Some systems keep 16 bits of it.
         l_linger: seconds.min(i16::MAX as u64) as c_int,
     };
-    simulated!(fd, |kernel, file| {
+    simulated!("setsockopt", fd, |kernel, file| {
         kernel.set_linger(file, linger.map(|_| value.l_linger))
     });
     set(fd, libc::SOL_SOCKET, SO_LINGER, &value)
@@ -200,7 +205,7 @@ pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()
 
 /// See [`set_linger`].
 pub fn get_linger(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
-    simulated!(fd, |kernel, file| {
+    simulated!("getsockopt", fd, |kernel, file| {
         let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Ok(kernel.linger(file)?.map(seconds))
     });
