@@ -37,7 +37,7 @@ define need
 endef
 
 .PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
-.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants trouble clean
+.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind trouble clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -59,6 +59,18 @@ sim: ## random programs on a simulated kernel (SEEDS=10000, STEPS=200; SEED=7 fo
 
 mutants: ## known bugs put back one at a time, and the seed that finds each (not part of ci)
 	@tests/sim/mutants.sh
+
+# Cargo has a place of its own for each of these, since their flags differ.
+kqueue: ## the kqueue backend on Linux: every suite over a kqueue made of epoll sets (not part of ci: it builds everything anew)
+	@RUSTFLAGS='--cfg tidegate_kqueue_fake' CARGO_TARGET_DIR=target/kqueue \
+		$(CARGO) test --workspace --lib --tests
+
+asan: ## the unsafe code of sys under AddressSanitizer (needs a nightly toolchain; not part of ci)
+	@sys/memory.sh asan
+
+valgrind: ## the unsafe code of sys under valgrind's memcheck (not part of ci)
+	@$(call need,valgrind,valgrind)
+	@sys/memory.sh valgrind
 
 ci: ## exactly what CI runs: format, lints, docs, tests, other targets, examples, counted costs, idle memory, the simulation
 	@started=$$SECONDS; \
@@ -85,7 +97,7 @@ clippy: ## lints, warnings refused
 doc: ## the reference in target/doc, warnings refused
 	@RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --features tidegate/tokio-codec
 
-targets: ## type-check and lint both crates for FreeBSD and macOS
+targets: ## type-check and lint both crates for FreeBSD, OpenBSD, NetBSD and macOS
 	@sys/targets.sh
 
 loom: ## every interleaving of the cross-thread queue (many minutes; not part of ci)

@@ -3,8 +3,8 @@
 //! `TIDEGATE_BACKEND` (epoll, epoll-level, kqueue or poll) forces another default than the target's own; a
 //! name that does not exist, or that the target does not have, stops the build here with a sentence instead
 //! of failing in the first loop that opens a selector. tidegate-sys reads the same variable for the code
-//! itself; tests/backend.rs holds the two to the same answer. `--cfg tidegate_kqueue_shim` makes a Linux build
-//! a kqueue one, as sys/build.rs tells.
+//! itself; tests/backend.rs holds the two to the same answer. `--cfg tidegate_kqueue_shim` and
+//! `--cfg tidegate_kqueue_fake` make a Linux build a kqueue one, as sys/build.rs tells.
 
 use std::env;
 
@@ -17,9 +17,12 @@ fn main() {
     let known = BACKENDS.map(|name| format!("\"{name}\"")).join(", ");
     println!("cargo::rustc-check-cfg=cfg(tidegate_backend, values({known}))");
     println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_shim)");
+    println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_fake)");
 
     let target_os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
-    let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
+    let shim = ["SHIM", "FAKE"]
+        .into_iter()
+        .any(|kind| env::var_os(format!("CARGO_CFG_TIDEGATE_KQUEUE_{kind}")).is_some());
     // A token is 64 bits and travels in kqueue's user pointer.
     let is_wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
     let available = if shim {

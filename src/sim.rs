@@ -47,6 +47,9 @@
 //! # Ok::<(), tidegate::Error>(())
 //! ```
 //!
+//! A loop that sleeps is turned when its wait would have ended, and not before: by readiness, by its waker, by its own
+//! deadline. So a wake-up that is forgotten is missing here as well, although everything is on one thread.
+//!
 //! What a test has to leave alone: other threads (groups, the pool that closes lingering sockets, the resolver for
 //! names), [`sync`](crate::ChannelFuture::sync), which would wait for a world that nobody turns, and
 //! [`LocalEventLoop::as_fd`]. A wait of a loop outside of its world, with no timeout and nothing under way, panics
@@ -57,7 +60,9 @@
 use std::fmt;
 use std::time::Duration;
 
-pub use tidegate_sys::os::sim::{Faults, Peer, PeerListener, Plan, Random, Simulation};
+pub use tidegate_sys::os::sim::{
+    CALLS, Failing, Faults, Peer, PeerListener, Plan, Random, Simulation,
+};
 
 use crate::error::Error;
 use crate::event_loop::{EventLoop, LocalEventLoop, LocalEventLoopBuilder};
@@ -70,12 +75,33 @@ const BUSY_STEPS_MAX: u32 = 100_000;
 ///
 /// Dropping it ends the loops first, and then the machine.
 pub struct World {
-    loops: Vec<LocalEventLoop>,
+    loops: Vec<Member>,
     random: Random,
+    /// Whether a loop may be woken although nothing has happened to it, as by a signal.
+    wakes_for_nothing: bool,
     busy_steps: u32,
     last: Step,
     // The last to be dropped.
     simulation: Simulation,
+}
+
+/// A loop, and what it does between its turns.
+struct Member {
+    local: LocalEventLoop,
+    state: State,
+    /// Turns since it last slept.
+    turns_awake: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It goes round.
+    Awake,
+    /// It had nothing left to do when its last turn ended; one more that finds nothing, and it sleeps. In between what was
+    /// registered in that turn is looked at for the first time.
+    Drowsy,
+    /// It waits: until then at most, by the simulation's clock.
+    Asleep(Option<Duration>),
 }
 
 /// What a [`World::step`] was.
@@ -109,12 +135,14 @@ impl World {
     /// An I/O error if the thread is in a simulation already, or the real machine has no descriptors left.
     pub fn new(plan: Plan) -> Result<Self, Error> {
         // Not the sequence of the machine itself.
-        let random = Random::new(!plan.seed);
+        let mut random = Random::new(!plan.seed);
+        let wakes_for_nothing = random.one_in(2);
         let simulation = Simulation::install(plan)
             .map_err(|error| Error::io("installing a simulated kernel", error))?;
         Ok(Self {
             loops: Vec::new(),
             random,
+            wakes_for_nothing,
             busy_steps: 0,
             last: Step::Busy,
             simulation,
@@ -131,7 +159,11 @@ impl World {
     ) -> Result<EventLoop, Error> {
         let local = choose(LocalEventLoop::builder()).build()?;
         let handle = local.handle().clone();
-        self.loops.push(local);
+        self.loops.push(Member {
+            local,
+            state: State::Awake,
+            turns_awake: 0,
+        });
         Ok(handle)
     }
 
@@ -140,7 +172,7 @@ impl World {
         &self.simulation
     }
 
-    /// One turn of each loop, in an order that is drawn. If none had anything to do the clock moves on to the next
+    /// One turn of each loop that is awake, in an order that is drawn. If all of them sleep the clock moves on to the next
     /// packet or deadline, by itself or because one of the loops waits for it.
     pub fn step(&mut self) -> Step {
         self.last = self.make_step();
@@ -148,30 +180,74 @@ impl World {
     }
 
     fn make_step(&mut self) -> Step {
-        let before = self.simulation.activity();
-        let first = self.random.below(self.loops.len() as u64) as usize;
-        let (front, back) = self.loops.split_at(first);
-        for each in back.iter().chain(front) {
-            each.turn(Some(Duration::ZERO));
+        let count = self.loops.len();
+        let first = self.random.below(count as u64) as usize;
+        let mut is_busy = false;
+        for index in (first..count).chain(0..first) {
+            if self.is_awake(index) {
+                is_busy = true;
+                self.turn(index, Duration::ZERO);
+            }
         }
-        let wanted = self.loops.iter().filter_map(LocalEventLoop::wants_turn_in);
-        let wanted = wanted.min();
-        if wanted == Some(Duration::ZERO) || self.simulation.activity() > before {
+        if is_busy {
             self.busy_steps += 1;
             return Step::Busy;
         }
         self.busy_steps = 0;
-        let arrival = self.simulation.next_arrival();
-        let Some(pause) = [wanted, arrival].into_iter().flatten().min() else {
+        let now = self.simulation.elapsed();
+        let until = |member: &Member| match member.state {
+            State::Asleep(until) => until,
+            State::Awake | State::Drowsy => Some(now),
+        };
+        let wanted = self.loops.iter().filter_map(until).min();
+        let arrival = self.simulation.next_arrival().map(|pause| now + pause);
+        let Some(next) = [wanted, arrival].into_iter().flatten().min() else {
             return Step::Idle;
         };
-        if !self.loops.is_empty() && self.random.one_in(2) {
-            let lot = self.random.below(self.loops.len() as u64) as usize;
-            self.loops[lot].turn(Some(pause));
+        let pause = next.saturating_sub(now);
+        let lot = self.random.below(count as u64) as usize;
+        let waits_itself = self.loops.get(lot).is_some_and(|member| {
+            self.wakes_for_nothing || until(member).is_some_and(|until| until <= next)
+        });
+        if waits_itself && self.random.one_in(2) {
+            self.turn(lot, pause);
         } else {
             self.simulation.advance(pause);
         }
         Step::Waited
+    }
+
+    /// Whether a loop goes round: it has work, or what it waits for has come.
+    fn is_awake(&self, index: usize) -> bool {
+        match self.loops[index].state {
+            State::Awake | State::Drowsy => true,
+            State::Asleep(until) => {
+                until.is_some_and(|until| until <= self.simulation.elapsed())
+                    || self.simulation.has_news_for(index)
+            }
+        }
+    }
+
+    fn turn(&mut self, index: usize, limit: Duration) {
+        let member = &mut self.loops[index];
+        self.simulation.begin_turn_of(index);
+        let activity = self.simulation.activity();
+        let tasks = tasks_run(&member.local);
+        member.local.turn(Some(limit));
+        let wanted = member.local.wants_turn_in();
+        let has_done_something =
+            self.simulation.activity() != activity || tasks_run(&member.local) != tasks;
+        let was_drowsy = member.state == State::Drowsy;
+        member.turns_awake += 1;
+        member.state = if wanted == Some(Duration::ZERO) {
+            State::Awake
+        } else if has_done_something || !was_drowsy {
+            State::Drowsy
+        } else {
+            member.turns_awake = 0;
+            let now = self.simulation.elapsed();
+            State::Asleep(wanted.map(|wanted| now.saturating_add(wanted)))
+        };
     }
 
     /// Makes steps until `done` says so, which is asked after each of them.
@@ -214,16 +290,27 @@ impl World {
         self.busy_steps
     }
 
+    /// How many turns in a row the loop has made that was awake the longest.
+    pub fn turns_awake(&self) -> u32 {
+        let turns = self.loops.iter().map(|member| member.turns_awake);
+        turns.max().unwrap_or(0)
+    }
+
     /// Ends the loops, and with them their channels; the machine stays, to be asked for what is left.
     pub fn drop_loops(&mut self) {
         self.loops.clear();
     }
 }
 
+fn tasks_run(local: &LocalEventLoop) -> u64 {
+    let metrics = local.handle().shared().metrics();
+    metrics.tasks_run.get() + metrics.timers_run.get()
+}
+
 impl fmt::Debug for World {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("World")
-            .field("loops", &self.loops)
+            .field("loops", &self.loops.len())
             .field("simulation", &self.simulation)
             .finish_non_exhaustive()
     }

@@ -7,7 +7,8 @@
 //! default; a name that the target does not have ends the build with a sentence that says so.
 //!
 //! `--cfg tidegate_kqueue_shim` (RUSTFLAGS) makes a Linux build act as a kqueue system: epoll is left
-//! out, and the kqueue backend is linked against a shared library named `libkqueue`.
+//! out, and the kqueue backend is linked against a shared library named `libkqueue`. `--cfg tidegate_kqueue_fake`
+//! does the same with a kqueue of our own, made of epoll sets (`make kqueue`).
 
 use std::env;
 
@@ -19,16 +20,19 @@ fn main() {
     println!("cargo::rustc-check-cfg=cfg(tidegate_epoll)");
     println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue)");
     println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_shim)");
+    println!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_fake)");
     println!(
         "cargo::rustc-check-cfg=cfg(tidegate_default, values(\"epoll\", \"epoll-level\", \"kqueue\", \"poll\"))"
     );
 
     let os = env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
     let shim = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_SHIM").is_some();
-    let epoll = !shim && matches!(os.as_str(), "linux" | "android");
+    let fake = env::var_os("CARGO_CFG_TIDEGATE_KQUEUE_FAKE").is_some();
+    let epoll = !shim && !fake && matches!(os.as_str(), "linux" | "android");
     // A token is 64 bits and travels in a pointer: with shorter ones, poll has to do.
     let is_wide = env::var("CARGO_CFG_TARGET_POINTER_WIDTH").is_ok_and(|width| width == "64");
     let kqueue = shim
+        || fake
         || is_wide
             && matches!(
                 os.as_str(),
@@ -53,6 +57,10 @@ fn main() {
         println!("cargo::rustc-link-lib=dylib=kqueue");
         // RUSTFLAGS do not reach rustdoc and the tests in it.
         println!("cargo::rustc-cfg=tidegate_kqueue_shim");
+    }
+
+    if fake {
+        println!("cargo::rustc-cfg=tidegate_kqueue_fake");
     }
 
     let natural = if epoll {

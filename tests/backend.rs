@@ -59,14 +59,26 @@ impl BuildScript {
 
     /// The lines that cargo would get.
     fn run(&self, os: &str, width: &str, shim: bool, wish: Option<&str>) -> BTreeSet<String> {
+        self.run_with(os, width, shim.then_some("SHIM"), wish)
+    }
+
+    /// With one of the two cfgs that make Linux a kqueue system.
+    fn run_with(
+        &self,
+        os: &str,
+        width: &str,
+        kqueue: Option<&str>,
+        wish: Option<&str>,
+    ) -> BTreeSet<String> {
         let mut command = Command::new(&self.0);
         command
             .env("CARGO_CFG_TARGET_OS", os)
             .env("CARGO_CFG_TARGET_POINTER_WIDTH", width)
             .env_remove("CARGO_CFG_TIDEGATE_KQUEUE_SHIM")
+            .env_remove("CARGO_CFG_TIDEGATE_KQUEUE_FAKE")
             .env_remove("TIDEGATE_BACKEND");
-        if shim {
-            command.env("CARGO_CFG_TIDEGATE_KQUEUE_SHIM", "");
+        if let Some(kind) = kqueue {
+            command.env(format!("CARGO_CFG_TIDEGATE_KQUEUE_{kind}"), "");
         }
         if let Some(wish) = wish {
             command.env("TIDEGATE_BACKEND", wish);
@@ -124,19 +136,22 @@ fn both_build_scripts_choose_the_same_default_or_stop_the_build() {
     }
 }
 
-/// The shim makes Linux a kqueue system, for both.
+/// The shim and the fake make Linux a kqueue system, for both.
 #[test]
-fn the_kqueue_shim_is_known_to_both_build_scripts() {
-    let ours = BuildScript::build("build.rs", "ours_shim");
-    let sys = BuildScript::build("sys/build.rs", "sys_shim");
-    let ours = ours.run("linux", "64", true, None);
-    let sys = sys.run("linux", "64", true, None);
-    let kqueue = Some("kqueue".to_owned());
-    assert_eq!(default_of(&ours, "tidegate_backend"), kqueue);
-    assert_eq!(default_of(&sys, "tidegate_default"), kqueue);
-    for lines in [ours, sys] {
-        let check = "cargo::rustc-check-cfg=cfg(tidegate_kqueue_shim)";
-        assert!(lines.contains(check), "{lines:?}");
+fn the_kqueues_of_linux_are_known_to_both_build_scripts() {
+    let ours = BuildScript::build("build.rs", "ours_kqueue");
+    let sys = BuildScript::build("sys/build.rs", "sys_kqueue");
+    for (kind, name) in [("SHIM", "shim"), ("FAKE", "fake")] {
+        let ours = ours.run_with("linux", "64", Some(kind), None);
+        let sys = sys.run_with("linux", "64", Some(kind), None);
+        let kqueue = Some("kqueue".to_owned());
+        assert_eq!(default_of(&ours, "tidegate_backend"), kqueue);
+        assert_eq!(default_of(&sys, "tidegate_default"), kqueue);
+        assert!(!sys.contains("cargo::rustc-cfg=tidegate_epoll"), "{sys:?}");
+        for lines in [ours, sys] {
+            let check = format!("cargo::rustc-check-cfg=cfg(tidegate_kqueue_{name})");
+            assert!(lines.contains(&check), "{lines:?}");
+        }
     }
 }
 

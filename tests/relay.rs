@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use tidegate::channel::options::{AUTO_READ, WRITE_SPIN_COUNT};
 use tidegate::{
     Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
 };
@@ -672,4 +673,44 @@ fn a_panic_elsewhere_at_the_end_does_not_keep_the_channel() {
     channel.close();
     let handle = channel.channel().clone();
     until(&mut channel, "the end", |_| !handle.is_registered());
+}
+
+/// Clears a writability bit of the channel and sets it again, and tries to set options.
+struct Settings(Log);
+
+impl Handler for Settings {
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if let Some(on) = event.downcast_ref::<bool>() {
+            ctx.set_user_writability(3, *on)?;
+            return Ok(());
+        }
+        let refused = ctx.set_option(WRITE_SPIN_COUNT, 1).unwrap_err().kind();
+        self.0.put(format!("{refused:?}"));
+        ctx.set_option(AUTO_READ, false)?;
+        self.0.put(format!("{:?}", ctx.option(AUTO_READ)));
+        self.0
+            .put(format!("{} left", ctx.bytes_before_unwritable()));
+        Ok(())
+    }
+}
+
+/// What a handler elsewhere sets is set on the channel, or refused; never on its own side alone.
+///
+/// Rules: C5, C6
+#[test]
+fn settings_made_elsewhere_are_the_channels_or_refused() {
+    let (group, log) = (group(), Log::default());
+    let there = log.clone();
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Settings(there))).unwrap();
+    let mut ask = |event: Message| {
+        channel.run(|channel| channel.fire_user_event_triggered(event));
+        there_and_back(&mut channel, &group);
+        let handle = channel.channel();
+        (handle.is_writable(), handle.is_auto_read())
+    };
+    assert_eq!(ask(Message::new(false)), (false, true));
+    assert_eq!(ask("what is left".into()), (false, false));
+    assert_eq!(ask(Message::new(true)), (true, false));
+    assert_eq!(log.lines(), ["Unsupported", "Ok(false)", "0 left"]);
 }

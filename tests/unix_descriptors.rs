@@ -10,9 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tidegate::channel::options::CLOSE_ON_UNHANDLED_ERROR;
-use tidegate::transport::unix::{Accepted, Descriptors, RECEIVE_DESCRIPTORS, UnixStream};
+use tidegate::transport::unix::{
+    Accepted, Datagram, Descriptors, RECEIVE_DESCRIPTORS, UnixDatagram, UnixStream,
+};
 use tidegate::{
-    Channel, Context, Error, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    Bootstrap, Channel, Context, Error, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult,
+    Message,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -110,6 +113,54 @@ fn pass(group: &EventLoopGroup, takes: bool, wants: bool) -> usize {
     came.load(Ordering::Relaxed)
 }
 
+/// The same with datagrams, each of one descriptor.
+fn pass_datagrams(group: &EventLoopGroup, takes: bool) -> usize {
+    let path = std::env::temp_dir().join(format!("tidegate-pass-{}", std::process::id()));
+    let (done, is_done) = mpsc::channel();
+    let came = Arc::new(AtomicUsize::new(0));
+    let counted = came.clone();
+    let bootstrap = Bootstrap::new(group).transport::<UnixDatagram>();
+    let receiver = bootstrap
+        .clone()
+        .handler(move |pipeline| {
+            pipeline.add_last(Unpack)?;
+            pipeline.add_last(Counter {
+                takes,
+                came: counted.clone(),
+                bytes: 0,
+                done: done.clone(),
+            })
+        })
+        .bind(&path);
+    let receiver = receiver.sync_timeout(DEADLINE).expect("a channel");
+    let sender = bootstrap.handler(|_| Ok::<_, Error>(())).connect(&path);
+    let sender = sender.sync_timeout(DEADLINE).expect("a channel");
+    let file = OwnedFd::from(File::open("/dev/null").expect("a file"));
+    for _ in 0..PASSES / AT_ONCE {
+        let copy = file.try_clone().expect("a descriptor");
+        let sent = sender.write_and_flush(Descriptors::from(copy).with_bytes("x"));
+        sent.sync_timeout(DEADLINE).expect("it was sent");
+    }
+    is_done.recv_timeout(DEADLINE).expect("all datagrams came");
+    for channel in [sender, receiver] {
+        channel.close().sync_timeout(DEADLINE).expect("it closes");
+    }
+    came.load(Ordering::Relaxed)
+}
+
+/// The contents of datagrams; descriptors pass.
+struct Unpack;
+
+impl Handler for Unpack {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        match msg.downcast::<Datagram>() {
+            Ok(datagram) => ctx.fire_channel_read(Message::new(datagram.content)),
+            Err(other) => ctx.fire_channel_read(other),
+        }
+        Ok(())
+    }
+}
+
 /// Sends the kinds of errors to the test.
 struct Errors(Sender<Result<usize, ErrorKind>>);
 
@@ -178,6 +229,11 @@ fn ten_thousand_passes_leave_nothing_behind() {
     expect_descriptors(before);
     // Nobody wants them: they never come.
     assert_eq!(pass(&group, true, false), 0);
+    expect_descriptors(before);
+
+    assert_eq!(pass_datagrams(&group, true), PASSES / AT_ONCE);
+    expect_descriptors(before);
+    assert_eq!(pass_datagrams(&group, false), 0);
     expect_descriptors(before);
 
     if cfg!(target_os = "linux") {

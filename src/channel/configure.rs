@@ -18,6 +18,7 @@ impl Core {
 
     pub(crate) fn set_option(&self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         id.check(value)?;
+        self.refuse_elsewhere(id)?;
         match (id, value) {
             (OptionId::AutoRead, OptionValue::Bool(on)) => self.set_auto_read(*on),
             (OptionId::AutoClose, OptionValue::Bool(on)) => self.set_flag(flag::AUTO_CLOSE, *on),
@@ -67,6 +68,7 @@ impl Core {
     }
 
     pub(crate) fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
+        self.refuse_elsewhere(id)?;
         Ok(match id {
             OptionId::AutoRead => OptionValue::Bool(self.auto_read()),
             OptionId::AutoClose => OptionValue::Bool(self.has(flag::AUTO_CLOSE)),
@@ -88,6 +90,19 @@ impl Core {
             )?),
             _ => return self.transport.borrow().option(id),
         })
+    }
+
+    /// A handler on another group's loop: the channel's options are not here, and what was set here would set nothing.
+    fn refuse_elsewhere(&self, id: OptionId) -> Result<(), Error> {
+        if id == OptionId::AutoRead || !self.shared.serves_another() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "option {id}: on another group's loop use ctx.channel(), whose answer is a future"
+            ),
+        ))
     }
 
     fn set_flag(&self, bit: u32, on: bool) {

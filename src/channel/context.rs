@@ -328,7 +328,8 @@ impl<'a> Context<'a> {
         self.core.count_void_failure(&self.name(), error);
     }
 
-    /// Sets or clears one of the user-defined writability bits (1 to 31).
+    /// Sets or clears one of the user-defined writability bits (1 to 31). From another group's loop it travels to the
+    /// channel.
     pub fn set_user_writability(&mut self, index: u32, writable: bool) -> Result<(), Error> {
         self.core.set_user_writability(index, writable)
     }
@@ -352,6 +353,9 @@ impl<'a> Context<'a> {
     }
 
     /// Set an option on the live channel.
+    ///
+    /// # Errors
+    /// What the option or the transport says; [`ErrorKind::Unsupported`] on another group's loop, except for `AUTO_READ`.
     pub fn set_option<T: super::options::OptionType>(
         &mut self,
         option: ChannelOption<T>,
@@ -361,6 +365,9 @@ impl<'a> Context<'a> {
     }
 
     /// Read an option of the live channel.
+    ///
+    /// # Errors
+    /// As [`set_option`](Self::set_option).
     pub fn option<T: super::options::OptionType>(
         &self,
         option: ChannelOption<T>,

@@ -42,19 +42,60 @@ impl<F> IntoAddress<F> for Address {
     }
 }
 
-macro_rules! addresses {
-    ($($family:ty: $($type:ty),+;)+) => {$($(
-        impl IntoAddress<$family> for $type {
-            fn into_address(self) -> Address {
-                self.into()
-            }
-        }
-    )+)+};
+// Written out: what the compiler says of a wrong pairing would show a macro instead.
+
+impl IntoAddress<Inet> for SocketAddr {
+    fn into_address(self) -> Address {
+        self.into()
+    }
 }
 
-addresses! {
-    Inet: SocketAddr, &str, (&str, u16);
-    Unix: UnixAddress;
+impl IntoAddress<Inet> for &str {
+    fn into_address(self) -> Address {
+        self.into()
+    }
+}
+
+impl IntoAddress<Inet> for (&str, u16) {
+    fn into_address(self) -> Address {
+        self.into()
+    }
+}
+
+impl IntoAddress<Unix> for UnixAddress {
+    fn into_address(self) -> Address {
+        self.into()
+    }
+}
+
+impl IntoAddress<Unix> for &str {
+    fn into_address(self) -> Address {
+        UnixAddress::from(self).into()
+    }
+}
+
+impl IntoAddress<Unix> for String {
+    fn into_address(self) -> Address {
+        UnixAddress::from(self).into()
+    }
+}
+
+impl IntoAddress<Unix> for &Path {
+    fn into_address(self) -> Address {
+        UnixAddress::from(self).into()
+    }
+}
+
+impl IntoAddress<Unix> for PathBuf {
+    fn into_address(self) -> Address {
+        UnixAddress::from(self).into()
+    }
+}
+
+impl IntoAddress<Unix> for &PathBuf {
+    fn into_address(self) -> Address {
+        UnixAddress::from(self).into()
+    }
 }
 
 /// A name whatever it looks like.
@@ -63,18 +104,6 @@ impl IntoAddress<Local> for &str {
         Address::Name(self.into())
     }
 }
-
-macro_rules! paths {
-    ($($type:ty),+) => {$(
-        impl IntoAddress<Unix> for $type {
-            fn into_address(self) -> Address {
-                UnixAddress::from(self).into()
-            }
-        }
-    )+};
-}
-
-paths!(&str, String, &Path, PathBuf, &PathBuf);
 
 #[cfg(test)]
 mod tests {

@@ -132,6 +132,11 @@ impl Core {
             .register(fd, interest(read, write), me)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
         self.token.set(token);
+        if reactor.backend() == Backend::Kqueue {
+            // It tells edges, but not of urgent data, at whose mark a read ends though more is there: only a read that finds
+            // nothing shows that nothing is left (FreeBSD's soreceive, XNU's and Linux' recv).
+            self.seen.set(self.seen.get() | Ready::PRIORITY);
+        }
         self.set(if edge { 0 } else { flag::LEVEL });
         self.note_armed(read, write);
         Ok(())

@@ -6,7 +6,7 @@
 use std::io;
 
 use bytes::BytesMut;
-use tidegate_sys::os::{Interest, Ready};
+use tidegate_sys::os::{Backend, Interest, Ready};
 
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
@@ -19,6 +19,7 @@ use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::{EventLoop, Metrics};
 use crate::future::Promise;
+use crate::reactor::Reactor;
 
 /// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
@@ -251,12 +252,12 @@ impl Core {
                 return;
             }
         }
-        if !self.has(flag::LEVEL) {
+        if self.tells_edges() {
             let wasted = self.wasted_edges.get() + 1;
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
             if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
                 self.set(flag::READ_MASKED);
-                self.remask(Interest::WRITE);
+                self.remask_all(false);
             }
         } else {
             self.silence(ready);
@@ -583,14 +584,16 @@ impl Core {
             }
             return;
         }
+        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
         if self.has(flag::READ_MASKED) {
             if read {
                 self.clear(flag::READ_MASKED);
-                self.remask(Interest::BOTH);
+                self.remask_all(true);
+            } else if self.has(flag::LEVEL) && armed.1 != write {
+                self.remask_all(false);
             }
             return;
         }
-        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
         if !self.has(flag::LEVEL) || armed == (read, write) {
             return;
         }
@@ -620,6 +623,20 @@ impl Core {
         } else if read {
             self.push_ready();
         }
+    }
+
+    /// Whether what can be read is told once, and again only when more comes: by kqueue as well, which hears of interest in
+    /// writing as the level-triggered ones do.
+    fn tells_edges(&self) -> bool {
+        let is_kqueue = |reactor: &Reactor| reactor.backend() == Backend::Kqueue;
+        !self.has(flag::LEVEL) || self.lp.reactor().is_some_and(is_kqueue)
+    }
+
+    /// Tells an edge-triggered selector to watch for reading, or not to. epoll always watches for writing.
+    fn remask_all(&self, read: bool) {
+        let write = !self.has(flag::LEVEL) || self.writes_now();
+        self.note_armed(read, write);
+        self.remask(interest(read, write));
     }
 
     /// Tells an edge-triggered selector what to watch.

@@ -306,6 +306,17 @@ impl Core {
                 format!("user-defined writability bit {index}: use 1 to 31 (0 is the watermark's)"),
             ));
         }
+        if self.shared.serves_another() {
+            self.face.submit(
+                move |core| {
+                    core.enter(|core| {
+                        let _ = core.set_user_writability(index, writable);
+                    });
+                },
+                true,
+            );
+            return Ok(());
+        }
         let bit = 1 << index;
         let before = if writable {
             self.shared.unwritable.fetch_and(!bit, Ordering::AcqRel)
@@ -324,10 +335,10 @@ impl Core {
     }
 
     pub(crate) fn bytes_before_unwritable(&self) -> usize {
-        self.shared.bytes_before_unwritable()
+        self.face.bytes_before_unwritable()
     }
 
     pub(crate) fn bytes_before_writable(&self) -> usize {
-        self.shared.bytes_before_writable()
+        self.face.bytes_before_writable()
     }
 }

@@ -403,6 +403,10 @@ impl Shared {
             insistent.push_back(task);
             self.insistent_len.store(insistent.len(), Ordering::Release);
         }
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B6-listener-unwoken") {
+            return Ok(());
+        }
         if self.tasks.claim_wake() {
             self.wake();
         }
@@ -429,6 +433,10 @@ impl Shared {
     /// Acts on the answer of a push.
     #[inline]
     pub(crate) fn pushed(&self, pushed: Pushed) {
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B6-wake-up-lost") {
+            return;
+        }
         if pushed == Pushed::MustWake {
             self.wake();
         }

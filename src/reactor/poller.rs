@@ -160,6 +160,13 @@ impl Reactor {
         if tidegate_sys::os::sim::is_mutant("B4-channel-leaked") {
             std::mem::forget(removed.as_ref().map(|each| Rc::clone(&each.handle)));
         }
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B8-closed-but-registered")
+            || tidegate_sys::os::sim::is_mutant("B8-event-of-another")
+        {
+            self.note_registrations();
+            return Ok(());
+        }
         let answer = self.selector.borrow_mut().deregister(fd);
         self.note_registrations();
         // Last, because dropping a handle may come back here.
@@ -225,8 +232,14 @@ impl Reactor {
                 self.must_bring.set(true);
                 return Outcome::Events;
             }
+            #[cfg(tidegate_mutants)]
+            let began = now;
             now = clock::now();
             let is_over = deadline.is_some_and(|deadline| now >= deadline);
+            #[cfg(tidegate_mutants)]
+            if tidegate_sys::os::sim::is_mutant("B6-signal-restarts-wait") && !is_over {
+                now = began;
+            }
             match answer {
                 Some(Waited::Interrupted) if !is_over => {}
                 // A broken selector is not premature: it has its own cause and was slept for.
@@ -370,7 +383,7 @@ impl Reactor {
         let now = clock::now();
         if self.health.borrow().due(now).is_none() {
             // It may not be replaced yet: do not burn the processor meanwhile.
-            std::thread::sleep(timeout.unwrap_or(BROKEN_PAUSE).min(BROKEN_PAUSE));
+            clock::pause(timeout.unwrap_or(BROKEN_PAUSE).min(BROKEN_PAUSE));
         }
     }
 

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use tidegate::channel::events::{ChannelInputShutdown, PeerClosing};
-use tidegate::{Channel, Context, Failure, Handler, HandlerResult, Message, Promise};
+use tidegate::codec::Decoder;
+use tidegate::{Channel, Context, Error, Failure, Handler, HandlerResult, Message, Promise};
 
-use crate::model::{End, Phase, byte, follow, with};
+use crate::model::{End, Model, Phase, byte, follow, with};
 
 /// Next to the head. It writes the bytes of the stream into what passes on its way out, so that their order is the
 /// order in which they reach the head, and holds what comes in against the stream of the other side. It also sees that
@@ -29,6 +30,9 @@ impl Guard {
                 received: 0,
                 seen: 0,
                 writes: Vec::new(),
+                asks: false,
+                is_lazy: false,
+                is_over: false,
                 saw_unwritable: false,
                 is_output_shut: false,
                 is_input_shut: false,
@@ -59,6 +63,21 @@ impl Guard {
     fn while_active(&self, what: &str) {
         while_active(self.end, what);
     }
+}
+
+/// Whether the other side is known, and nothing has ended it. A connection that may break says nothing.
+fn other_side_lives(model: &Model, end: usize) -> bool {
+    let this = &model.ends[end];
+    let is_whole =
+        |end: &End| !end.is_closing && !end.is_output_shut && !end.is_input_shut && end.errors == 0;
+    if !model.is_harmless || !is_whole(this) || this.port.is_none() {
+        return false;
+    }
+    let is_other = |other: &&End| other.port == this.port && other.is_client != this.is_client;
+    model.ends.iter().find(is_other).is_some_and(|other| {
+        let is_active = other.phase == Phase::Active;
+        is_active && is_whole(other)
+    })
 }
 
 fn while_active(end: usize, what: &str) {
@@ -152,6 +171,16 @@ impl Handler for Guard {
         if event.is::<ChannelInputShutdown>() {
             with(|model| model.ends[self.end].is_input_shut = true);
         }
+        if event.is::<PeerClosing>() {
+            with(|model| {
+                if other_side_lives(model, self.end) {
+                    model.complain(format!(
+                        "end {}: told that the peer closes, and it does not: somebody else's event",
+                        self.end
+                    ));
+                }
+            });
+        }
         ctx.fire_user_event_triggered(event);
         Ok(())
     }
@@ -197,13 +226,20 @@ pub struct App {
 
 impl Handler for App {
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        while_active(self.end, "read at the tail");
+        // A decoder before it gives what is left when the channel is inactive already.
+        with(|model| {
+            model.note(self.end, 65);
+            if model.ends[self.end].is_over {
+                model.complain(format!("end {}: read at the tail after the end", self.end));
+            }
+        });
         let bytes = msg.as_bytes().unwrap_or_default();
         let answer = with(|model| {
             let end = &mut model.ends[self.end];
             let port = end.port.unwrap_or(0);
             let start = end.seen;
             let from_client = !end.is_client;
+            end.asks = false;
             end.seen += bytes.len() as u64;
             let may_write = !end.is_output_shut && !end.is_closing;
             let is_right = (start..)
@@ -226,7 +262,8 @@ impl Handler for App {
 
     fn channel_inactive(&mut self, _: &mut Context<'_>) -> HandlerResult {
         with(|model| {
-            let end = &model.ends[self.end];
+            let end = &mut model.ends[self.end];
+            end.is_over = true;
             let (received, seen) = (end.received, end.seen);
             if received != seen {
                 let text =
@@ -252,12 +289,36 @@ impl Handler for App {
     }
 
     fn exception_caught(&mut self, ctx: &mut Context<'_>, _: Failure) -> HandlerResult {
-        while_active(self.end, "exception_caught");
-        with(|model| model.ends[self.end].errors += 1);
+        with(|model| {
+            model.note(self.end, 66);
+            if model.ends[self.end].is_over {
+                model.complain(format!("end {}: an error after the end", self.end));
+            }
+            model.ends[self.end].errors += 1;
+        });
         if self.closes_on_error {
             ctx.close();
         }
         Ok(())
+    }
+}
+
+/// Cuts the stream into records of this length; what is left at the end is one as well.
+pub struct Records;
+
+pub const RECORD: usize = 64;
+
+impl Decoder for Records {
+    type Item = BytesMut;
+    type Error = Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+        Ok((src.len() >= RECORD).then(|| src.split_to(RECORD)))
+    }
+
+    fn decode_eof(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+        let length = src.len().min(RECORD);
+        Ok((length > 0).then(|| src.split_to(length)))
     }
 }
 

@@ -8,12 +8,19 @@
 //!   `channel_inactive` come only `channel_unregistered` and `handler_removed`.
 //! * No loop is busy for long without getting anywhere, and a world that is left alone comes to rest.
 //! * At rest nothing waits for an edge that was given already: what was flushed has been read.
-//! * Timers are never early. Whoever saw a channel unwritable hears of the change. No descriptor is left, no task panics.
+//! * A task that a loop is given from outside of its turn runs: a sleeping loop is turned only if something ends its wait.
+//! * Who pauses reading and asks for one message gets one, if one is there.
+//! * No event reaches a channel that is another's, or whose descriptor was closed.
+//! * Timers are never early, and nobody sleeps past one: what they are late by is work, or a processor that was not given.
+//!   Whoever saw a channel unwritable hears of the change. No descriptor is left, no task panics.
 //! * The same seed is the same run, byte for byte.
 //!
 //! `make sim` runs 10,000 seeds; `SEED=7 make sim` one, with its log in target/sim.log. `SEEDS`, `FIRST` and `STEPS`
 //! change how many, from where, and how long.
 
+mod acts;
+mod errno;
+mod errno_table;
 mod handlers;
 mod model;
 mod program;

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 
 use tidegate::sim::Random;
 use tidegate::{Channel, ChannelFuture, Error};
+use tidegate_sys::os::Time;
 
 /// The life of a channel, as its pipeline hears of it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -38,6 +39,12 @@ pub struct End {
     pub received: u64,
     pub seen: u64,
     pub writes: Vec<Settled>,
+    /// It has asked for a message, and none has come yet.
+    pub asks: bool,
+    /// It had a handler that keeps what was asked for until it is asked again.
+    pub is_lazy: bool,
+    /// The tail has heard of the end.
+    pub is_over: bool,
     pub saw_unwritable: bool,
     /// Somebody has ended its output, its input, or all of it.
     pub is_output_shut: bool,
@@ -53,7 +60,13 @@ pub struct Model {
     pub complaints: Vec<String>,
     /// Grows whenever something gets somewhere.
     pub progress: u64,
-    pub timers: Vec<u32>,
+    /// Of each: how often it has fired, and its deadline as late as it can be.
+    pub timers: Vec<(u32, Time)>,
+    /// Tasks that were given to a loop from outside of its turn, and how many of them have run.
+    pub tasks_given: u64,
+    pub tasks_run: u64,
+    /// Whether nothing breaks a connection but its own two sides.
+    pub is_harmless: bool,
     /// How many more reads may be answered: two sides that always answer would never come to rest.
     pub answers_left: u32,
     /// Everything the pipelines saw, folded into a number.
@@ -72,6 +85,9 @@ impl Model {
             complaints: Vec::new(),
             progress: 0,
             timers: Vec::new(),
+            tasks_given: 0,
+            tasks_run: 0,
+            is_harmless: seed.is_multiple_of(4),
             answers_left: 60,
             digest: 0,
         };

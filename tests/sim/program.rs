@@ -6,25 +6,24 @@ use std::io::ErrorKind;
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
 
-use bytes::BytesMut;
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
 use tidegate::channel::AcceptOverload;
 use tidegate::channel::WaterMark;
 use tidegate::channel::options::{
     ACCEPT_OVERLOAD, ALLOW_HALF_CLOSURE, AUTO_READ, CONNECT_TIMEOUT, MAX_MESSAGES_PER_READ,
-    SO_BACKLOG, SO_LINGER, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT,
+    SO_BACKLOG, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT,
 };
 use tidegate::event_loop::EventLoop;
 use tidegate::sim::{Faults, Outcome, Peer, Plan, Random, World};
 use tidegate::{Backend, Channel, ChannelFuture, Error, Pipeline, Spin};
-use tidegate_sys::os::clock;
 
-use crate::handlers::{App, Collect, Guard, OneByOne, Pass, Split};
-use crate::model::{End, Model, Phase, Settled, byte, follow, with};
+use crate::acts::{act, promise};
+use crate::handlers::{App, Guard, RECORD};
+use crate::model::{End, Model, Phase, Settled, byte, with};
 
 /// Connections of one run.
 const CLIENTS_MAX: usize = 5;
-/// Steps without the clock or anything else getting anywhere.
+/// Turns of one loop, or steps of the world, without the clock or anything else getting anywhere.
 const BUSY_MAX: u32 = 600;
 /// After the last fault everything is at rest by then: the longest is a connect that is lost again and again.
 const REST: Duration = Duration::from_secs(600);
@@ -41,6 +40,9 @@ pub struct Finding {
 /// How much happened: a model that does nothing finds nothing.
 #[derive(Default, Clone, Copy)]
 pub struct Totals {
+    /// Runs over each of [`BACKENDS`], and those of them that found something.
+    runs: [u64; 3],
+    found: [u64; 3],
     channels: u64,
     bytes: u64,
     writes: u64,
@@ -62,6 +64,10 @@ impl Totals {
     }
 
     pub fn add(&mut self, other: &Totals) {
+        for (backend, runs) in other.runs.iter().enumerate() {
+            self.runs[backend] += runs;
+            self.found[backend] += other.found[backend];
+        }
         self.channels += other.channels;
         self.bytes += other.bytes;
         self.writes += other.writes;
@@ -74,6 +80,8 @@ impl Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self {
+            runs,
+            found,
             channels,
             bytes,
             writes,
@@ -81,6 +89,9 @@ impl fmt::Display for Totals {
             errors,
             turns,
         } = self;
+        for (backend, (runs, found)) in BACKENDS.iter().zip(runs.iter().zip(found)) {
+            write!(f, "{backend}: {runs} runs, {found} failed; ")?;
+        }
         write!(
             f,
             "{channels} channels, {bytes} bytes, {writes} writes ({failed_writes} failed), {errors} errors, {turns} turns"
@@ -131,6 +142,17 @@ pub fn run(seed: u64, steps: u64, keeps_log: bool) -> Finding {
     run.finish(seed)
 }
 
+/// The same programs over every selector: by edges, by levels, and by poll.
+const BACKENDS: [Backend; 3] = [Backend::Epoll, Backend::EpollLevel, Backend::Poll];
+
+fn backend_of(seed: u64) -> Backend {
+    let backend = BACKENDS[(seed % 3) as usize];
+    match Backend::available().contains(&backend) {
+        true => backend,
+        false => Backend::Poll,
+    }
+}
+
 fn draw(limit: u64) -> u64 {
     with(|model| model.random.below(limit))
 }
@@ -143,16 +165,7 @@ impl Run {
     fn begin(seed: u64, plan: Plan) -> Self {
         let random = &mut Random::new(seed ^ 0xC0FFEE);
         let mut world = World::new(plan).unwrap();
-        // The same programs over every selector.
-        let backends = [Backend::Epoll, Backend::EpollLevel, Backend::Poll];
-        let usable = backends.map(|each| {
-            if Backend::available().contains(&each) {
-                each
-            } else {
-                Backend::Poll
-            }
-        });
-        let backend = usable[(seed % 3) as usize];
+        let backend = backend_of(seed);
         let spins = [
             Spin::Off,
             Spin::Off,
@@ -245,7 +258,8 @@ impl Run {
     fn turn(&mut self) {
         self.world.step();
         let progress = with(|model| model.progress);
-        if progress != self.progress || self.world.busy_steps() == 0 {
+        let is_calm = self.world.busy_steps() == 0 && self.world.turns_awake() <= BUSY_MAX;
+        if progress != self.progress || is_calm {
             self.progress = progress;
             self.stuck = 0;
         } else {
@@ -330,7 +344,11 @@ impl Run {
         }
         if one_in(2) {
             let event_loop = channel.event_loop().clone();
-            let _ = event_loop.execute(move || act(end, &channel, lot, size));
+            let given = event_loop.execute(move || {
+                with(|model| model.tasks_run += 1);
+                act(end, &channel, lot, size);
+            });
+            with(|model| model.tasks_given += u64::from(given.is_ok()));
         } else {
             act(end, &channel, lot, size);
         }
@@ -342,10 +360,14 @@ impl Run {
         let channels: Vec<Channel> =
             with(|model| model.ends.iter().map(|end| end.channel.clone()).collect());
         for channel in &channels {
-            channel.set_auto_read(true);
             channel.flush();
         }
         self.settle("after the last fault");
+        self.look_at_reads();
+        for channel in &channels {
+            channel.set_auto_read(true);
+        }
+        self.settle("after the last pause");
         // Those that were accepted meanwhile.
         for channel in with(|model| {
             model
@@ -358,8 +380,48 @@ impl Run {
             channel.flush();
         }
         self.settle("after the last flush");
+        // Now everybody sleeps: listeners have to wake who they are for.
+        let active = |model: &mut Model| -> Vec<(usize, Channel)> {
+            let ends = model.ends.iter().enumerate();
+            let active = ends.filter(|(_, end)| end.phase == Phase::Active);
+            active
+                .map(|(name, end)| (name, end.channel.clone()))
+                .collect()
+        };
+        for (end, channel) in with(active) {
+            promise(end, &channel);
+        }
+        self.settle("after the last promise");
         self.look_at_rest();
         self.end_connections();
+    }
+
+    /// Who has paused reading and asked for a message has got one, if one is there and no connection breaks.
+    fn look_at_reads(&self) {
+        with(|model| {
+            let mut complaints = Vec::new();
+            for (name, end) in model.ends.iter().enumerate() {
+                let has_asked = end.asks && !end.is_lazy && reads(end) && model.is_harmless;
+                let sent = self.sent_to(model, end).filter(|_| has_asked);
+                let waiting = sent.unwrap_or(0).saturating_sub(end.seen);
+                if waiting >= RECORD as u64 {
+                    complaints.push(format!(
+                        "end {name}: has asked for a message, {waiting} bytes wait, and none has come"
+                    ));
+                }
+            }
+            for complaint in complaints {
+                model.complain(complaint);
+            }
+        });
+    }
+
+    /// What the other side has sent, if it lives.
+    fn sent_to(&self, model: &Model, end: &End) -> Option<u64> {
+        let is_other = |other: &&End| other.port == end.port && other.is_client != end.is_client;
+        let other = model.ends.iter().find(is_other)?;
+        let writes = other.phase == Phase::Active && !other.is_closing && other.errors == 0;
+        writes.then_some(other.sent)
     }
 
     /// Until nothing happens any more.
@@ -416,6 +478,12 @@ impl Run {
                 if !end.channel.is_writable() {
                     complain("at rest and not writable".to_owned());
                 }
+            }
+            if model.tasks_run != model.tasks_given {
+                let (run, given) = (model.tasks_run, model.tasks_given);
+                complaints.push(format!(
+                    "{given} tasks were given to loops, {run} have run: nobody was woken"
+                ));
             }
             // The listener goes on, whatever became of other clients.
             let has_child = |port| {
@@ -516,9 +584,10 @@ impl Run {
                     complaints.push(format!("end {name}: read more than was sent"));
                 }
             }
-            let fired = model.timers.iter().position(|fired| *fired != 1);
+            let fired = model.timers.iter().position(|(fired, _)| *fired != 1);
             if let Some(timer) = fired {
-                complaints.push(format!("timer {timer} fired {} times", model.timers[timer]));
+                let times = model.timers[timer].0;
+                complaints.push(format!("timer {timer} fired {times} times"));
             }
             for complaint in complaints {
                 model.complain(complaint);
@@ -538,6 +607,12 @@ impl Run {
             totals.turns += metrics.turns;
             if metrics.panics > 0 {
                 with(|model| model.complain(format!("{} panics in a loop", metrics.panics)));
+            }
+            if metrics.ghost_events > 0 {
+                let ghosts = metrics.ghost_events;
+                with(|model| {
+                    model.complain(format!("{ghosts} events of descriptors that were closed"))
+                });
             }
         }
         let quiet = Duration::from_millis(draw(50));
@@ -567,11 +642,16 @@ impl Run {
         totals.add_ends(&model);
         model.ends.clear();
         let simulation = world.simulation();
+        // Other processes close their duplicates.
+        simulation.advance(Duration::from_millis(50));
         let open = simulation.open_descriptors();
         if !open.is_empty() {
             model.complain(format!("descriptors are left: {open:?}"));
         }
         let (log, kernel) = (simulation.log(), simulation.digest());
+        let backend = (seed % 3) as usize;
+        totals.runs[backend] = 1;
+        totals.found[backend] = u64::from(!model.complaints.is_empty());
         Finding {
             seed,
             complaints: model.complaints,
@@ -632,78 +712,4 @@ impl Script {
             Err(_) => self.is_over = true,
         }
     }
-}
-
-/// On the loop of the channel, or not: the channel does not mind.
-fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
-    let may_write = with(|model| !model.ends[end].is_output_shut);
-    match lot {
-        0..=34 if may_write => follow(end, &channel.write_future(BytesMut::zeroed(size))),
-        35..=54 => channel.flush(),
-        55..=69 if may_write => follow(end, &channel.write_and_flush(BytesMut::zeroed(size))),
-        70..=75 => channel.set_auto_read(lot.is_multiple_of(2)),
-        76..=79 => channel.read(),
-        80..=88 => edit(channel, lot),
-        89..=92 => timer(channel, size as u64),
-        93 => {
-            with(|model| model.ends[end].is_output_shut = true);
-            drop(channel.shutdown_output());
-        }
-        94 => {
-            with(|model| model.ends[end].is_input_shut = true);
-            drop(channel.shutdown_input());
-        }
-        95..=96 => {
-            with(|model| model.ends[end].is_closing = true);
-            drop(channel.close());
-        }
-        97 => {
-            with(|model| model.ends[end].is_closing = true);
-            drop(channel.set_option(SO_LINGER, Some(Duration::ZERO)));
-            drop(channel.close());
-        }
-        _ => {}
-    }
-}
-
-/// Changes the pipeline between its two ends.
-fn edit(channel: &Channel, lot: u64) {
-    let choice = lot % 3;
-    drop(channel.edit(move |pipeline| {
-        if pipeline.contains("middle") {
-            let _ = match choice {
-                0 => pipeline.remove("middle"),
-                1 => pipeline.replace("middle", Some("middle"), OneByOne::default()),
-                _ => pipeline.replace("middle", Some("middle"), Split),
-            };
-            return;
-        }
-        let _ = match lot % 4 {
-            0 => pipeline.add_after("guard", Some("middle"), OneByOne::default()),
-            1 => pipeline.add_after("guard", Some("middle"), Split),
-            2 => pipeline.add_before("app", Some("middle"), Collect::default()),
-            _ => pipeline.add_before("app", Some("middle"), Pass),
-        };
-    }));
-}
-
-/// A timer of the channel's loop, which must not come before its time.
-fn timer(channel: &Channel, micros: u64) {
-    let timer = with(|model| {
-        model.timers.push(0);
-        model.timers.len() - 1
-    });
-    let delay = Duration::from_micros(micros * 10);
-    let due = clock::now() + delay;
-    let scheduled = channel.event_loop().schedule(delay, move || {
-        let now = clock::now();
-        with(|model| {
-            model.progress += 1;
-            model.timers[timer] += 1;
-            if now < due {
-                model.complain(format!("timer {timer} was early: {now:?} before {due:?}"));
-            }
-        });
-    });
-    drop(scheduled);
 }

@@ -140,7 +140,7 @@ fn unpack<K: DatagramKind>(
     waiting: &mut VecDeque<Result<Message, Error>>,
 ) {
     let peer = &received.peer;
-    if received.lost_descriptors {
+    if K::HAS_DESCRIPTORS && received.lost_descriptors {
         // A datagram without all that belongs to it is another one. What came of it is closed here.
         waiting.push_back(Err(descriptors::lost(peer)));
         return;

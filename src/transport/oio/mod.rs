@@ -11,7 +11,8 @@
 //! - `SO_TIMEOUT` (1 s, as Netty's) is how long one call waits. When nothing came in that time the thread looks whether
 //!   it is still needed, and calls again: that is no error and no event. A blocking call with a time-out is a call that
 //!   does not block, and poll(2) before it, as in the JDK.
-//! - Closing a socket wakes its threads (shutdown(2)), and the channel is closed when they have ended and the socket is;
+//! - Closing a socket wakes its threads (by shutdown(2); listeners and datagrams on macOS, NetBSD and OpenBSD within a
+//!   second), and the channel is closed when they have ended and the socket is;
 //!   a lingering close waits on the thread. A thread that waits in a plain [`Read`](std::io::Read) can't be woken: see
 //!   [`Stream`] for what happens then. A batch that is being written when the channel closes is written on as long as
 //!   that goes without waiting.

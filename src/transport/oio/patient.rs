@@ -13,8 +13,8 @@ use tidegate_sys::os::io as sys;
 /// How long a blocking call waits at first. Netty's figure for its blocking channels.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The longest wait: without a time-out a thread would not see that it is not needed any more where a shutdown(2)
-/// does not wake it (listeners on macOS and the BSDs).
+/// The longest wait without a time-out, and the longest of all where a thread would not see that it is not needed any
+/// more, because shutdown(2) does not wake it. Nobody can tell one wait from two.
 const WAIT_MAX: Duration = Duration::from_secs(1);
 
 /// SO_TIMEOUT of one channel, for all its threads.
@@ -40,7 +40,11 @@ impl Timeout {
 
     fn of_one_wait(&self) -> Duration {
         let time = self.get();
-        if time.is_zero() { WAIT_MAX } else { time }
+        if time.is_zero() || (!sys::SHUTDOWN_WAKES && time > WAIT_MAX) {
+            WAIT_MAX
+        } else {
+            time
+        }
     }
 }
 

@@ -62,7 +62,7 @@ fn credentials(socket: BorrowedFd<'_>) -> Result<Credentials, Error> {
         .map_err(|error| Error::io("asking who stands at the other end", error))
 }
 
-/// Take descriptors that the peer sends. Off, the system closes them; their bytes come all the same.
+/// Take descriptors that the peer of a stream sends. Off, the system closes them; their bytes come all the same.
 ///
 /// Default true. Source: this crate.
 pub const RECEIVE_DESCRIPTORS: ChannelOption<bool> = ChannelOption::named("RECEIVE_DESCRIPTORS");

@@ -83,6 +83,18 @@ pub fn now() -> Time {
     Time(spec.tv_sec as u64 * NANOS + spec.tv_nsec as u64)
 }
 
+/// Lets the calling thread do nothing for this long, by the same clock.
+pub fn pause(duration: Duration) {
+    #[cfg(feature = "sim")]
+    {
+        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        if super::sim::anywhere(|kernel| kernel.lose_time(nanos)).is_some() {
+            return;
+        }
+    }
+    std::thread::sleep(duration);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

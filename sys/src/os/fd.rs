@@ -45,7 +45,7 @@ const OPEN_MAX: rlim_t = 10_240;
 
 /// A pipe, both ends non-blocking and closed on exec: (reader, writer).
 pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    simulated!(|kernel| kernel.pipe());
+    simulated!("pipe", |kernel| kernel.pipe());
     let mut ends = [-1; 2];
     #[cfg(not(target_vendor = "apple"))]
     {
@@ -71,7 +71,7 @@ pub(super) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// An eventfd at zero, non-blocking and closed on exec.
 #[cfg(tidegate_epoll)]
 pub(super) fn event_counter() -> io::Result<OwnedFd> {
-    simulated!(|kernel| kernel.counter());
+    simulated!("eventfd", |kernel| kernel.counter());
     // SAFETY: takes no pointer.
     let fd =
         syscall::retry(|| unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;

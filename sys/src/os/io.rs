@@ -64,7 +64,7 @@ fn into_spare(
     if max == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    simulated!(fd, |kernel, file| kernel.receive(
+    simulated!("read", fd, |kernel, file| kernel.receive(
         file,
         max,
         |front, back| {
@@ -87,7 +87,7 @@ fn into_spare(
 
 /// read(2) into a slice. Zero is the end of the data (or an empty slice).
 pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| kernel.receive(
+    simulated!("read", fd, |kernel, file| kernel.receive(
         file,
         buf.len(),
         |front, back| {
@@ -105,7 +105,7 @@ pub fn read(fd: BorrowedFd<'_>, buf: &mut [u8]) -> io::Result<usize> {
 
 /// readv(2): fills the slices in order; at most [`IOV_MAX`] of them.
 pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| {
+    simulated!("read", fd, |kernel, file| {
         let room = bufs.iter().take(IOV_MAX).map(|buf| buf.len()).sum();
         kernel.receive(file, room, |front, back| {
             let mut bytes = front.iter().chain(back);
@@ -133,7 +133,8 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
 /// peer is gone.
 #[inline]
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| kernel.send(file, &[IoSlice::new(bytes)]));
+    simulated!("send", fd, |kernel, file| kernel
+        .send(file, &[IoSlice::new(bytes)]));
     let returned = syscall::retry(|| direct::send(fd, bytes, NO_SIGNAL))?;
     Ok(count(returned))
 }
@@ -142,7 +143,7 @@ pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// flag against SIGPIPE. macOS refuses more than 2 GiB at once (EINVAL).
 #[inline]
 pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| {
+    simulated!("sendmsg", fd, |kernel, file| {
         kernel.send(file, &slices[..slices.len().min(IOV_MAX)])
     });
     // SAFETY: msghdr is a C structure for which all zeroes means: no address, no slices, no control data.
@@ -158,7 +159,8 @@ pub fn send_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<u
 
 /// write(2), for pipes and files. On a socket it may raise SIGPIPE: use [`send`].
 pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| kernel.send(file, &[IoSlice::new(bytes)]));
+    simulated!("write", fd, |kernel, file| kernel
+        .send(file, &[IoSlice::new(bytes)]));
     let length = bytes.len().min(READ_MAX);
     // SAFETY: `bytes` is valid for reads of `length` bytes.
     let returned =
@@ -169,7 +171,7 @@ pub fn write(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
 /// writev(2), for pipes and files; at most [`IOV_MAX`] slices. On a socket it may raise SIGPIPE: use
 /// [`send_vectored`].
 pub fn write_vectored(fd: BorrowedFd<'_>, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    simulated!(fd, |kernel, file| {
+    simulated!("write", fd, |kernel, file| {
         kernel.send(file, &slices[..slices.len().min(IOV_MAX)])
     });
     let taken = slices.len().min(IOV_MAX) as libc::c_int;
@@ -197,6 +199,14 @@ pub fn recv_urgent(fd: BorrowedFd<'_>) -> io::Result<Option<u8>> {
         Err(error) => Err(error),
     }
 }
+
+/// Whether shutdown(2) wakes whoever [`wait`]s for a listening socket, or for a datagram socket without a peer. Elsewhere
+/// it does so for connections only.
+pub const SHUTDOWN_WAKES: bool = cfg!(any(
+    target_os = "linux",
+    target_os = "android",
+    target_os = "freebsd"
+));
 
 /// Blocks the calling thread until the descriptor has something for `interest`, an end or an error; false if the time
 /// (forever without one) was over before, or a signal came. The kind of wait that blocking calls with a time-out are

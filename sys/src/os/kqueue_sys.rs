@@ -1,11 +1,13 @@
 //! Every kqueue call and constant of the project, behind [`Queue`]. Called by the kqueue backend and by
 //! the waker; it keeps no registrations.
 //!
-//! The calls come from one of three places:
+//! The calls come from one of four places:
 //!
 //! * `native`: libc, on macOS and the BSDs.
 //! * `shim` (`--cfg tidegate_kqueue_shim`, on Linux): a shared library named libkqueue, so that the same
 //!   backend runs on any implementation of kqueue that the loader finds.
+//! * `on_epoll` (`--cfg tidegate_kqueue_fake`, on Linux): one of our own made of epoll sets, with which every test
+//!   of the project runs over the kqueue backend (`make kqueue`).
 //! * `fake` (unit tests where there is no kqueue): an in-memory one of our own, which plays the differences
 //!   between the real kernels.
 //!
@@ -28,8 +30,10 @@ use std::time::Duration;
 use super::syscall;
 use super::token::Token;
 
-#[cfg(all(tidegate_kqueue, not(tidegate_kqueue_shim)))]
+#[cfg(all(tidegate_kqueue, not(any(tidegate_kqueue_shim, tidegate_kqueue_fake))))]
 use native as imp;
+#[cfg(tidegate_kqueue_fake)]
+use on_epoll as imp;
 #[cfg(tidegate_kqueue_shim)]
 use shim as imp;
 
@@ -37,6 +41,9 @@ use shim as imp;
 pub(super) mod fake;
 #[cfg(not(tidegate_kqueue))]
 use fake as imp;
+
+#[cfg(tidegate_kqueue_fake)]
+mod on_epoll;
 
 /// A kernel queue. Shared by the selector, which waits, and the waker, which triggers: the number stays
 /// ours until both are gone.
@@ -157,6 +164,13 @@ impl Queue {
     }
 }
 
+#[cfg(tidegate_kqueue_fake)]
+impl Drop for Queue {
+    fn drop(&mut self) {
+        imp::forget(self.fd.as_raw_fd());
+    }
+}
+
 impl Kevent {
     /// Nothing, for filling buffers.
     pub(super) fn empty() -> Self {
@@ -249,7 +263,7 @@ fn timespec(duration: Duration) -> libc::timespec {
     }
 }
 
-#[cfg(all(tidegate_kqueue, not(tidegate_kqueue_shim)))]
+#[cfg(all(tidegate_kqueue, not(any(tidegate_kqueue_shim, tidegate_kqueue_fake))))]
 mod native {
     pub(super) use libc::{
         EV_ADD, EV_CLEAR, EV_DELETE, EV_EOF, EV_ERROR, EV_RECEIPT, EVFILT_READ, EVFILT_USER,
@@ -257,7 +271,7 @@ mod native {
     };
 }
 
-#[cfg(any(tidegate_kqueue_shim, not(tidegate_kqueue)))]
+#[cfg(any(tidegate_kqueue_shim, tidegate_kqueue_fake, not(tidegate_kqueue)))]
 mod declared;
 
 #[cfg(tidegate_kqueue_shim)]

@@ -27,6 +27,10 @@ pub fn send_file(
     let start = libc::off_t::try_from(*offset).map_err(|_| io::ErrorKind::InvalidInput)?;
     #[cfg(feature = "sim")]
     if sim::on(socket, |_, _| ()).is_some() {
+        match syscall::retry(|| sim::fate_on("sendfile", socket)) {
+            Err(error) if !is_unsuitable(&error) => return Err(error),
+            _ => {}
+        }
         let sent = copy(socket, file, start, count)?;
         *offset += sent as u64;
         return Ok(sent);

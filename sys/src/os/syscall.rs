@@ -4,8 +4,30 @@
 use std::io;
 
 /// In a simulation the answer is the simulated kernel's: the first form is for calls on a descriptor, which may be
-/// a real one all the same, the second for calls that name none. Without the feature `sim` this is nothing at all.
+/// a real one all the same, the second for calls that name none. With a name in front the call can be made to fail there
+/// (`sim::Failing`); `once` names those after which EINTR is handed out. Without the feature `sim` this is nothing at all.
 macro_rules! simulated {
+    (once $name:literal, $fd:expr, |$kernel:ident, $file:ident| $call:expr) => {
+        #[cfg(feature = "sim")]
+        {
+            crate::os::syscall::once(crate::os::sim::fate_on($name, $fd))?;
+            crate::os::syscall::simulated!($fd, |$kernel, $file| $call);
+        }
+    };
+    ($name:expr, $fd:expr, |$kernel:ident, $file:ident| $call:expr) => {
+        #[cfg(feature = "sim")]
+        {
+            crate::os::syscall::retry(|| crate::os::sim::fate_on($name, $fd))?;
+            crate::os::syscall::simulated!($fd, |$kernel, $file| $call);
+        }
+    };
+    ($name:literal, |$kernel:ident| $call:expr) => {
+        #[cfg(feature = "sim")]
+        {
+            crate::os::syscall::retry(|| crate::os::sim::fate($name))?;
+            crate::os::syscall::simulated!(|$kernel| $call);
+        }
+    };
     ($fd:expr, |$kernel:ident, $file:ident| $call:expr) => {
         #[cfg(feature = "sim")]
         if let Some(answer) = crate::os::sim::on($fd, |$kernel, $file| $call) {

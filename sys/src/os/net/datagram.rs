@@ -43,7 +43,8 @@ pub struct Received<A = SocketAddr> {
     pub class: Option<u8>,
     /// Descriptors that came with it, closed on exec. Only from Unix sockets.
     pub descriptors: Vec<OwnedFd>,
-    /// More descriptors were sent than came: this process can't have more (RLIMIT_NOFILE), or the system can't.
+    /// More was told than there was room for. On Unix sockets: descriptors were sent that did not come, because this process
+    /// can't have more (RLIMIT_NOFILE), or the system can't.
     pub lost_descriptors: bool,
 }
 

@@ -44,7 +44,7 @@ pub enum Connect {
 /// A TCP socket of the family of this address: non-blocking, closed on exec, and without SIGPIPE where
 /// the system says so per socket.
 pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    simulated!(|kernel| kernel.socket(address));
+    simulated!("socket", |kernel| kernel.socket(address));
     socket(address.family(), libc::SOCK_STREAM)
 }
 
@@ -84,7 +84,8 @@ fn disarm_sigpipe(fd: BorrowedFd<'_>) {
 
 /// Gives the socket a local address.
 pub fn bind<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.bind(file, &inet(address)?));
+    simulated!("bind", fd, |kernel, file| kernel
+        .bind(file, &inet(address)?));
     let raw = A::Form::new(address)?;
     // SAFETY: `raw` is a socket address of the length that it names.
     syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
@@ -93,7 +94,7 @@ pub fn bind<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<()>
 
 /// Lets the kernel accept connections: up to `backlog` wait to be taken, at most [`max_backlog`].
 pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.listen(file, backlog));
+    simulated!("listen", fd, |kernel, file| kernel.listen(file, backlog));
     // SAFETY: takes no pointer.
     syscall::retry(|| unsafe { libc::listen(fd.as_raw_fd(), backlog) })?;
     Ok(())
@@ -104,7 +105,7 @@ pub fn listen(fd: BorrowedFd<'_>, backlog: i32) -> io::Result<()> {
 /// `WouldBlock` when none is waiting; other errors may be the peer's (ECONNABORTED, EPROTO, and on Linux
 /// any error of the network), or the machine's (EMFILE, ENFILE, ENOBUFS, ENOMEM): the caller decides.
 pub fn accept<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, A)> {
-    simulated!(fd, |kernel, file| {
+    simulated!("accept", fd, |kernel, file| {
         let (accepted, peer) = kernel.accept(file)?;
         Ok((accepted, told(peer)?))
     });
@@ -143,6 +144,10 @@ pub fn accept<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<(OwnedFd, A)> 
 
 /// Begins to connect.
 pub fn connect<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<Connect> {
+    #[cfg(feature = "sim")]
+    if let Err(error) = syscall::once(super::sim::fate_on("connect", fd)) {
+        return begun(Err(error));
+    }
     simulated!(fd, |kernel, file| begun(
         kernel.connect(file, &inet(address)?)
     ));
@@ -165,7 +170,8 @@ fn begun(answer: io::Result<()>) -> io::Result<Connect> {
 
 /// Takes the error that waits on the socket (SO_ERROR), if there is one.
 pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
-    simulated!(fd, |kernel, file| kernel.take_error(file));
+    simulated!("getsockopt(SO_ERROR)", fd, |kernel, file| kernel
+        .take_error(file));
     match option::get(fd, libc::SOL_SOCKET, libc::SO_ERROR)? {
         0 => Ok(None),
         errno => Ok(Some(io::Error::from_raw_os_error(errno))),
@@ -174,13 +180,17 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
 
 /// The address that the socket has here.
 pub fn local_addr<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<A> {
-    simulated!(fd, |kernel, file| told(kernel.local_addr(file)?));
+    simulated!("getsockname", fd, |kernel, file| told(
+        kernel.local_addr(file)?
+    ));
     address_by(fd, libc::getsockname)
 }
 
 /// The address of the peer; `NotConnected` while there is none.
 pub fn peer_addr<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<A> {
-    simulated!(fd, |kernel, file| told(kernel.peer_addr(file)?));
+    simulated!("getpeername", fd, |kernel, file| told(
+        kernel.peer_addr(file)?
+    ));
     address_by(fd, libc::getpeername)
 }
 
@@ -210,7 +220,7 @@ fn told<A: SocketAddress>(address: SocketAddr) -> io::Result<A> {
 
 /// Ends one or both directions. `NotConnected` if the peer is gone already.
 pub fn shutdown(fd: BorrowedFd<'_>, how: Shutdown) -> io::Result<()> {
-    simulated!(fd, |kernel, file| kernel.shutdown(file, how));
+    simulated!("shutdown", fd, |kernel, file| kernel.shutdown(file, how));
     let how = match how {
         Shutdown::Read => libc::SHUT_RD,
         Shutdown::Write => libc::SHUT_WR,

@@ -170,7 +170,7 @@ options! {
 /// `InvalidInput` for a value out of range.
 pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<()> {
     let (level, number) = option.raw()?;
-    simulated!(fd, |kernel, file| kernel.set_option(
+    simulated!("setsockopt", fd, |kernel, file| kernel.set_option(
         file,
         (level, number),
         value
@@ -181,7 +181,8 @@ pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<
 /// Reads an option; errors as for [`set_int`].
 pub fn get_int(fd: BorrowedFd<'_>, option: IntOption) -> io::Result<i32> {
     let (level, number) = option.raw()?;
-    simulated!(fd, |kernel, file| kernel.option(file, (level, number)));
+    simulated!("getsockopt", fd, |kernel, file| kernel
+        .option(file, (level, number)));
     get(fd, level, number)
 }
 
@@ -196,7 +197,7 @@ pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()
         // Some systems keep 16 bits of it.
         l_linger: seconds.min(i16::MAX as u64) as c_int,
     };
-    simulated!(fd, |kernel, file| {
+    simulated!("setsockopt", fd, |kernel, file| {
         kernel.set_linger(file, linger.map(|_| value.l_linger))
     });
     set(fd, libc::SOL_SOCKET, SO_LINGER, &value)
@@ -204,7 +205,7 @@ pub fn set_linger(fd: BorrowedFd<'_>, linger: Option<Duration>) -> io::Result<()
 
 /// See [`set_linger`].
 pub fn get_linger(fd: BorrowedFd<'_>) -> io::Result<Option<Duration>> {
-    simulated!(fd, |kernel, file| {
+    simulated!("getsockopt", fd, |kernel, file| {
         let seconds = |seconds| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         Ok(kernel.linger(file)?.map(seconds))
     });

@@ -93,7 +93,7 @@ impl Epoll {
     }
 
     fn control(&self, op: i32, fd: BorrowedFd<'_>, mask: u32, token: Token) -> io::Result<()> {
-        simulated!(self.fd.as_fd(), |kernel, set| {
+        simulated!(control_name(op), self.fd.as_fd(), |kernel, set| {
             kernel.epoll_ctl(set, op, fd, mask, token.to_bits())
         });
         let mut event = epoll_event {
@@ -118,7 +118,7 @@ impl Epoll {
 
     /// Waits once; the number of events now at the start of the buffer.
     fn wait_once(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        simulated!(self.fd.as_fd(), |kernel, set| {
+        simulated!(once "epoll_wait", self.fd.as_fd(), |kernel, set| {
             let room = &mut self.buffer[..limit];
             kernel.epoll_wait(set, limit, timeout, |place, (events, u64)| {
                 room[place] = epoll_event { events, u64 };
@@ -178,8 +178,18 @@ impl Epoll {
     }
 }
 
+/// What a simulation calls the three.
+#[cfg(feature = "sim")]
+fn control_name(op: i32) -> &'static str {
+    match op {
+        libc::EPOLL_CTL_ADD => "epoll_ctl(ADD)",
+        libc::EPOLL_CTL_MOD => "epoll_ctl(MOD)",
+        _ => "epoll_ctl(DEL)",
+    }
+}
+
 fn create() -> io::Result<OwnedFd> {
-    simulated!(|kernel| kernel.epoll_create());
+    simulated!("epoll_create", |kernel| kernel.epoll_create());
     // SAFETY: takes no pointer.
     let fd = syscall::retry(|| unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.

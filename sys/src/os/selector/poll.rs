@@ -211,8 +211,11 @@ fn ready(mask: c_short) -> Ready {
 #[cfg(not(target_vendor = "apple"))]
 fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
     #[cfg(feature = "sim")]
-    if let Some(answer) = crate::os::sim::poll(list, timeout) {
-        return answer;
+    {
+        syscall::once(crate::os::sim::fate("poll"))?;
+        if let Some(answer) = crate::os::sim::poll(list, timeout) {
+            return answer;
+        }
     }
     let spec = timeout.map(|timeout| libc::timespec {
         tv_sec: timeout.as_secs() as libc::time_t,
@@ -236,8 +239,11 @@ fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
 #[cfg(target_vendor = "apple")]
 fn poll(list: &mut [pollfd], timeout: Option<Duration>) -> io::Result<usize> {
     #[cfg(feature = "sim")]
-    if let Some(answer) = crate::os::sim::poll(list, timeout) {
-        return answer;
+    {
+        syscall::once(crate::os::sim::fate("poll"))?;
+        if let Some(answer) = crate::os::sim::poll(list, timeout) {
+            return answer;
+        }
     }
     let timeout_ms = timeout.map_or(-1, |timeout| {
         libc::c_int::try_from(timeout.as_nanos().div_ceil(1_000_000)).unwrap_or(libc::c_int::MAX)

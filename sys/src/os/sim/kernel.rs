@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
+use super::failing::Failing;
 use super::keeper::Keeper;
 use super::log::{Log, What};
 use super::plan::{self, Faults, Plan};
@@ -17,6 +18,9 @@ pub(in crate::os) type FileId = u32;
 pub(in crate::os) struct Kernel {
     pub(super) plan: Plan,
     pub(super) faults: Faults,
+    pub(super) failing: Vec<Failing>,
+    /// How many calls have failed because of those.
+    pub(super) failed_calls: u64,
     pub(super) random: Random,
     pub(super) log: Log,
     /// Nanoseconds since the simulation began, plus [`START_NS`].
@@ -39,6 +43,20 @@ pub(in crate::os) struct Kernel {
     pub(super) next_port: u16,
     /// Events that waits have reported, and entries of the agenda that have happened.
     pub(super) activity: u64,
+    /// The time until which somebody has waited.
+    pub(super) waited_until: u64,
+    /// Who makes the calls, and the last wait of each.
+    pub(super) waiter: usize,
+    pub(super) waits: Vec<Option<LastWait>>,
+}
+
+/// What a wait looked at.
+pub(super) enum LastWait {
+    Epoll(FileId),
+    /// The entries of a list, with what they asked for.
+    Poll(Vec<(FileId, u32)>),
+    /// It failed, and looked at nothing.
+    Broken,
 }
 
 /// The clock does not begin at zero, as no machine's does.
@@ -106,6 +124,10 @@ pub(super) enum Due {
     Relief(End),
     /// Nothing was acknowledged for too long.
     GiveUp(End),
+    /// Readiness after an EAGAIN that was made up.
+    Again(FileId),
+    /// Another process closes its duplicate of a descriptor.
+    Release(OwnedFd),
 }
 
 pub(super) enum Packet {
@@ -152,6 +174,8 @@ impl Kernel {
     pub(super) fn new(plan: Plan) -> io::Result<Self> {
         Ok(Self {
             faults: plan.faults,
+            failing: plan.failing.clone(),
+            failed_calls: 0,
             random: Random::new(plan.seed),
             log: Log::new(plan.keeps_log),
             plan,
@@ -167,6 +191,9 @@ impl Kernel {
             bound: Vec::new(),
             next_port: 40_000,
             activity: 0,
+            waited_until: 0,
+            waiter: 0,
+            waits: Vec::new(),
         })
     }
 
@@ -181,8 +208,17 @@ impl Kernel {
         self.now
     }
 
-    pub(super) fn move_clock_to(&mut self, then: u64) {
-        self.now = self.now.max(then);
+    /// Time passes because somebody waits.
+    pub(super) fn wait_until(&mut self, then: u64) {
+        if then > self.now {
+            self.now = then;
+            self.waited_until = then;
+        }
+    }
+
+    /// Time passes, and nobody asked for it.
+    pub(in crate::os) fn lose_time(&mut self, nanos: u64) {
+        self.now = self.now.saturating_add(nanos);
     }
 
     /// The beginning of every system call: time passes, closings are seen, packets arrive.
@@ -242,6 +278,10 @@ impl Kernel {
             self.numbers.resize(index + 1, None);
         }
         self.numbers[index] = Some(id);
+        if matches!(kind, Kind::Socket(_)) && self.strikes("fork", self.faults.fork) {
+            let kept = self.random.below(plan::FORK_NS_MAX);
+            self.schedule(self.now + kept, Due::Release(fd.try_clone()?));
+        }
         self.note(What::Opened {
             file: id,
             kind: kind.name(),

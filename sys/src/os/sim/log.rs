@@ -40,6 +40,11 @@ pub(super) enum What {
         to: u32,
     },
     Fault(&'static str),
+    /// A call that was made to fail.
+    Failed {
+        name: &'static str,
+        errno: i32,
+    },
     Note(Box<str>),
 }
 
@@ -101,6 +106,9 @@ impl fmt::Display for Log {
                 } => write!(f, "t{from} sends t{to} {name} {length} for {arrives}")?,
                 What::Arrived { name, to } => write!(f, "t{to} receives {name}")?,
                 What::Fault(name) => write!(f, "fault: {name}")?,
+                What::Failed { name, errno } => {
+                    write!(f, "fault: {name} fails with {}", errno_name(*errno))?;
+                }
                 What::Note(text) => f.write_str(text)?,
             }
             f.write_char('\n')?;

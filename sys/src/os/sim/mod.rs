@@ -19,7 +19,7 @@
 //!
 //! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
 //!
-//! The files: `random`, `plan` (what goes wrong), `log`, `keeper` (real descriptors), `tcp` (one end of a
+//! The files: `random`, `plan` (what goes wrong), `failing` and `fates` (certain calls that fail), `log`, `keeper` (real descriptors), `tcp` (one end of a
 //! connection), `kernel` (the state), `network` (packets), `sockets` and `waits` (the system calls), `peer`
 //! ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
 //! only.
@@ -34,6 +34,8 @@ use std::time::Duration;
 use kernel::{FileId, Kernel};
 use waits::Polled;
 
+mod failing;
+mod fates;
 mod keeper;
 mod kernel;
 mod log;
@@ -47,6 +49,7 @@ mod sockets;
 mod tcp;
 mod waits;
 
+pub use failing::{CALLS, Failing};
 #[cfg(tidegate_mutants)]
 pub use mutants::is_mutant;
 pub use peer::{Peer, PeerListener};
@@ -68,6 +71,12 @@ pub fn is_installed() -> bool {
         .unwrap_or(false)
 }
 
+/// Until when somebody has waited, in nanoseconds of the clock of this thread's simulation, instead of working or being kept from
+/// it. What is later than that is late because of work, or for want of a processor, not because nobody looked.
+pub fn waited_until() -> Option<u64> {
+    with(|kernel| Some(kernel.waited_until))
+}
+
 /// A call that names no descriptor: answered if there is a simulation.
 #[inline]
 pub(super) fn anywhere<R>(call: impl FnOnce(&mut Kernel) -> R) -> Option<R> {
@@ -85,6 +94,25 @@ pub(super) fn on<R>(fd: BorrowedFd<'_>, call: impl FnOnce(&mut Kernel, FileId) -
         let file = kernel.file_of(fd.as_raw_fd())?;
         Some(call(kernel, file))
     })
+}
+
+/// What comes of a call that names no descriptor: -1 with errno set if it was made to fail ([`Failing`]).
+pub(super) fn fate(call: &'static str) -> libc::c_int {
+    with(|kernel| (!kernel.failing.is_empty()).then(|| kernel.fate(call))).unwrap_or(0)
+}
+
+/// The same for a call on a descriptor; one that is not simulated goes its way.
+#[inline]
+pub(super) fn fate_on(call: &'static str, fd: BorrowedFd<'_>) -> libc::c_int {
+    with(|kernel| {
+        if kernel.failing.is_empty() {
+            return None;
+        }
+        kernel.sweep();
+        let file = kernel.file_of(fd.as_raw_fd())?;
+        Some(kernel.fate_on(call, file))
+    })
+    .unwrap_or(0)
 }
 
 /// The clock, in nanoseconds.
@@ -169,10 +197,10 @@ impl Simulation {
             while let Some((&(at, _), _)) = kernel.agenda.first_key_value()
                 && at <= until
             {
-                kernel.move_clock_to(at);
+                kernel.wait_until(at);
                 kernel.deliver();
             }
-            kernel.move_clock_to(until);
+            kernel.wait_until(until);
         });
     }
 
@@ -194,6 +222,39 @@ impl Simulation {
     /// What goes wrong from now on.
     pub fn set_faults(&self, faults: Faults) {
         self.ask(|kernel| kernel.faults = faults);
+    }
+
+    /// Makes certain calls fail from now on, next to those of the plan.
+    ///
+    /// # Errors
+    /// `InvalidInput` if there is no call of that name in [`CALLS`].
+    pub fn fail(&self, failing: Failing) -> io::Result<()> {
+        if !CALLS.contains(&failing.call) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        self.ask(|kernel| kernel.failing.push(failing));
+        Ok(())
+    }
+
+    /// How many calls have failed because they were made to ([`Failing`]).
+    pub fn failed_calls(&self) -> u64 {
+        self.ask(|kernel| kernel.failed_calls)
+    }
+
+    /// No call is made to fail from now on.
+    pub fn fail_no_more(&self) {
+        self.ask(|kernel| kernel.failing.clear());
+    }
+
+    /// Names who makes the calls from now on, for [`has_news_for`](Self::has_news_for).
+    pub fn begin_turn_of(&self, who: usize) {
+        self.ask(|kernel| kernel.waiter = who);
+    }
+
+    /// Whether the last wait that was made under this name would end now, if it were waiting still: what was ready then, or
+    /// has become so. True for whoever has never waited.
+    pub fn has_news_for(&self, who: usize) -> bool {
+        self.ask(|kernel| kernel.has_news_for(who))
     }
 
     /// Puts a line of one's own into the log.

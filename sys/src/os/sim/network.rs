@@ -44,6 +44,11 @@ impl Kernel {
                 }
             }
             Due::GiveUp(end) => self.give_up(end),
+            Due::Again(file) => self.again(file),
+            Due::Release(duplicate) => {
+                drop(duplicate);
+                self.sweep();
+            }
         }
     }
 

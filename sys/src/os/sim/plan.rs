@@ -3,6 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use super::failing::Failing;
 use super::random::Random;
 
 /// What a simulation is made from. Two simulations of one plan that are used alike do the same.
@@ -23,8 +24,10 @@ pub struct Plan {
     pub descriptors_max: usize,
     /// Whether the log keeps its lines, or only their digest.
     pub keeps_log: bool,
-    /// What goes wrong.
+    /// What goes wrong, by lot.
     pub faults: Faults,
+    /// Calls that fail for certain.
+    pub failing: Vec<Failing>,
 }
 
 /// What goes wrong: each happens once in so many cases, and never if that is zero.
@@ -58,6 +61,9 @@ pub struct Faults {
     /// From a packet with data on nothing arrives any more. Who has sent something gets ETIMEDOUT some seconds later;
     /// the other side hears nothing.
     pub vanish: u32,
+    /// Another process inherits the descriptor that is made, and keeps its duplicate for up to 20 ms: what this process
+    /// closes meanwhile stays open, and its registrations with it.
+    pub fork: u32,
 }
 
 impl Faults {
@@ -76,6 +82,7 @@ impl Faults {
         syn_lost: 0,
         reset: 0,
         vanish: 0,
+        fork: 0,
     };
 
     /// Only what a program must not notice but in time: no connection is hurt.
@@ -102,6 +109,7 @@ impl Plan {
             descriptors_max: 20_000,
             keeps_log: true,
             faults: Faults::NONE,
+            failing: Vec::new(),
         }
     }
 
@@ -133,6 +141,7 @@ impl Plan {
             syn_lost: chance(8..=30),
             reset: chance(50..=1000),
             vanish: chance(100..=2000),
+            fork: chance(2..=10),
         };
         Self {
             seed,
@@ -154,6 +163,9 @@ impl Plan {
 /// What the kernel adds to the clock for one system call, and for one look at the clock.
 pub(super) const CALL_NS: u64 = 300;
 pub(super) const LOOK_NS: u64 = 20;
+
+/// The longest time that a duplicate is kept, with `fork`.
+pub(super) const FORK_NS_MAX: u64 = 20_000_000;
 
 /// The longest time that `stall` takes.
 pub(super) const STALL_MAX: Duration = Duration::from_millis(20);

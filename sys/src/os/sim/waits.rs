@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use super::kernel::{FileId, Kernel, Kind, Set, Watched, errno};
+use super::kernel::{FileId, Kernel, Kind, LastWait, Set, Watched, errno};
 use super::log::What;
 use super::plan::STALL_MAX;
 use super::tcp::{ERR, HUP, IN, OUT};
@@ -119,6 +119,7 @@ impl Kernel {
         timeout: Option<Duration>,
         mut report: impl FnMut(usize, Report),
     ) -> io::Result<usize> {
+        self.note_wait(Some(LastWait::Epoll(set)));
         let mut reports = Vec::new();
         let answer = self.wait(timeout, |kernel| {
             kernel.collect(set, &mut reports, limit);
@@ -136,6 +137,9 @@ impl Kernel {
         list: &mut [Polled],
         timeout: Option<Duration>,
     ) -> io::Result<usize> {
+        let asked = |each: &Polled| Some((each.file?, each.asked));
+        let list_of_files = list.iter().filter_map(asked).collect();
+        self.note_wait(Some(LastWait::Poll(list_of_files)));
         let answer = self.wait(timeout, |kernel| {
             for each in list.iter_mut() {
                 each.ready = match each.file {
@@ -191,7 +195,7 @@ impl Kernel {
                     .agenda
                     .first_key_value()
                     .map_or(u64::MAX, |((at, _), _)| *at);
-                self.move_clock_to((began + part).min(first));
+                self.wait_until((began + part).min(first));
             }
             return errno(libc::EINTR);
         }
@@ -204,7 +208,7 @@ impl Kernel {
             }
             let next = self.agenda.first_key_value().map(|((at, _), _)| *at);
             match [next, deadline].into_iter().flatten().min() {
-                Some(then) => self.move_clock_to(then),
+                Some(then) => self.wait_until(then),
                 None => panic!(
                     "a simulated wait without a timeout, and nothing is under way that could end it: {:?}",
                     self.describe_open()
@@ -214,9 +218,46 @@ impl Kernel {
         };
         if stalls {
             let pause = self.random.below(STALL_MAX.as_nanos() as u64);
-            self.move_clock_to(self.now() + pause);
+            self.lose_time(pause);
         }
         Ok(found)
+    }
+
+    pub(super) fn note_wait(&mut self, wait: Option<LastWait>) {
+        let who = self.waiter;
+        if who >= self.waits.len() {
+            self.waits.resize_with(who + 1, || None);
+        }
+        self.waits[who] = wait;
+    }
+
+    pub(super) fn has_news_for(&mut self, who: usize) -> bool {
+        self.sweep();
+        let Some(wait) = self.waits.get_mut(who).and_then(Option::take) else {
+            return true;
+        };
+        let has_news = match &wait {
+            LastWait::Broken => false,
+            LastWait::Epoll(id) => self.set_has_news(*id),
+            LastWait::Poll(list) => list.iter().any(|&(file, asked)| {
+                self.file(file).is_none() || self.poll_file(file) & (asked | ERR | HUP) != 0
+            }),
+        };
+        self.waits[who] = Some(wait);
+        has_news
+    }
+
+    /// Whether a wait on this set would report something; true if it is gone.
+    fn set_has_news(&mut self, id: FileId) -> bool {
+        let Some(set) = self.set(id) else { return true };
+        let woken: Vec<(FileId, u32)> = set
+            .ready
+            .iter()
+            .filter_map(|file| Some((*file, set.interest.get(file)?.mask)))
+            .collect();
+        woken
+            .into_iter()
+            .any(|(file, mask)| self.poll_file(file) & (mask | ERR | HUP) != 0)
     }
 
     /// ep_send_events: looks at each that was woken, and tells what is so now.
