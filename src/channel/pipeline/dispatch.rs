@@ -192,9 +192,9 @@ impl Core {
     /// Whether there is anything behind the slot.
     #[inline]
     fn has_waiting(&self) -> bool {
-        let on_stack = |slow: &Box<Slow>| !slow.stack.is_empty();
+        let on_stack = |slow: &Slow| !slow.stack.is_empty();
         self.attention.get() & attention::LIST != 0
-            || self.slow.borrow().as_ref().is_some_and(on_stack)
+            || self.slow.borrow().as_deref().is_some_and(on_stack)
     }
 
     fn walk(&self) {
