@@ -10,11 +10,13 @@ FILE ?=
 # What `make bench` runs (a name from benches/, empty for all), and whether under perf.
 BENCH ?=
 PERF ?=
-# What `make perf` records (a server as in docs/bench/, its load, how many seconds), and options for `make bench-peers`.
+# What `make perf` records (a server as in docs/bench/, its load, how many seconds), and options for `make bench-peers` and
+# `make sweep`.
 SERVER ?=
 LOAD ?=
 TIME ?=
 COMPARE ?=
+SWEEP ?=
 # Set by .ci/run when `make test` has just passed, so that one run of CI does not test twice.
 TESTED ?=
 
@@ -37,7 +39,7 @@ define need
 endef
 
 .PHONY: help run test ci fmt fmt-check clippy doc targets loom examples hops allocs syscalls bench bench-peers
-.PHONY: counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind trouble clean
+.PHONY: sweep counts peers perf queue idle mutations fuzz redis sim mutants kqueue asan valgrind trouble clean
 
 help: ## this list
 	@echo 'Tidegate: make <target> [VARIABLE=value]'
@@ -149,6 +151,10 @@ endif
 bench-peers: ## the same echo server on other libraries, all loads, into docs/bench/ (15 minutes; COMPARE="--rounds 9")
 	@$(CARGO) build --release $(PEERS)
 	@target/peers/release/compare --out docs/bench $(COMPARE)
+
+sweep: ## the knobs of the tuning page at several values: curves and tables into docs/ (5 minutes; TIME=0.2 for shorter turns)
+	@$(CARGO) build --release $(PEERS)
+	@target/peers/release/sweep $(if $(findstring --curves,$(SWEEP)),,--out docs) $(if $(TIME),--seconds $(TIME)) $(SWEEP)
 
 counts: ## system calls and instructions per message of each echo server (4 minutes)
 	@$(call need,strace,strace)

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsFd;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
@@ -20,6 +21,8 @@ use crate::plan::Plan;
 const PERIOD: usize = 251;
 /// Bytes of one read or write at most: a whole window of the largest plan.
 const CHUNK: usize = 256 * 1024;
+/// Bytes that a peer who rests reads at a time.
+const SLOW_CHUNK: usize = 64 * 1024;
 /// The longest time that the histogram tells apart.
 const LONGEST_NS: u64 = 60_000_000_000;
 /// How long nothing may come back before the load is given up.
@@ -151,6 +154,10 @@ impl<'a> Load<'a> {
                     "nothing comes back any more",
                 ));
             }
+            if !self.plan.rest.is_zero() {
+                self.serve_slowly()?;
+                continue;
+            }
             let timeout_ms = if pace.is_some() { 0 } else { LOOK_MS };
             let happened = match self.epoll.wait(&mut events, timeout_ms) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -228,23 +235,35 @@ impl<'a> Load<'a> {
     /// Something has happened on a connection.
     #[inline]
     fn serve(&mut self, at: usize) -> io::Result<()> {
-        loop {
-            let count = match self.connections[at].socket.read(&mut self.buffer) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => count,
-                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => return Err(error),
-            };
-            let now = Instant::now();
-            let back = self.take(at, count, now)?;
-            if self.plan.rate.is_none() {
-                self.send(at, back, now)?;
-            }
-            if count < CHUNK {
-                break;
-            }
-        }
+        while self.read(at, CHUNK)? == CHUNK {}
         self.connections[at].send_due(&self.pattern)
+    }
+
+    /// Rests, then takes a little from every connection, whether or not something has happened there.
+    fn serve_slowly(&mut self) -> io::Result<()> {
+        thread::sleep(self.plan.rest);
+        for at in 0..self.connections.len() {
+            self.read(at, SLOW_CHUNK)?;
+            self.connections[at].send_due(&self.pattern)?;
+        }
+        Ok(())
+    }
+
+    /// Reads once, at most so much, and sends as many messages as came back. Returns how many bytes there were; 0 if none.
+    #[inline]
+    fn read(&mut self, at: usize, most: usize) -> io::Result<usize> {
+        let count = match self.connections[at].socket.read(&mut self.buffer[..most]) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let now = Instant::now();
+        let back = self.take(at, count, now)?;
+        if self.plan.rate.is_none() {
+            self.send(at, back, now)?;
+        }
+        Ok(count)
     }
 
     /// Counts what has come back, and returns how many messages that completed.

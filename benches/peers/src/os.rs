@@ -1,6 +1,7 @@
 //! The system calls of the bare loop and of the load generator, one function each: libc's, through nix, which only checks
 //! their arguments by types. Linux only, like epoll; `EINTR` is reported, not repeated.
 
+use std::fs;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -161,4 +162,15 @@ pub fn process_cpu(pid: u32) -> io::Result<Duration> {
     let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
     let clock = clock_getcpuclockid(Pid::from_raw(pid))?;
     Ok(clock_gettime(clock)?.into())
+}
+
+/// The most memory that a process has had resident, in KiB.
+///
+/// # Errors
+/// That there is no such process.
+pub fn peak_memory_kib(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.ok_or_else(|| io::Error::other("/proc/PID/status has no VmHWM"))
 }

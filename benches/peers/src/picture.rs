@@ -121,7 +121,8 @@ fn bar(out: &mut String, (x, base): (f64, f64), ratio: f64, place: usize, name: 
     }
 }
 
-fn text(out: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
+/// A line of text. `anchor` is what SVG calls text-anchor.
+pub(crate) fn text(out: &mut String, (x, y): (f64, f64), anchor: &str, words: &str) {
     let words = words
         .replace('&', "&amp;")
         .replace('<', "&lt;")

@@ -19,6 +19,8 @@ pub struct Plan {
     pub time: Duration,
     /// Ends after so many messages instead of after `time`; for counting calls.
     pub messages: Option<u64>,
+    /// Rests so long before each look at its sockets: a peer that reads slowly. Zero for one that does not.
+    pub rest: Duration,
 }
 
 /// A load with a name.
@@ -31,6 +33,7 @@ pub struct Scenario {
     size: usize,
     window: usize,
     rate: Option<f64>,
+    rest: Duration,
     /// How many times longer than the others it runs: all of its connections must have had several turns.
     stretch: u32,
     /// Whether servers that poll instead of sleeping are measured too: where a wait per message is what they save.
@@ -40,7 +43,12 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    const fn closed(name: &'static str, about: &'static str, shape: (usize, usize, usize)) -> Self {
+    /// So many connections with messages of so many bytes, so many of them under way.
+    pub(crate) const fn closed(
+        name: &'static str,
+        about: &'static str,
+        shape: (usize, usize, usize),
+    ) -> Self {
         let (connections, size, window) = shape;
         Self {
             name,
@@ -49,17 +57,28 @@ impl Scenario {
             size,
             window,
             rate: None,
+            rest: Duration::ZERO,
             stretch: 1,
             is_for_polling: false,
             is_idle: false,
         }
     }
 
-    const fn open(name: &'static str, about: &'static str, rate: f64) -> Self {
+    /// As `closed`, with so many messages per second instead of a window.
+    pub(crate) const fn paced(self, rate: f64) -> Self {
         Self {
             rate: Some(rate),
-            ..Self::closed(name, about, (64, 64, 1))
+            ..self
         }
+    }
+
+    const fn open(name: &'static str, about: &'static str, rate: f64) -> Self {
+        Self::closed(name, about, (64, 64, 1)).paced(rate)
+    }
+
+    /// The peers rest so long between two looks at their sockets.
+    pub(crate) const fn resting(self, rest: Duration) -> Self {
+        Self { rest, ..self }
     }
 
     const fn for_polling(self) -> Self {
@@ -79,6 +98,7 @@ impl Scenario {
             warm_up: warm_up * self.stretch,
             time: time * self.stretch,
             messages: None,
+            rest: self.rest,
         }
     }
 }
@@ -164,12 +184,13 @@ pub const SERVERS: [Server; 9] = [
         "tidegate-spin",
         "peer-tidegate",
         // Half a second without a message, and it would sleep.
-        &["--handlers", "3", "--spin", "1000000"],
+        &["--handlers", "3", "--spin", "count:1000000"],
     ),
     polling(
         "tidegate-adaptive",
         "peer-tidegate",
-        &["--handlers", "3", "--spin", "adaptive"],
+        // The longest that it polls: about what it costs to be woken.
+        &["--handlers", "3", "--spin", "adaptive:50"],
     ),
 ];
 

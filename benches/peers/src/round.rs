@@ -2,7 +2,7 @@
 
 use std::io::{self, BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -56,6 +56,8 @@ pub struct Setting {
 /// A running server. It is ended when this is dropped.
 pub struct Running {
     child: Child,
+    /// Open as long as it runs, so that it may say more.
+    out: BufReader<ChildStdout>,
     /// Where it listens.
     pub address: SocketAddr,
 }
@@ -66,28 +68,49 @@ impl Running {
     /// # Errors
     /// That it is not there, or ends without listening.
     pub fn start(server: &Server, cpu: usize) -> io::Result<Self> {
-        let program = std::env::current_exe()?.with_file_name(server.program);
+        Self::start_program(server.program, server.arguments, cpu)
+    }
+
+    /// As [`start`](Self::start), by the name of the program and its arguments besides `--port` and `--cpu`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_program(name: &str, arguments: &[&str], cpu: usize) -> io::Result<Self> {
+        let program = std::env::current_exe()?.with_file_name(name);
         let mut child = Command::new(&program)
             .args(["--port", "0", "--cpu", &cpu.to_string()])
-            .args(server.arguments)
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
-            .map_err(|error| io::Error::other(format!("{}: {error}", server.program)))?;
+            .map_err(|error| io::Error::other(format!("{name}: {error}")))?;
         let mut line = String::new();
         if let Some(out) = child.stdout.take() {
-            BufReader::new(out).read_line(&mut line)?;
-        }
-        let address = line.trim().strip_prefix("listening on ");
-        match address.and_then(|address| address.parse().ok()) {
-            Some(address) => Ok(Self { child, address }),
-            None => {
-                // It has told on its own standard error.
-                let _ = child.kill();
-                let _ = child.wait();
-                Err(io::Error::other(format!("{} did not listen", server.name)))
+            let mut out = BufReader::new(out);
+            out.read_line(&mut line)?;
+            let address = line.trim().strip_prefix("listening on ");
+            if let Some(address) = address.and_then(|address| address.parse().ok()) {
+                return Ok(Self {
+                    child,
+                    out,
+                    address,
+                });
             }
         }
+        // It has told on its own standard error.
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(io::Error::other(format!("{name} did not listen")))
+    }
+
+    /// The next line that it says; empty when it has ended.
+    ///
+    /// # Errors
+    /// That it is no text.
+    pub fn line(&mut self) -> io::Result<String> {
+        let mut line = String::new();
+        self.out.read_line(&mut line)?;
+        Ok(line)
     }
 
     /// Its process.
@@ -124,15 +147,22 @@ pub fn turn(server: &Server, scenario: &Scenario, setting: &Setting) -> io::Resu
 /// What a server uses in a second in which nothing happens, right after one in which something did.
 fn idle(running: &Running, plan: &Plan) -> io::Result<Turn> {
     load::run(plan, running.address, Some(running.pid()))?;
-    let before = os::process_cpu(running.pid())?;
-    thread::sleep(Duration::from_secs(1));
-    let used = os::process_cpu(running.pid())? - before;
     Ok(Turn {
-        cpu_ns: used.as_nanos() as f64,
+        cpu_ns: idle_second(running)?.as_nanos() as f64,
         rate: 0.0,
         p50_ns: 0.0,
         p99_ns: 0.0,
         p999_ns: 0.0,
         fairness: 1.0,
     })
+}
+
+/// The processor time that a server uses in a second in which nothing happens.
+///
+/// # Errors
+/// That it has ended.
+pub fn idle_second(running: &Running) -> io::Result<Duration> {
+    let before = os::process_cpu(running.pid())?;
+    thread::sleep(Duration::from_secs(1));
+    Ok(os::process_cpu(running.pid())? - before)
 }

@@ -9,9 +9,10 @@
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tidegate_peers::args::Args;
+use tidegate_peers::choice::{chosen, seconds};
 use tidegate_peers::plan::{REFERENCE, SCENARIOS, SERVERS, Scenario, Server};
 use tidegate_peers::round::{Setting, Turn, turn};
 use tidegate_peers::stats::{Figure, Results};
@@ -97,35 +98,4 @@ fn tell(scenario: &Scenario, round: usize, server: &Server, turn: &Turn) {
         turn.p50_ns / 1e3,
         turn.p99_ns / 1e3,
     );
-}
-
-/// Those of `all` that the list `--option` names, in the order of `all`; all of them if it was not given.
-fn chosen<T>(
-    args: &mut Args,
-    option: &str,
-    all: impl Iterator<Item = &'static T> + Clone,
-    name: impl Fn(&T) -> &'static str,
-) -> Vec<&'static T> {
-    let Some(list) = args.optional::<String>(option) else {
-        return all.collect();
-    };
-    let wanted: Vec<&str> = list.split(',').collect();
-    for word in &wanted {
-        if !all.clone().any(|item| name(item) == *word) {
-            let known: Vec<_> = all.map(&name).collect();
-            args.refuse(&format!(
-                "--{option} {word}: there are {}",
-                known.join(", ")
-            ));
-        }
-    }
-    all.filter(|item| wanted.contains(&name(item))).collect()
-}
-
-fn seconds(args: &mut Args, name: &str, default: f64) -> Duration {
-    let value = args.get(name, default);
-    match Duration::try_from_secs_f64(value) {
-        Ok(time) => time,
-        Err(error) => args.refuse(&format!("--{name} {value}: {error}")),
-    }
 }

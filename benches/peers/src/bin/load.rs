@@ -1,20 +1,23 @@
 //! The load generator by itself: loads the echo server at an address, and prints what came of it on one line.
 //!
 //!     load --connect HOST:PORT [--connections N] [--size BYTES] [--window N] [--rate MESSAGES_PER_SECOND]
-//!          [--warm-up SECONDS] [--seconds N | --messages N] [--cpu N] [--pid SERVER]
+//!          [--warm-up SECONDS] [--seconds N | --messages N] [--rest SECONDS] [--cpu N] [--pid SERVER]
+//!
+//! `--rest` makes peers that read slowly: they rest so long before each look at their sockets.
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tidegate_peers::args::Args;
+use tidegate_peers::choice::seconds;
 use tidegate_peers::load;
 use tidegate_peers::os;
 use tidegate_peers::plan::Plan;
 use tidegate_peers::round::Turn;
 
 const USAGE: &str = "load --connect HOST:PORT [--connections N] [--size BYTES] [--window N]
-    [--rate MESSAGES_PER_SECOND] [--warm-up SECONDS] [--seconds N | --messages N] [--cpu N] [--pid SERVER]";
+    [--rate MESSAGES_PER_SECOND] [--warm-up SECONDS] [--seconds N | --messages N]
+    [--rest SECONDS] [--cpu N] [--pid SERVER]";
 
 fn main() -> io::Result<()> {
     let mut args = Args::from_env(USAGE);
@@ -30,6 +33,7 @@ fn main() -> io::Result<()> {
         warm_up: seconds(&mut args, "warm-up", 0.0),
         time: seconds(&mut args, "seconds", 1.0),
         messages,
+        rest: seconds(&mut args, "rest", 0.0),
     };
     let server: Option<u32> = args.optional("pid");
     let cpu: Option<usize> = args.optional("cpu");
@@ -58,12 +62,4 @@ fn main() -> io::Result<()> {
         outcome.messages_total,
     );
     Ok(())
-}
-
-fn seconds(args: &mut Args, name: &str, default: f64) -> Duration {
-    let value = args.get(name, default);
-    match Duration::try_from_secs_f64(value) {
-        Ok(time) => time,
-        Err(error) => args.refuse(&format!("--{name} {value}: {error}")),
-    }
 }

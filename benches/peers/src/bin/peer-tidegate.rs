@@ -1,27 +1,31 @@
 //! The same echo server on Tidegate: one loop for the listener and its connections, and handlers in front of the echo that
 //! override and pass on every callback that a message meets.
 //!
-//!     peer-tidegate [--port N] [--cpu N] [--handlers N] [--spin off|POLLS|MICROSECONDSus|adaptive]
+//!     peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] and the knobs of src/knobs.rs
+//!
+//! `--read-us` makes each read cost so many microseconds. `--task-us` gives the loop tasks of so many microseconds, as many
+//! as it takes while there are connections; when the last one goes, a line says how the loop has shared its time.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::str::FromStr;
 use std::thread;
 use std::time::Duration;
 
 use tidegate::channel::options::{SO_BACKLOG, TCP_NODELAY};
 use tidegate::{
     Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message, Promise,
-    ServerBootstrap, Spin,
+    ServerBootstrap,
 };
 use tidegate_peers::args::Args;
+use tidegate_peers::burden::{Slow, Tally, Tasks};
+use tidegate_peers::knobs::Knobs;
+use tidegate_peers::knobs_usage;
 use tidegate_peers::serve::{BACKLOG, Common, announce};
 
-const USAGE: &str =
-    "peer-tidegate [--port N] [--cpu N] [--handlers N] [--spin off|POLLS|MICROSECONDSus|adaptive]";
-
-/// The longest that `--spin adaptive` polls. About what it costs to be woken.
-const ADAPTIVE_MAX: Duration = Duration::from_micros(50);
+const USAGE: &str = concat!(
+    "peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N]\n    ",
+    knobs_usage!()
+);
 
 /// Sends back what it gets; stops reading while the peer does not take it.
 struct Echo;
@@ -77,47 +81,56 @@ impl Handler for Pass {
     }
 }
 
-/// `--spin`.
-struct SpinArg(Spin);
-
-impl FromStr for SpinArg {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = |text: &str| text.parse::<u32>().map_err(|error| error.to_string());
-        Ok(Self(match text {
-            "off" => Spin::Off,
-            "adaptive" => Spin::Adaptive { max: ADAPTIVE_MAX },
-            _ => match text.strip_suffix("us") {
-                Some(micros) => Spin::For(Duration::from_micros(number(micros)?.into())),
-                None => Spin::Count(number(text)?),
-            },
-        }))
-    }
+/// What its arguments say.
+struct Choice {
+    port: u16,
+    handlers: usize,
+    read: Option<Duration>,
+    task: Option<Duration>,
+    knobs: Knobs,
 }
 
 fn main() -> io::Result<()> {
     let mut args = Args::from_env(USAGE);
     let common = Common::take(&mut args);
-    let handlers: usize = args.get("handlers", 3);
-    let spin = args.get("spin", SpinArg(Spin::Off)).0;
+    let choice = Choice {
+        port: common.port,
+        handlers: args.get("handlers", 3),
+        read: args.optional("read-us").map(Duration::from_micros),
+        task: args.optional("task-us").map(Duration::from_micros),
+        knobs: Knobs::take(&mut args),
+    };
     args.finish();
-    serve(common.port, handlers, spin).map_err(io::Error::other)
+    serve(choice).map_err(io::Error::other)
 }
 
-fn serve(port: u16, handlers: usize, spin: Spin) -> Result<(), Error> {
+fn serve(choice: Choice) -> Result<(), Error> {
     // Its thread runs where the process was bound.
-    let group = EventLoopGroup::builder().threads(1).spin(spin).build()?;
+    let group = EventLoopGroup::builder()
+        .threads(1)
+        .spin(choice.knobs.spin)
+        .io_ratio(choice.knobs.io_ratio)
+        .build()?;
+    let tasks = choice.task.map(|time| Tasks::new(group.next(), time));
     let server = ServerBootstrap::new(&group, &group)
         .option(SO_BACKLOG, BACKLOG)
-        .child_option(TCP_NODELAY, true)
+        .child_option(TCP_NODELAY, true);
+    let server = choice
+        .knobs
+        .apply(server)
         .child_handler(move |pipeline| {
-            for _ in 0..handlers {
+            if let Some(tasks) = &tasks {
+                pipeline.add_last(Tally(tasks.clone()))?;
+            }
+            for _ in 0..choice.handlers {
                 pipeline.add_last(Pass)?;
+            }
+            if let Some(time) = choice.read {
+                pipeline.add_last(Slow(time))?;
             }
             pipeline.add_last(Echo)
         })
-        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port)))
+        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, choice.port)))
         .sync()?;
     if let Some(address) = server.local_address() {
         announce(&address);
