@@ -33,8 +33,7 @@ impl Core {
             }
             (OptionId::ConnectTimeout, OptionValue::Duration(timeout)) => {
                 let ms = timeout.unwrap_or_default().as_nanos().div_ceil(1_000_000);
-                self.connect_timeout_ms
-                    .set(u32::try_from(ms).unwrap_or(u32::MAX));
+                self.set_connect_timeout_ms(u32::try_from(ms).unwrap_or(u32::MAX));
             }
             (OptionId::WriteSpinCount, OptionValue::Int(count)) => {
                 self.write_spin
@@ -81,7 +80,7 @@ impl Core {
                 OptionValue::Bool(!self.has(flag::SPREAD_EXECUTORS))
             }
             OptionId::ConnectTimeout => OptionValue::Duration(Some(Duration::from_millis(
-                self.connect_timeout_ms.get().into(),
+                self.connect_timeout_ms().into(),
             ))),
             OptionId::WriteSpinCount => OptionValue::Int(self.write_spin.get().into()),
             OptionId::MaxMessagesPerRead => OptionValue::Int(self.reads_max.get().into()),

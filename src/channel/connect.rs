@@ -11,6 +11,9 @@ use super::transport::Progress;
 use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
 
+/// Netty's default.
+const CONNECT_TIMEOUT_MS: u32 = 30_000;
+
 impl Core {
     pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
         if self.in_transport.get() {
@@ -97,8 +100,20 @@ impl Core {
         promise.complete(&step.map(drop));
     }
 
+    /// In milliseconds; 0 for none.
+    pub(crate) fn connect_timeout_ms(&self) -> u32 {
+        self.look_at_rare(|rare| rare.connect_timeout_ms)
+            .unwrap_or(CONNECT_TIMEOUT_MS)
+    }
+
+    pub(crate) fn set_connect_timeout_ms(&self, ms: u32) {
+        self.change_rare(|rare| {
+            rare.connect_timeout_ms = (ms != CONNECT_TIMEOUT_MS).then_some(ms);
+        });
+    }
+
     fn arm_connect_timeout(&self) {
-        let ms = self.connect_timeout_ms.get();
+        let ms = self.connect_timeout_ms();
         if ms == 0 {
             return;
         }
@@ -125,7 +140,7 @@ impl Core {
             Some(connecting.remote.clone())
         });
         let Some(remote) = remote else { return };
-        let ms = self.connect_timeout_ms.get();
+        let ms = self.connect_timeout_ms();
         self.connect_failed(Error::new(
             ErrorKind::ConnectTimeout,
             format!("connecting to {remote} took more than {ms} ms (CONNECT_TIMEOUT)"),

@@ -6,11 +6,11 @@ use std::mem;
 use std::time::Duration;
 
 use super::address::Address;
-use super::core::{Context, Core, Handler, attention, flag};
+use super::core::{Context, Core, Handler, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
 use super::mask::Mask;
-use super::node::{Index, Node, Resume, Slab, State};
+use super::node::{Index, Node, Slab};
 use super::outbound::OutboundMark;
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
@@ -214,17 +214,7 @@ impl<'a> Context<'a> {
 
     /// Have `resume` called when everything emitted was handled and reading is wanted. Asking twice is asking once.
     pub fn resume(&mut self) {
-        let node = self.core.nodes.get(self.index());
-        // A handler that has left is not called any more.
-        if node.resume() == Resume::Idle && node.state() != State::Removed {
-            node.set_resume(Resume::Asked);
-            self.core.attend(attention::RESUMING);
-            self.core.emit_tail(Event::Resume {
-                node: self.index(),
-                unparked: false,
-                emitted: false,
-            });
-        }
+        self.core.ask_for_resume(self.node);
     }
 
     /// Have `timer(key)` called after `delay`, unless the handler is gone by then. Never early. Allocates nothing.

@@ -22,7 +22,7 @@ use super::drain_report::Leaving;
 use super::handler::{Declared, HandlerResult};
 use super::lifetime::Life;
 use super::mask;
-use super::node::{Link, Node, Slab};
+use super::node::{Index, Link, Node, Slab};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::outbound::{Memory, OutboundBuffer};
@@ -40,26 +40,31 @@ use crate::future::Promise;
 /// Reasons to leave the fast path after a callback or at the end of a dispatch.
 pub(crate) mod attention {
     /// The callback emitted more than fits the slot.
-    pub(crate) const LIST: u8 = 1;
+    pub(crate) const LIST: u16 = 1;
     /// A handler was taken out while on the stack.
-    pub(crate) const REMOVED_BUSY: u8 = 2;
+    pub(crate) const REMOVED_BUSY: u16 = 2;
     /// Operations wait at busy handlers.
-    pub(crate) const WAITING: u8 = 4;
+    pub(crate) const WAITING: u16 = 4;
     /// The root queue has items.
-    pub(crate) const ROOTS: u8 = 8;
+    pub(crate) const ROOTS: u16 = 8;
     /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
-    pub(crate) const SUSPENDED: u8 = 16;
+    pub(crate) const SUSPENDED: u16 = 16;
     /// Some node asked for resume in this dispatch.
-    pub(crate) const RESUMING: u8 = 32;
+    pub(crate) const RESUMING: u16 = 32;
     /// Tombstones wait to be freed.
-    pub(crate) const DEAD: u8 = 64;
+    pub(crate) const DEAD: u16 = 64;
     /// The pipeline got a larger slab while handlers of the old one were on the stack.
-    pub(crate) const REGROWN: u8 = 128;
+    pub(crate) const REGROWN: u16 = 128;
+    /// The resume in the slot was asked for in the callback that is running.
+    pub(crate) const JUST_ASKED: u16 = 256;
 
-    pub(crate) const AFTER_CALL: u8 = LIST | REMOVED_BUSY | WAITING | REGROWN;
-    pub(crate) const AFTER_OP: u8 = REMOVED_BUSY | WAITING | REGROWN;
+    pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED;
+    pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
+    pub(crate) const AFTER_OP: u16 = REMOVED_BUSY | WAITING | REGROWN;
+    /// Means nothing any more when nothing is left to deliver.
+    pub(crate) const OF_DISPATCH: u16 = RESUMING | LIST | JUST_ASKED;
     /// An operation must not go the straight way: it may overtake others, or go by an old slab.
-    pub(crate) const BEFORE_OP: u8 = WAITING | REGROWN;
+    pub(crate) const BEFORE_OP: u16 = WAITING | REGROWN;
 }
 
 /// Yes/no facts about a channel, packed because there are many channels.
@@ -376,12 +381,15 @@ pub(crate) struct Core {
     pub(crate) nodes: Nodes<dyn Handler>,
     pub(crate) first_msg: Cell<Option<Message>>,
     pub(crate) first_kind: Cell<Inbound>,
-    pub(crate) attention: Cell<u8>,
+    pub(crate) attention: Cell<u16>,
     /// Where the event in the slot comes from, with the link as it was after the last edit.
     pub(crate) first_from: Cell<Link>,
     pub(crate) running: Cell<bool>,
     pub(crate) in_transport: Cell<bool>,
     pub(crate) life: Cell<Life>,
+    /// A node whose resume comes when nothing else is left of the dispatch, else HEAD: the way of a decoder with many
+    /// messages at hand. Further ones, and those with a history, are events like others (`slow`).
+    pub(crate) resume_last: Cell<Index>,
     /// Nodes whose resume is parked.
     pub(crate) parks: Cell<u16>,
     /// Resumes run in this dispatch.
@@ -401,7 +409,6 @@ pub(crate) struct Core {
     pub(crate) predictor: Cell<RecvPredictor>,
     /// [`UNREGISTERED`] without a descriptor at the selector.
     pub(super) token: Cell<Token>,
-    pub(crate) connect_timeout_ms: Cell<u32>,
     /// What the next buffer starts with.
     pub(crate) outbound_memory: Cell<Memory>,
     pub(crate) write_spin: Cell<u16>,
@@ -456,6 +463,8 @@ pub(crate) struct Rare {
     pub(crate) connecting: Option<Connecting>,
     pub(crate) closing: Option<Closing>,
     pub(crate) leaving: Option<Leaving>,
+    /// Where it is not the default.
+    pub(crate) connect_timeout_ms: Option<u32>,
 }
 
 impl Rare {
@@ -464,6 +473,7 @@ impl Rare {
             && self.connecting.is_none()
             && self.closing.is_none()
             && self.leaving.is_none()
+            && self.connect_timeout_ms.is_none()
     }
 }
 

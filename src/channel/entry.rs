@@ -61,6 +61,7 @@ impl Core {
             running: Cell::new(false),
             in_transport: Cell::new(false),
             life: Cell::new(Life::Open),
+            resume_last: Cell::new(HEAD),
             parks: Cell::new(0),
             resumes: Cell::new(0),
             root_items: Cell::new(0),
@@ -72,7 +73,6 @@ impl Core {
             outbound: RefCell::new(None),
             predictor: Cell::new(RecvPredictor::default()),
             token: Cell::new(UNREGISTERED),
-            connect_timeout_ms: Cell::new(30_000),
             outbound_memory: Cell::default(),
             write_spin: Cell::new(16),
             reads_max: Cell::new(metadata.max_messages_per_read),
@@ -130,6 +130,7 @@ impl Core {
             .set(self.attention.get() & !attention::REGROWN);
         let mut slow = self.slow.borrow_mut();
         let idle = self.first_kind.get() == Inbound::None
+            && self.resume_last.get() == HEAD
             && slow.as_ref().is_none_or(|slow| slow.is_idle());
         if let Some(spare) = slow.take_if(|slow| slow.is_spare()) {
             spare.give_back();
@@ -137,7 +138,7 @@ impl Core {
         drop(slow);
         if idle {
             self.attention
-                .set(self.attention.get() & !(attention::RESUMING | attention::LIST));
+                .set(self.attention.get() & !attention::OF_DISPATCH);
             if self.attention.get() & attention::DEAD != 0 {
                 self.nodes.free_dead();
                 self.attention.set(self.attention.get() & !attention::DEAD);
@@ -179,7 +180,7 @@ impl Core {
     }
 
     #[inline]
-    pub(crate) fn attend(&self, bits: u8) {
+    pub(crate) fn attend(&self, bits: u16) {
         self.attention.set(self.attention.get() | bits);
     }
 
@@ -409,6 +410,7 @@ impl Core {
     /// Drops everything recorded or waiting in the dispatch.
     fn forget_emissions(&self, error: &Error) {
         self.first_kind.set(Inbound::None);
+        self.resume_last.set(HEAD);
         let first = self.first_msg.take();
         let slow = self.slow.borrow_mut().take();
         self.attention

@@ -112,11 +112,12 @@ impl Slow {
         }
     }
 
+    /// Nothing in it is to be delivered.
+    pub(crate) fn has_no_event(&self) -> bool {
+        self.list.is_empty() && self.tail.is_empty() && self.stack.is_empty()
+    }
+
     pub(crate) fn is_idle(&self) -> bool {
-        self.list.is_empty()
-            && self.tail.is_empty()
-            && self.stack.is_empty()
-            && self.waiting.is_empty()
-            && self.removed_busy.is_empty()
+        self.has_no_event() && self.waiting.is_empty() && self.removed_busy.is_empty()
     }
 }

@@ -146,8 +146,7 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
             client
                 .write_future(vec![0_u8; A_LOT / 64])
                 .add_listener(move |_, result| {
-                    let kind = result.as_ref().err().map(|error| error.kind());
-                    let _ = tell.send((number, kind));
+                    let _ = tell.send((number, result.as_ref().err().cloned()));
                 });
         }
         client.flush();
@@ -158,13 +157,13 @@ fn a_reset_while_much_is_pending_fails_the_writes_in_order() {
         wait_for(&seen, &Seen::Inactive);
         let mut has_failed = false;
         for expected in 0..64 {
-            let (number, kind) = told.recv_timeout(DEADLINE).unwrap();
+            let (number, error) = told.recv_timeout(DEADLINE).unwrap();
             assert_eq!(number, expected);
-            match kind {
+            match error {
                 None => assert!(!has_failed, "nothing succeeds behind a failure"),
-                Some(kind) => {
+                Some(error) => {
                     has_failed = true;
-                    assert_eq!(kind, ErrorKind::ConnectionReset);
+                    assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}");
                 }
             }
         }

@@ -13,7 +13,7 @@ use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
 use super::super::node::{self, HEAD, Index, Node, Resume, Slab, State};
 use super::super::root::Quiet;
-use super::super::slow::{Event, Inbound};
+use super::super::slow::{Event, Inbound, Slow};
 use crate::buffer::Message;
 use crate::error::Failure;
 
@@ -169,6 +169,9 @@ impl Core {
 
     /// Records what follows when everything emitted by the current callback was handled.
     pub(crate) fn emit_tail(&self, event: Event) {
+        if self.attention.get() & attention::JUST_ASKED != 0 {
+            self.resume_in_turn();
+        }
         self.slow().tail.push(event);
         self.attend(attention::LIST);
     }
@@ -178,7 +181,10 @@ impl Core {
     /// Delivers until nothing is left, or until the dispatch is suspended.
     #[inline]
     pub(crate) fn run(&self) {
-        if self.first_kind.get() != Inbound::None || self.has_waiting() {
+        if self.first_kind.get() != Inbound::None
+            || self.resume_last.get() != HEAD
+            || self.has_waiting()
+        {
             self.walk();
         }
     }
@@ -186,7 +192,9 @@ impl Core {
     /// Whether there is anything behind the slot.
     #[inline]
     fn has_waiting(&self) -> bool {
-        self.attention.get() & attention::LIST != 0 || self.slow.borrow().is_some()
+        let on_stack = |slow: &Slow| !slow.stack.is_empty();
+        self.attention.get() & attention::LIST != 0
+            || self.slow.borrow().as_deref().is_some_and(on_stack)
     }
 
     fn walk(&self) {
@@ -234,7 +242,24 @@ impl Core {
                     Inbound::ReadComplete,
                     |handler, ctx| handler.channel_read_complete(ctx),
                 ),
-                Inbound::None if !self.has_waiting() => return Turn::Over,
+                Inbound::None if !self.has_waiting() => match self.claim_resume(slab) {
+                    Some(mut visit) => {
+                        ctx.move_to(visit.node);
+                        let result = visit.handler().resume(&mut ctx);
+                        if self.first_kind.get() == Inbound::None {
+                            self.resumed(visit.node.index(), false, false, false);
+                        }
+                        self.leave(visit, result)
+                    }
+                    None if self.resume_last.get() == HEAD => return Turn::Over,
+                    None => {
+                        self.resume_in_turn();
+                        if !self.run_waiting() {
+                            return Turn::Over;
+                        }
+                        Left::Attention
+                    }
+                },
                 Inbound::None | Inbound::Spilled => {
                     if !self.run_waiting() {
                         return Turn::Over;
@@ -461,6 +486,85 @@ impl Core {
 
     // ---- resume (rule 7)
 
+    /// A handler asks for its resume. The first one to ask while nothing waits gets the slot, which is looked at last: a
+    /// decoder that hands on one message after the other costs no more than its callbacks. By events it cost 540
+    /// instructions per message more than handing on all at once.
+    pub(crate) fn ask_for_resume(&self, node: &Node<dyn Handler>) {
+        if self.attention.get() & attention::REGROWN != 0 {
+            let now = self.nodes.get(node.index());
+            return self.ask_at(&now);
+        }
+        self.ask_at(node);
+    }
+
+    fn ask_at(&self, node: &Node<dyn Handler>) {
+        // A handler that has left is not called any more.
+        if node.resume() != Resume::Idle || node.state() == State::Removed {
+            return;
+        }
+        node.set_resume(Resume::Asked);
+        let has_slot = self.resume_last.get() == HEAD
+            && self.attention.get() & (attention::LIST | attention::SUSPENDED) == 0
+            && self
+                .slow
+                .borrow()
+                .as_ref()
+                .is_none_or(|slow| slow.has_no_event());
+        if has_slot {
+            self.resume_last.set(node.index());
+            self.attend(attention::RESUMING | attention::JUST_ASKED);
+        } else {
+            self.attend(attention::RESUMING);
+            self.emit_tail(Event::Resume {
+                node: node.index(),
+                unparked: false,
+                emitted: false,
+            });
+        }
+    }
+
+    /// Takes the handler of the resume in the slot onto the stack, if it may run at once.
+    #[inline]
+    fn claim_resume<'a>(&'a self, slab: &'a Slab<dyn Handler>) -> Option<Visit<'a>> {
+        const IN_THE_WAY: u16 = attention::ROOTS | attention::SUSPENDED | attention::REGROWN;
+        let index = self.resume_last.get();
+        if index == HEAD
+            || self.attention.get() & IN_THE_WAY != 0
+            || self.resumes.get() >= RESUMES_PER_DISPATCH
+            || !self.reading_wanted()
+        {
+            return None;
+        }
+        let node = slab
+            .get(usize::from(index))
+            .filter(|node| node.resume() == Resume::Asked)?;
+        let handler = node.take()?;
+        node.set_resume(Resume::Idle);
+        self.empty_resume_slot();
+        self.resumes.set(self.resumes.get() + 1);
+        Some(Visit::new(self, node, handler))
+    }
+
+    #[inline]
+    fn empty_resume_slot(&self) -> Index {
+        self.attention
+            .set(self.attention.get() & !attention::JUST_ASKED);
+        self.resume_last.replace(HEAD)
+    }
+
+    /// The resume in the slot becomes an event like others, in its place among them.
+    #[cold]
+    #[inline(never)]
+    fn resume_in_turn(&self) {
+        let event = Event::Resume {
+            node: self.empty_resume_slot(),
+            unparked: false,
+            emitted: false,
+        };
+        self.slow().tail.push(event);
+        self.attend(attention::LIST);
+    }
+
     fn run_resume(&self, node: Index, unparked: bool, emitted: bool) -> bool {
         let state = self.nodes.get(node).resume();
         let (wanted, credit) = match state {
@@ -504,6 +608,9 @@ impl Core {
     fn resumed(&self, node: Index, unparked: bool, emitted: bool, credit: bool) {
         let emits_now = self.first_kind.get() != Inbound::None;
         let emits = emitted || emits_now;
+        if self.resume_last.get() == node && (unparked || !emits_now) {
+            self.resume_in_turn();
+        }
         if credit && !emits_now {
             // Nothing came of the read() that this resume has consumed: it goes on.
             self.emit_tail(Event::ReadOp(node));
@@ -616,7 +723,12 @@ impl Core {
     #[inline(always)]
     fn leave(&self, visit: Visit<'_>, result: HandlerResult) -> Left {
         let node = visit.put_back();
-        if result.is_err() || self.attention.get() & attention::AFTER_CALL != 0 {
+        let attention = self.attention.get();
+        if result.is_err() || attention & attention::AFTER_CALL != 0 {
+            if result.is_ok() && attention & attention::AFTER_CALL_MORE == 0 {
+                self.attention.set(attention & !attention::JUST_ASKED);
+                return Left::Quietly;
+            }
             self.leave_slow(result, node);
             return Left::Attention;
         }
@@ -632,6 +744,8 @@ impl Core {
             self.attend(attention::LIST);
         }
         self.after_call(node);
+        self.attention
+            .set(self.attention.get() & !attention::JUST_ASKED);
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
