@@ -200,18 +200,17 @@ impl Transport for Udp {
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        if let (OptionId::SoTimeout, OptionValue::Duration(Some(time))) = (id, value) {
-            self.timeout.set(*time);
-            return Ok(());
+        match self.timeout.set_option(id, value) {
+            true => Ok(()),
+            false => self.inner_mut()?.set_option(id, value),
         }
-        self.inner_mut()?.set_option(id, value)
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        if id == OptionId::SoTimeout {
-            return Ok(OptionValue::Duration(Some(self.timeout.get())));
+        match self.timeout.option(id) {
+            Some(value) => Ok(value),
+            None => self.inner()?.option(id),
         }
-        self.inner()?.option(id)
     }
 
     fn local_address(&self) -> Option<Address> {

@@ -10,6 +10,8 @@ use std::time::Duration;
 use tidegate_sys::os::Interest;
 use tidegate_sys::os::io as sys;
 
+use crate::channel::{OptionId, OptionValue};
+
 /// How long a blocking call waits at first. Netty's figure for its blocking channels.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -36,6 +38,20 @@ impl Timeout {
 
     pub(super) fn get(&self) -> Duration {
         Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Sets the channel's option; false if it is another one.
+    pub(super) fn set_option(&self, id: OptionId, value: &OptionValue) -> bool {
+        if let (OptionId::SoTimeout, OptionValue::Duration(Some(time))) = (id, value) {
+            self.set(*time);
+            return true;
+        }
+        false
+    }
+
+    /// The channel's option, if it is this one.
+    pub(super) fn option(&self, id: OptionId) -> Option<OptionValue> {
+        (id == OptionId::SoTimeout).then(|| OptionValue::Duration(Some(self.get())))
     }
 
     fn of_one_wait(&self) -> Duration {

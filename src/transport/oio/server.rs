@@ -184,18 +184,17 @@ impl<T: Listening> Transport for Server<T> {
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        if let (OptionId::SoTimeout, OptionValue::Duration(Some(time))) = (id, value) {
-            self.timeout.set(*time);
-            return Ok(());
+        match self.timeout.set_option(id, value) {
+            true => Ok(()),
+            false => self.inner_mut()?.set_option(id, value),
         }
-        self.inner_mut()?.set_option(id, value)
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        match (&self.inner, id) {
-            (_, OptionId::SoTimeout) => Ok(OptionValue::Duration(Some(self.timeout.get()))),
-            (Some(inner), _) => inner.option(id),
-            (None, _) => Err(Error::new(ErrorKind::ChannelClosed, "the server is closed")),
+        match (self.timeout.option(id), &self.inner) {
+            (Some(value), _) => Ok(value),
+            (None, Some(inner)) => inner.option(id),
+            (None, None) => Err(Error::new(ErrorKind::ChannelClosed, "the server is closed")),
         }
     }
 
