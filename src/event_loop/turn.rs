@@ -42,6 +42,10 @@ impl LoopCore {
         }
         self.after_tasks();
         self.closing_phase();
+        if self.end.get() != EndState::Open {
+            // Channels were told to close, which may have taken any time.
+            self.now();
+        }
         self.note_gauges();
         drop(entered);
     }
