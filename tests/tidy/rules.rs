@@ -165,7 +165,10 @@ pub fn platforms(source: &Source) -> Vec<String> {
 /// A test that is switched off tests nothing.
 pub fn ignored_tests(source: &Source) -> Vec<String> {
     code_lines(source, |_, line| {
-        let attribute = line.contains("#[ignore") || line.contains(", ignore)]");
+        let attribute = line.contains("#[ignore")
+            || line.contains(", ignore)]")
+            || line.trim_start().starts_with("ignore = ")
+            || line.contains(", ignore = ");
         attribute.then_some("#[ignore]: repair the test or remove it")
     })
 }
@@ -312,8 +315,8 @@ mod tests {
 
     #[test]
     fn ignored_tests_are_caught() {
-        let text = "#[ignore]\n#[ignore = \"slow\"]\n#[cfg_attr(miri, ignore)]\nfn ignore() {}\n";
-        assert_eq!(lines(ignored_tests(&sys(text))), [1, 2, 3]);
+        let text = "#[ignore]\n#[ignore = \"slow\"]\n#[cfg_attr(miri, ignore)]\n#[cfg_attr(miri, ignore = \"slow\")]\nfn ignore() {}\n";
+        assert_eq!(lines(ignored_tests(&sys(text))), [1, 2, 3, 4]);
     }
 
     #[test]
