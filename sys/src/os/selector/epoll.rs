@@ -12,6 +12,7 @@ use std::time::Duration;
 use libc::epoll_event;
 
 use super::contract::{Contract, Waited};
+use crate::os::direct;
 use crate::os::event::{Events, Interest, Ready};
 use crate::os::syscall::{self, simulated};
 use crate::os::token::Token;
@@ -145,14 +146,12 @@ impl Epoll {
         // SAFETY: the buffer holds `limit` events or more (see `wait`), `spec` outlives the call, and a
         // null signal mask of size zero leaves the mask as it is.
         let returned = syscall::once(unsafe {
-            libc::syscall(
+            direct::by_number(
                 libc::SYS_epoll_pwait2,
                 self.fd.as_raw_fd(),
-                self.buffer.as_mut_ptr(),
-                limit as libc::c_int,
-                &raw const spec,
-                std::ptr::null::<libc::sigset_t>(),
-                0_usize,
+                self.buffer.as_mut_ptr().cast(),
+                limit,
+                (&raw const spec).expose_provenance(),
             )
         })?;
         Ok(returned as usize)
@@ -164,14 +163,12 @@ impl Epoll {
         // SAFETY: the buffer holds `limit` events or more (see `wait`); a null signal mask of size zero leaves
         // the mask as it is.
         let returned = syscall::once(unsafe {
-            libc::syscall(
+            direct::by_number(
                 libc::SYS_epoll_pwait,
                 self.fd.as_raw_fd(),
-                self.buffer.as_mut_ptr(),
-                limit as libc::c_int,
-                timeout_ms,
-                std::ptr::null::<libc::sigset_t>(),
-                0_usize,
+                self.buffer.as_mut_ptr().cast(),
+                limit,
+                timeout_ms as usize,
             )
         })?;
         Ok(returned as usize)
