@@ -3,8 +3,9 @@
 
 /// The calls that can be made to fail, by the names that [`Failing::call`] takes. Those of peers without a loop
 /// are not among the calls that count.
-pub const CALLS: [&str; 25] = [
+pub const CALLS: [&str; 27] = [
     "socket",
+    "socketpair",
     "bind",
     "listen",
     "accept",
@@ -15,6 +16,7 @@ pub const CALLS: [&str; 25] = [
     "getsockopt(SO_ERROR)",
     "setsockopt",
     "read",
+    "recvmsg",
     "send",
     "sendmsg",
     "sendfile",

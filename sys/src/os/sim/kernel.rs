@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeWriter};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use super::failing::Failing;
 use super::keeper::Keeper;
 use super::log::{Log, What};
+use super::namespace::Namespace;
 use super::plan::{self, Faults, Plan};
 use super::random::Random;
 use super::tcp::{ANY, ERR, End, HUP, IN, OUT, Tcp};
+use super::unix::{Unix, UnixId};
 
 /// The name of a descriptor's object, never used again.
 pub(in crate::os) type FileId = u32;
@@ -38,8 +41,11 @@ pub(in crate::os) struct Kernel {
     /// What happens later, by time and then by age.
     pub(super) agenda: BTreeMap<(u64, u64), Due>,
     pub(super) agenda_next: u64,
-    /// Sockets that were given an address by bind.
+    /// TCP sockets that were given an address by bind.
     pub(super) bound: Vec<End>,
+    /// Sockets of the Unix domain, by name; those that are gone are empty.
+    pub(super) unix: Vec<Option<Unix>>,
+    pub(super) namespace: Namespace,
     pub(super) next_port: u16,
     /// Events that waits have reported, and entries of the agenda that have happened.
     pub(super) activity: u64,
@@ -71,7 +77,7 @@ pub(super) struct File {
 }
 
 pub(super) enum Kind {
-    Socket(End),
+    Socket(Socket),
     Epoll(Set),
     /// An eventfd, or the reading end of a pipe of which only the length matters.
     Counter(u64),
@@ -79,16 +85,27 @@ pub(super) enum Kind {
     CounterWriter(FileId),
     /// Something that is only held.
     Reserve,
+    /// A folder with a lock on it.
+    Locked(PathBuf),
+}
+
+/// A socket, by what it is one of.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Socket {
+    Tcp(End),
+    Unix(UnixId),
 }
 
 impl Kind {
     fn name(&self) -> &'static str {
         match self {
-            Kind::Socket(_) => "socket",
+            Kind::Socket(Socket::Tcp(_)) => "socket",
+            Kind::Socket(Socket::Unix(_)) => "unix socket",
             Kind::Epoll(_) => "epoll",
             Kind::Counter(_) => "counter",
             Kind::CounterWriter(_) => "counter's writer",
             Kind::Reserve => "reserve",
+            Kind::Locked(_) => "locked folder",
         }
     }
 }
@@ -121,7 +138,7 @@ pub(super) enum Due {
     /// Look whether the first packet was answered.
     SynRetry(End),
     /// There is memory again.
-    Relief(End),
+    Relief(Socket),
     /// Nothing was acknowledged for too long.
     GiveUp(End),
     /// Readiness after an EAGAIN that was made up.
@@ -189,6 +206,8 @@ impl Kernel {
             agenda: BTreeMap::new(),
             agenda_next: 0,
             bound: Vec::new(),
+            unix: Vec::new(),
+            namespace: Namespace::default(),
             next_port: 40_000,
             activity: 0,
             waited_until: 0,
@@ -286,10 +305,18 @@ impl Kernel {
             file: id,
             kind: kind.name(),
         });
-        if let Kind::Socket(end) = kind
-            && let Some(tcp) = self.end(end)
-        {
-            tcp.file = Some(id);
+        match kind {
+            Kind::Socket(Socket::Tcp(end)) => {
+                if let Some(tcp) = self.end(end) {
+                    tcp.file = Some(id);
+                }
+            }
+            Kind::Socket(Socket::Unix(unix)) => {
+                if let Some(unix) = self.unix(unix) {
+                    unix.file = Some(id);
+                }
+            }
+            _ => {}
         }
         self.files.push(Some(File {
             kind,
@@ -311,9 +338,9 @@ impl Kernel {
     }
 
     /// The socket that a file is.
-    pub(super) fn socket_of(&mut self, id: FileId) -> io::Result<End> {
+    pub(super) fn socket_of(&mut self, id: FileId) -> io::Result<Socket> {
         match self.file(id).map(|file| &file.kind) {
-            Some(Kind::Socket(end)) => Ok(*end),
+            Some(Kind::Socket(socket)) => Ok(*socket),
             _ => errno(libc::ENOTSOCK),
         }
     }
@@ -346,7 +373,8 @@ impl Kernel {
             }
         }
         match file.kind {
-            Kind::Socket(end) => self.close_socket(end),
+            Kind::Socket(Socket::Tcp(end)) => self.close_tcp(end),
+            Kind::Socket(Socket::Unix(unix)) => self.close_unix(unix),
             Kind::Epoll(set) => {
                 for watched in set.interest.into_keys() {
                     if let Some(file) = self.file(watched) {
@@ -354,7 +382,7 @@ impl Kernel {
                     }
                 }
             }
-            Kind::Counter(_) | Kind::CounterWriter(_) | Kind::Reserve => {}
+            Kind::Counter(_) | Kind::CounterWriter(_) | Kind::Reserve | Kind::Locked(_) => {}
         }
     }
 
@@ -411,17 +439,20 @@ impl Kernel {
 
     /// What is ready of a file now.
     pub(super) fn poll_file(&mut self, id: FileId) -> u32 {
-        let end = match self.file(id).map(|file| &file.kind) {
-            Some(Kind::Socket(end)) => *end,
+        let socket = match self.file(id).map(|file| &file.kind) {
+            Some(Kind::Socket(socket)) => *socket,
             Some(Kind::Counter(count)) => {
                 let readable = if *count > 0 { IN } else { 0 };
                 let writable = if *count < u64::MAX - 1 { OUT } else { 0 };
                 return readable | writable;
             }
             Some(Kind::CounterWriter(_)) => return OUT,
-            Some(Kind::Epoll(_) | Kind::Reserve) | None => return 0,
+            Some(Kind::Epoll(_) | Kind::Reserve | Kind::Locked(_)) | None => return 0,
         };
-        self.end(end).map_or(HUP, Tcp::poll)
+        match socket {
+            Socket::Tcp(end) => self.end(end).map_or(HUP, Tcp::poll),
+            Socket::Unix(unix) => self.unix(unix).map_or(HUP, |unix| unix.poll()),
+        }
     }
 
     /// Something has happened to a file (ep_poll_callback): the sets that care will look at it.
@@ -441,6 +472,11 @@ impl Kernel {
         if let Some(file) = self.file(id) {
             file.watchers = watchers;
         }
+    }
+
+    /// The files there are, for whoever looks for one of a kind.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.files.iter().flatten().map(|file| &file.kind)
     }
 
     pub(super) fn wake_end(&mut self, end: End, key: u32) {

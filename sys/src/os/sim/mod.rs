@@ -1,7 +1,7 @@
 //! A simulated kernel for the calling thread (cargo feature `sim`).
 //!
 //! While a [`Simulation`] is installed on a thread, the functions of [`os`](super) are answered by a machine that
-//! exists in memory only: TCP sockets with bounded buffers, epoll and poll(2), eventfds, a clock. Its network is
+//! exists in memory only: TCP and Unix stream sockets with bounded buffers, epoll and poll(2), eventfds, a clock. Its network is
 //! slow, its buffers are small and its accepts fail as its [`Plan`] says, and all of it follows from one seed: the same
 //! seed makes the same run, and the same [`log`](Simulation::log), byte for byte. The clock moves when somebody waits:
 //! an hour of timeouts takes no time.
@@ -19,9 +19,10 @@
 //!
 //! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
 //!
-//! The files: `random`, `plan` (what goes wrong), `failing` and `fates` (certain calls that fail), `log`, `keeper` (real descriptors), `tcp` (one end of a
-//! connection), `kernel` (the state), `network` (packets), `sockets` and `waits` (the system calls), `peer`
-//! ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
+//! The files: `random`, `plan` (what goes wrong), `failing` and `fates` (certain calls that fail), `log`, `keeper` (real
+//! descriptors), `kernel` (the state), `tcp` and `unix` (one socket), `options`, `namespace` (names of Unix sockets),
+//! `network` (packets), `sockets` and `waits` (the system calls), `tcp_calls`, `unix_calls` and `counters` (what each does),
+//! `peer` ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
 //! only.
 
 use std::cell::RefCell;
@@ -29,11 +30,14 @@ use std::fmt;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use kernel::{FileId, Kernel};
+use kernel::FileId;
+pub(super) use kernel::Kernel;
 use waits::Polled;
 
+mod counters;
 mod failing;
 mod fates;
 mod keeper;
@@ -41,14 +45,20 @@ mod kernel;
 mod log;
 #[cfg(tidegate_mutants)]
 mod mutants;
+mod namespace;
 mod network;
+mod options;
 mod peer;
 mod plan;
 mod random;
 mod sockets;
 mod tcp;
+mod tcp_calls;
+mod unix;
+mod unix_calls;
 mod waits;
 
+pub use super::name::Name;
 pub use failing::{CALLS, Failing};
 #[cfg(tidegate_mutants)]
 pub use mutants::is_mutant;
@@ -276,6 +286,14 @@ impl Simulation {
     /// The simulated descriptors that are open, a line each.
     pub fn open_descriptors(&self) -> Vec<String> {
         self.ask(Kernel::describe_open)
+    }
+
+    /// The files of sockets of the Unix domain that nobody has removed.
+    pub fn socket_files(&self) -> Vec<PathBuf> {
+        self.ask(|kernel| {
+            kernel.sweep();
+            kernel.namespace.files().cloned().collect()
+        })
     }
 
     fn ask<R>(&self, question: impl FnOnce(&mut Kernel) -> R) -> R {

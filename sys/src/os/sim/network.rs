@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::kernel::{Due, Kernel, Packet};
+use super::kernel::{Due, Kernel, Packet, Socket};
 use super::log::What;
 use super::tcp::{ANY, ERR, End, Fin, IN, OUT, State, Tcp};
 
@@ -37,12 +37,13 @@ impl Kernel {
             }
             Due::Syn { from } => self.arrive_syn(from),
             Due::SynRetry(end) => self.retry_syn(end),
-            Due::Relief(end) => {
+            Due::Relief(Socket::Tcp(end)) => {
                 if let Some(tcp) = self.end(end) {
                     tcp.is_short = false;
                     self.tell_of_room(end);
                 }
             }
+            Due::Relief(Socket::Unix(unix)) => self.relieve_unix(unix),
             Due::GiveUp(end) => self.give_up(end),
             Due::Again(file) => self.again(file),
             Due::Release(duplicate) => {
@@ -136,10 +137,9 @@ impl Kernel {
         }
         tcp.greeting += 1;
         let is_v6 = tcp.is_v6;
-        let (options, linger) = (tcp.options.clone(), tcp.linger);
+        let options = tcp.options.clone();
         let mut child = Tcp::new(is_v6, &self.plan, &mut self.random);
         child.options = options;
-        child.linger = linger;
         child.state = State::Greeting;
         child.local = Some(wanted);
         child.remote = Some(local);

@@ -169,3 +169,6 @@ pub(super) const FORK_NS_MAX: u64 = 20_000_000;
 
 /// The longest time that `stall` takes.
 pub(super) const STALL_MAX: Duration = Duration::from_millis(20);
+
+/// The longest time without memory that `would_block` makes up.
+pub(super) const SHORT_NS_MAX: u64 = 5_000_000;
