@@ -73,6 +73,15 @@ impl fmt::Debug for Interest {
 /// [`Ready::READ_CLOSED`], [`Ready::HANGUP`] and [`Ready::ERROR`] are hints that it is worth reading now.
 /// None of them ends a direction: data may still lie before the end, and backends differ in which of
 /// them they can see. Only a read of zero bytes or an errno is the end.
+///
+/// | bit | name | epoll's bit |
+/// |---|---|---|
+/// | 0 | READABLE | EPOLLIN |
+/// | 1 | PRIORITY | EPOLLPRI |
+/// | 2 | WRITABLE | EPOLLOUT |
+/// | 3 | ERROR | EPOLLERR |
+/// | 4 | HANGUP | EPOLLHUP |
+/// | 5 | READ_CLOSED | (EPOLLRDHUP is bit 13) |
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Ready(u8);
 
@@ -82,15 +91,21 @@ impl Ready {
     /// A read or an accept will not block.
     pub const READABLE: Self = Self(1);
     /// A write will not block, or a connect has ended.
-    pub const WRITABLE: Self = Self(1 << 1);
+    pub const WRITABLE: Self = Self(1 << 2);
     /// The peer sends no more; what it sent may still be unread. Comes with [`Ready::READABLE`].
-    pub const READ_CLOSED: Self = Self(1 << 2);
+    pub const READ_CLOSED: Self = Self(1 << 5);
     /// Both directions are over (epoll, poll), or output can go nowhere (kqueue).
-    pub const HANGUP: Self = Self(1 << 3);
+    pub const HANGUP: Self = Self(1 << 4);
     /// An error waits to be taken by a read, a write or SO_ERROR.
-    pub const ERROR: Self = Self(1 << 4);
+    pub const ERROR: Self = Self(1 << 3);
     /// Urgent data. Edge-triggered epoll only: level-triggered it could not be silenced.
-    pub const PRIORITY: Self = Self(1 << 5);
+    pub const PRIORITY: Self = Self(1 << 1);
+
+    /// The lowest bits of what epoll reports, which mean the same there and here.
+    #[cfg(tidegate_epoll)]
+    pub(super) const fn from_epoll(mask: u32) -> Self {
+        Self(mask as u8 & 0x1f)
+    }
 
     /// Whether all of `other` is in here.
     pub const fn contains(self, other: Self) -> bool {
@@ -230,6 +245,7 @@ impl Events {
 
     /// The event at this place of the batch, or none past its end. Walking by index keeps the buffer
     /// free between two events, so that a callback may use the selector.
+    #[inline]
     pub fn get(&self, index: usize) -> Option<Event> {
         self.list.get(index).copied()
     }
@@ -254,17 +270,34 @@ impl Events {
         self.list.push(Event { token, ready });
     }
 
+    /// As many pushes.
+    #[cfg(tidegate_epoll)]
+    #[inline]
+    pub(super) fn extend(&mut self, events: impl ExactSizeIterator<Item = Event>) {
+        debug_assert!(
+            self.list.len() + events.len() <= self.limit,
+            "a wait asked for too many"
+        );
+        self.list.extend(events);
+    }
+
     #[cfg(any(tidegate_kqueue, test))]
     pub(super) fn add_ready(&mut self, index: usize, ready: Ready) {
         self.list[index].ready |= ready;
     }
 
     /// Doubles the limit if the kernel has filled its own buffer.
+    #[inline]
     pub(super) fn grow_if_full(&mut self, reported: usize) {
         if reported >= self.limit && self.limit < Self::LARGEST {
-            self.limit = (self.limit * 2).min(Self::LARGEST);
-            self.list.reserve_exact(self.limit - self.list.len());
+            self.grow();
         }
+    }
+
+    #[cold]
+    fn grow(&mut self) {
+        self.limit = (self.limit * 2).min(Self::LARGEST);
+        self.list.reserve_exact(self.limit - self.list.len());
     }
 }
 

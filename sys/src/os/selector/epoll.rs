@@ -12,7 +12,7 @@ use std::time::Duration;
 use libc::epoll_event;
 
 use super::contract::{Contract, Waited};
-use crate::os::event::{Events, Interest, Ready};
+use crate::os::event::{Event, Events, Interest, Ready};
 use crate::os::syscall::{self, simulated};
 use crate::os::token::Token;
 
@@ -116,7 +116,13 @@ impl Epoll {
         }
     }
 
+    #[cold]
+    fn make_room(&mut self, limit: usize) {
+        self.buffer.resize(limit, epoll_event { events: 0, u64: 0 });
+    }
+
     /// Waits once; the number of events now at the start of the buffer.
+    #[inline]
     fn wait_once(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
         simulated!(once "epoll_wait", self.fd.as_fd(), |kernel, set| {
             let room = &mut self.buffer[..limit];
@@ -124,7 +130,16 @@ impl Epoll {
                 room[place] = epoll_event { events, u64 };
             })
         });
-        if let (true, Some(timeout)) = (self.is_precise, timeout.filter(|t| !t.is_zero())) {
+        match timeout {
+            None => self.wait_millis(limit, -1),
+            Some(Duration::ZERO) => self.wait_millis(limit, 0),
+            Some(timeout) => self.wait_timed(limit, timeout),
+        }
+    }
+
+    /// Waits for a time that is neither nothing nor for ever.
+    fn wait_timed(&mut self, limit: usize, timeout: Duration) -> io::Result<usize> {
+        if self.is_precise {
             match self.wait_nanos(limit, timeout) {
                 Err(error) if is_missing(&error) => {
                     NO_PWAIT2.store(true, Ordering::Relaxed);
@@ -133,7 +148,7 @@ impl Epoll {
                 answer => return answer,
             }
         }
-        self.wait_millis(limit, timeout)
+        self.wait_millis(limit, round_up_to_millis(timeout))
     }
 
     /// epoll_pwait2(2), Linux 5.11 and later. Called by number: not every libc has it.
@@ -159,8 +174,8 @@ impl Epoll {
     }
 
     /// epoll_wait(2), by the call that every kernel has for it, and by number for the reason that `direct` gives.
-    fn wait_millis(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        let timeout_ms = timeout.map_or(-1, round_up_to_millis);
+    #[inline]
+    fn wait_millis(&mut self, limit: usize, timeout_ms: libc::c_int) -> io::Result<usize> {
         // SAFETY: the buffer holds `limit` events or more (see `wait`); a null signal mask of size zero leaves
         // the mask as it is.
         let returned = syscall::once(unsafe {
@@ -229,10 +244,11 @@ impl Contract for Epoll {
         }
     }
 
+    #[inline]
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
         let limit = events.limit();
         if self.buffer.len() < limit {
-            self.buffer.resize(limit, epoll_event { events: 0, u64: 0 });
+            self.make_room(limit);
         }
         let reported = match self.wait_once(limit, timeout) {
             Ok(0) => return Ok(Waited::TimedOut),
@@ -242,9 +258,10 @@ impl Contract for Epoll {
             }
             Err(error) => return Err(error),
         };
-        for event in &self.buffer[..reported] {
-            events.push(Token::from_bits(event.u64), ready(event.events));
-        }
+        events.extend(self.buffer[..reported].iter().map(|event| Event {
+            token: Token::from_bits(event.u64),
+            ready: ready(event.events),
+        }));
         events.grow_if_full(reported);
         Ok(Waited::Events(reported))
     }
@@ -255,24 +272,22 @@ impl Contract for Epoll {
     }
 }
 
+#[inline]
 fn ready(mask: u32) -> Ready {
-    const MAP: [(u32, Ready); 6] = [
-        (IN, Ready::READABLE),
-        (OUT, Ready::WRITABLE),
+    let mut ready = Ready::from_epoll(mask);
+    if mask & RDHUP != 0 {
         // RDHUP without IN happens while reading is masked out.
-        (RDHUP, Ready::READ_CLOSED.union(Ready::READABLE)),
-        (HUP, Ready::HANGUP),
-        (ERR, Ready::ERROR),
-        (PRI, Ready::PRIORITY),
-    ];
-    let mut ready = Ready::NONE;
-    for (bit, meaning) in MAP {
-        if mask & bit != 0 {
-            ready |= meaning;
-        }
+        ready |= Ready::READ_CLOSED.union(Ready::READABLE);
     }
     ready
 }
+
+// What `Ready::from_epoll` relies on; the numbers are the same on every architecture (<linux/eventpoll.h>).
+const _: () = {
+    assert!(IN == Ready::READABLE.bits() as u32 && OUT == Ready::WRITABLE.bits() as u32);
+    assert!(PRI == Ready::PRIORITY.bits() as u32 && ERR == Ready::ERROR.bits() as u32);
+    assert!(HUP == Ready::HANGUP.bits() as u32 && RDHUP > 0x1f);
+};
 
 /// The kernel has no such call, or a seccomp filter of the time before it forbids it (EPERM).
 fn is_missing(error: &io::Error) -> bool {
