@@ -234,6 +234,7 @@ impl Adaptive {
         }
     }
 
+    #[inline]
     fn record(&mut self, bytes: usize) {
         if bytes <= table(self.index.saturating_sub(1)) as usize {
             if self.shrink {

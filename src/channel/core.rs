@@ -57,6 +57,8 @@ pub(crate) mod attention {
     pub(crate) const REGROWN: u16 = 128;
     /// The resume in the slot was asked for in the callback that is running.
     pub(crate) const JUST_ASKED: u16 = 256;
+    /// The message under way is the only one of its batch, whose end follows.
+    pub(crate) const BATCH_ENDS: u16 = 512;
 
     pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED;
     pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;

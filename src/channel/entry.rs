@@ -214,7 +214,13 @@ impl Core {
         let _leave = Leave(&self.in_transport);
         step(
             self.transport.borrow_mut().as_mut(),
-            &mut Io { services: self },
+            &mut Io {
+                services: self,
+                arena: self.lp.arena(),
+                predictor: &self.predictor,
+                seen: self.seen.get(),
+                write_spin: self.write_spin.get(),
+            },
         )
     }
 

@@ -59,12 +59,14 @@ pub(crate) enum Resume {
 /// | 3 | it was taken out: nothing stops at it any more |
 /// | 4, 5 | [`Resume`] |
 /// | 6 | its handler has declared its mask |
+/// | 7 | of the ends: nothing stops a read() of the tail on its way to the head |
 #[derive(Clone, Copy)]
 pub(super) struct Facts(pub(super) u8);
 
 impl Facts {
     pub(super) const GONE: u8 = 1 << 3;
     pub(super) const DECLARED: u8 = 1 << 6;
+    pub(super) const STRAIGHT: u8 = 1 << 7;
 
     pub(super) const fn new(state: State) -> Self {
         Self(state as u8)
@@ -299,6 +301,19 @@ impl<H: ?Sized> Node<H> {
 
     pub(super) fn add_fact(&self, fact: u8) {
         self.facts.set(Facts(self.facts.get().0 | fact));
+    }
+
+    /// Whether a read() of the tail is known to come to the head at once. Asked of the ends.
+    #[inline]
+    pub(crate) fn is_straight(&self) -> bool {
+        self.facts.get().0 & Facts::STRAIGHT != 0
+    }
+
+    /// Notes whether it does.
+    pub(crate) fn set_straight(&self, straight: bool) {
+        let others = self.facts.get().0 & !Facts::STRAIGHT;
+        let straight = if straight { Facts::STRAIGHT } else { 0 };
+        self.facts.set(Facts(others | straight));
     }
 
     // ---- links

@@ -139,7 +139,7 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     /// The link of HEAD.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head_link(&self) -> Link {
         self.kept.borrow().slab[usize::from(HEAD)].link()
     }
@@ -317,6 +317,7 @@ impl<H: ?Sized> Nodes<H> {
         node.link_prev_like(&after);
         before.link_next(index, mask);
         after.link_prev(index, mask);
+        self.with(TAIL, |ends| ends.set_straight(false));
         Some(index)
     }
 
@@ -337,6 +338,7 @@ impl<H: ?Sized> Nodes<H> {
         self.retire(&tomb);
         tomb.link_next(index, mask);
         tomb.link_prev(index, mask);
+        self.with(TAIL, |ends| ends.set_straight(false));
         Some(index)
     }
 

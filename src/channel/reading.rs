@@ -3,9 +3,8 @@
 //! `READABLE` is sticky: set by readiness, cleared when a read found nothing or drained the source. Reading goes on
 //! from the ready list without a new edge whenever it is set and a read() is pending.
 
-use std::io;
+use std::mem;
 
-use bytes::BytesMut;
 use tidegate_sys::os::{Backend, Interest, Ready};
 
 use super::core::{Core, Root, attention, flag};
@@ -14,7 +13,7 @@ use super::lifetime::Life;
 use super::node::HEAD;
 use super::signal::Signal;
 use super::slow::Inbound;
-use super::transport::{Read, ReadBytes, Services};
+use super::transport::{Read, Services};
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::{EventLoop, Metrics};
@@ -50,6 +49,15 @@ impl<'a> Batch<'a> {
     fn begin(core: &'a Core) -> Self {
         core.set(flag::READ_BATCH);
         Self(core)
+    }
+}
+
+impl Batch<'_> {
+    /// The transport has done its part.
+    #[inline]
+    fn end(self) {
+        self.0.clear(flag::READ_BATCH);
+        mem::forget(self);
     }
 }
 
@@ -124,16 +132,23 @@ impl Core {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub(crate) fn head_read(&self) {
+        // Where it changes nothing but the flag, there is nothing to tell anybody.
+        const NEWS: u32 = flag::READABLE | flag::READ_MASKED | flag::PARKED_FD | flag::LEVEL;
         let before = self.flags.get();
-        if before & flag::READ_PENDING != 0 && before & flag::READING_TOLD != 0 {
+        self.flags.set(before | flag::READ_PENDING);
+        let told = before & flag::READING_TOLD != 0;
+        if told && before & flag::READ_PENDING != 0 {
             return;
         }
-        self.set(flag::READ_PENDING);
+        if told && before & NEWS == 0 && !self.in_transport.get() {
+            return self.wasted_edges.set(0);
+        }
         self.head_read_news(before);
     }
 
+    #[inline(never)]
     fn head_read_news(&self, before: u32) {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(super::op::Op::Read));
@@ -178,6 +193,24 @@ impl Core {
 
     #[inline]
     fn active_ready(&self, ready: Ready) {
+        // What keeps data that came from being read, or comes before it. Most often there is nothing of it.
+        const IN_THE_WAY: u32 =
+            flag::WRITE_BLOCKED | flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR;
+        let flags = self.flags.get();
+        if flags & (flag::READ_PENDING | IN_THE_WAY) == flag::READ_PENDING
+            && self.attention.get() == 0
+            && ready.intersects(Ready::READABLE)
+            && !ready.intersects(Ready::ERROR)
+        {
+            self.flags.set(flags | flag::READABLE);
+            return self.read_batch();
+        }
+        self.active_ready_slow(ready);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn active_ready_slow(&self, ready: Ready) {
         // Data that can go out first, then data that came in, so that a peer's closing is seen last (D14).
         if self.has(flag::WRITE_BLOCKED)
             && ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP)
@@ -340,8 +373,8 @@ impl Core {
                     total += self.deliver_from_transport(msg);
                 }
                 Ok(Read::Last(msg)) => {
+                    batch.end();
                     self.deliver_last(msg, total);
-                    drop(batch);
                     return self.after_batch();
                 }
                 Ok(Read::Failed(error)) => {
@@ -380,7 +413,7 @@ impl Core {
                 break BatchEnd::Quiet;
             }
         };
-        drop(batch);
+        batch.end();
         self.predict(|predictor| predictor.read_complete(total));
         if self.life.get() >= Life::Closing {
             return;
@@ -391,23 +424,31 @@ impl Core {
 
     /// The last message of a batch and the end of the batch, with one entry: most batches are one message. A handler that
     /// panics closes the channel, so that there is no end of the batch to be heard either.
-    #[inline]
+    #[inline(always)]
     fn deliver_last(&self, msg: Message, total: usize) {
         let total = total + msg.readable_bytes().unwrap_or(0);
+        self.predict(|predictor| predictor.read_complete(total));
         self.clear(flag::READABLE | flag::READ_PENDING);
+        // Before it is entered: else the message is moved once more, from here to there.
+        self.emit_message_from_head(msg);
         self.enter(|core| {
-            core.emit_message(Inbound::Read, HEAD, msg);
-            core.settle();
-            core.clear(flag::READ_BATCH);
-            core.predict(|predictor| predictor.read_complete(total));
-            if core.life.get() < Life::Closing {
-                core.end_batch(BatchEnd::Quiet);
-            }
+            core.deliver_batch();
+            core.read_again();
         });
     }
 
     /// What is wanted next is told to the selector or the ready list.
+    #[inline]
     fn after_batch(&self) {
+        const NEWS: u32 =
+            flag::READABLE | flag::PAUSED | flag::READ_MASKED | flag::PARKED_FD | flag::LEVEL;
+        if self.has(NEWS) {
+            self.after_batch_news();
+        }
+    }
+
+    #[inline(never)]
+    fn after_batch_news(&self) {
         if self.life.get() != Life::Active || self.has(flag::INPUT_SHUT) {
             return;
         }
@@ -460,20 +501,23 @@ impl Core {
         self.emit_from_head(Inbound::ReadComplete);
         self.run();
         match end {
-            BatchEnd::Quiet => {
-                if self.life.get() >= Life::Closing {
-                    return;
-                }
-                if self.auto_read() && self.attention.get() & attention::SUSPENDED == 0 {
-                    // Everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
-                    self.op_read_from_tail();
-                    self.run();
-                } else if self.auto_read() {
-                    self.set(flag::READ_PENDING);
-                }
-            }
+            BatchEnd::Quiet => self.read_again(),
             BatchEnd::Eof => self.end_of_input(),
             BatchEnd::Failed(error) => self.read_failed(error),
+        }
+    }
+
+    /// A batch has ended and everything emitted was handled: the read() of auto-read goes through the pipeline (B18).
+    #[inline(always)]
+    fn read_again(&self) {
+        if self.life.get() >= Life::Closing || !self.auto_read() {
+            return;
+        }
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            return self.set(flag::READ_PENDING);
+        }
+        if self.op_read_from_tail() {
+            self.run();
         }
     }
 
@@ -662,43 +706,6 @@ pub(crate) fn interest(read: bool, write: bool) -> Interest {
 }
 
 impl Services for Core {
-    fn read_into_arena(
-        &self,
-        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
-    ) -> io::Result<ReadBytes> {
-        let room = self.predictor.get().room();
-        match self.lp.arena().borrow_mut().read(room, read)? {
-            Some(bytes) => {
-                self.predict(|predictor| {
-                    predictor.record(bytes.len());
-                });
-                let filled = bytes.len() >= room;
-                Ok(ReadBytes { bytes, filled })
-            }
-            None => Ok(ReadBytes {
-                bytes: BytesMut::new(),
-                filled: false,
-            }),
-        }
-    }
-
-    fn read_room(
-        &self,
-        bytes: usize,
-        read: &mut dyn FnMut(&mut BytesMut, usize) -> io::Result<usize>,
-    ) -> io::Result<BytesMut> {
-        let read = self.lp.arena().borrow_mut().read(bytes, read)?;
-        Ok(read.unwrap_or_default())
-    }
-
-    fn seen(&self) -> Ready {
-        self.seen.get()
-    }
-
-    fn write_spin_count(&self) -> u32 {
-        u32::from(self.write_spin.get())
-    }
-
     fn event_loop(&self) -> &EventLoop {
         self.lp.handle()
     }

@@ -239,7 +239,9 @@ impl Relay {
     /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
     fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
         if ctx.auto_read() {
-            self.line.send(|core| core.op_read_from_tail());
+            self.line.send(|core| {
+                core.op_read_from_tail();
+            });
         }
         Ok(())
     }
@@ -440,7 +442,9 @@ impl Handler for Relay {
         if is_as_before && ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             self.pass_read(ctx);
         } else {
-            self.line.send(|core| core.op_read_from_tail());
+            self.line.send(|core| {
+                core.op_read_from_tail();
+            });
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 //! The write side: the head's write and flush, writability, and how pending writes fail (rules C1 to C24).
 
+use std::cell::RefMut;
 use std::sync::atomic::Ordering;
 
 use super::core::{Core, Root, flag};
@@ -76,13 +77,15 @@ impl Core {
         if self.life.get() >= Life::Closing {
             return;
         }
-        let released = match self.outbound.borrow_mut().as_deref_mut() {
-            Some(outbound) => outbound.add_flush(),
-            None => return,
+        let mut kept = self.outbound.borrow_mut();
+        let Some(outbound) = kept.as_deref_mut() else {
+            return;
         };
-        if released.entries != 0 {
-            self.settle_writes();
+        if outbound.add_flush().entries == 0 {
+            return self.flush_kept(kept);
         }
+        drop(kept);
+        self.settle_writes();
         self.flush_more();
     }
 
@@ -91,42 +94,46 @@ impl Core {
         if self.in_transport.get() {
             return self.push_root(Root::HeadOp(Op::Flush));
         }
-        match self.life.get() {
-            Life::Active => {}
-            // Before a connect has finished there is nowhere to send (C22).
-            Life::Open | Life::Connecting => return self.fail_unconnected(),
-            Life::Closing | Life::Closed => return,
+        self.flush_kept(self.outbound.borrow_mut());
+    }
+
+    /// The same with the buffer at hand, which is given up when the transport has taken all.
+    fn flush_kept(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) {
+        if self.life.get() != Life::Active || self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
+            drop(kept);
+            return self.flush_hindered();
         }
-        if self.has(flag::WRITE_BLOCKED) {
-            // What joins the queue of a slow peer must not pin receive memory either.
-            if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
-                outbound.compact(&self.lp.arena().borrow());
-            }
-            return;
-        }
-        if self.has(flag::OUTPUT_SHUT) {
-            return;
-        }
-        let mut kept = self.outbound.borrow_mut();
         let Some(outbound) = kept.as_deref_mut().filter(|out| out.flushed_len() > 0) else {
             return;
         };
         let flushed = self.with_transport(|transport, io| transport.flush(io, outbound));
-        if matches!(flushed, Ok(Flush::Blocked)) {
-            // What waits for a slow peer must not pin the memory that others receive into.
-            outbound.compact(&self.lp.arena().borrow());
-        }
         let total = outbound.total_pending();
-        let settled = outbound.has_settled();
-        drop(kept);
-        if settled {
+        if outbound.is_spare() {
+            if let Some(spare) = kept.take() {
+                self.outbound_memory.set(spare.give_back());
+            }
+            drop(kept);
+            self.note_pending(total);
+        } else if outbound.has_settled() {
+            drop(kept);
             self.settle_writes();
         } else {
-            self.account(total);
+            drop(kept);
+            self.note_pending(total);
         }
         match flushed {
             Ok(Flush::Drained) => self.update_interest(),
+            other => self.flush_stopped(other),
+        }
+    }
+
+    /// A flush that has not sent all.
+    #[inline(never)]
+    fn flush_stopped(&self, flushed: Result<Flush, Error>) {
+        match flushed {
+            Ok(Flush::Drained) => {}
             Ok(Flush::Blocked) => {
+                self.compact_outbound();
                 #[cfg(tidegate_mutants)]
                 if tidegate_sys::os::sim::is_mutant("B3-room-unnoticed") {
                     return;
@@ -143,6 +150,27 @@ impl Core {
                 self.push_ready();
             }
             Err(error) => self.write_failed(error),
+        }
+    }
+
+    /// A flush for which there is nowhere to send, or no room.
+    #[cold]
+    #[inline(never)]
+    fn flush_hindered(&self) {
+        match self.life.get() {
+            // What joins the queue of a slow peer must not pin receive memory either.
+            Life::Active if self.has(flag::WRITE_BLOCKED) => self.compact_outbound(),
+            Life::Active => {}
+            // Before a connect has finished there is nowhere to send (C22).
+            Life::Open | Life::Connecting => self.fail_unconnected(),
+            Life::Closing | Life::Closed => {}
+        }
+    }
+
+    /// What waits for a slow peer must not pin the memory that others receive into.
+    fn compact_outbound(&self) {
+        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+            outbound.compact(&self.lp.arena().borrow());
         }
     }
 
@@ -250,6 +278,12 @@ impl Core {
         if total == 0 {
             self.spare_outbound();
         }
+        self.note_pending(total);
+    }
+
+    /// The same where there is no buffer to give up.
+    #[inline]
+    fn note_pending(&self, total: usize) {
         self.shared.queued.store(total, Ordering::Relaxed);
         if self.shared.unwritable.load(Ordering::Relaxed) & WATERMARK != 0 {
             self.check_low(total);

@@ -28,6 +28,7 @@ impl Part for OutboundBuffer {
 
 impl OutboundBuffer {
     /// An empty buffer that goes on where another one of its channel ended.
+    #[inline]
     pub(crate) fn lend(memory: Memory) -> Box<Self> {
         let mut spare = Spares::take(&SPARE);
         spare.gather_max = memory.gather_max;
@@ -42,6 +43,7 @@ impl OutboundBuffer {
     }
 
     /// Keeps it for the next channel that writes. What is the channel's to remember is given out.
+    #[inline]
     pub(crate) fn give_back(self: Box<Self>) -> Memory {
         debug_assert!(
             self.is_spare(),

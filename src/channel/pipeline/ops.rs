@@ -161,10 +161,29 @@ impl Core {
         }
     }
 
-    /// The read() of auto-read: from the tail, like one of a handler there.
-    pub(crate) fn op_read_from_tail(&self) {
+    /// The read() of auto-read: from the tail, like one of a handler there. True if a handler was called, which may have
+    /// emitted something.
+    ///
+    /// Few handlers have a read() of their own, and one more handler changes what is known: so a way on which there is none
+    /// is remembered until then. Walked for each batch it took 94 instructions through four handlers.
+    #[inline]
+    pub(crate) fn op_read_from_tail(&self) -> bool {
+        let free = self.attention.get() & attention::BEFORE_OP == 0 && !self.has_resumes();
+        if free && self.nodes.with(TAIL, Node::is_straight) {
+            self.head_read();
+            return false;
+        }
+        self.op_read_from_tail_along(free)
+    }
+
+    #[inline(never)]
+    fn op_read_from_tail_along(&self, free: bool) -> bool {
         let slab = self.nodes.slab();
-        Self::op_read_along(&mut Context::new(self, &slab, &slab[usize::from(TAIL)]));
+        let tail = &slab[usize::from(TAIL)];
+        let stop = node::prev_with(&slab, tail, mask::READ_OP).map(Node::index);
+        tail.set_straight(free && stop == Some(HEAD));
+        Self::op_read_along(&mut Context::new(self, &slab, tail));
+        true
     }
 
     // ---- the same from anywhere

@@ -9,10 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use tidegate_sys::os::Interest;
-
 use super::hand::{Hand, Last, Stop, Tell, Work};
-use super::patient::Patient;
+use super::receiver::Receiver;
 use crate::buffer::Message;
 use crate::channel::{Io, Read, Signal};
 use crate::error::Error;
@@ -148,7 +146,7 @@ impl Input {
 /// Where bytes come from.
 pub(super) enum Source {
     /// A socket that does not block, and a wait before.
-    Socket(Patient),
+    Socket(Receiver),
     /// Anything else.
     Any(Box<dyn io::Read + Send>),
 }
@@ -203,7 +201,7 @@ impl Portion {
         (self.taken, self.filled) = (0, 0);
         let begun = std::time::Instant::now();
         let read = match source {
-            Source::Socket(patient) => patient.read(&mut self.room),
+            Source::Socket(receiver) => receiver.read(&mut self.room),
             Source::Any(source) => source.read(&mut self.room),
         };
         match read {
@@ -235,7 +233,7 @@ impl Portion {
 impl Source {
     fn wait_for_connect(&self) -> io::Result<bool> {
         match self {
-            Self::Socket(patient) => patient.wait(Interest::WRITE),
+            Self::Socket(receiver) => receiver.wait_for_connect(),
             Self::Any(_) => Ok(true),
         }
     }

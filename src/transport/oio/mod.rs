@@ -59,7 +59,7 @@
 //! - `threads`: the two threads of a channel, and the order of their end.
 //! - `input`, `output`: the two directions.
 //! - `hand`: one thread and its tray.
-//! - `patient`: calls that wait for a time.
+//! - `patient`: calls that wait for a time. `receiver`: those of a stream socket's reads.
 //! - `census`: how many threads there are.
 
 mod census;
@@ -68,6 +68,7 @@ mod hand;
 mod input;
 mod output;
 mod patient;
+mod receiver;
 mod server;
 mod socket;
 mod stream;

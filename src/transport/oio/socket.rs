@@ -12,6 +12,7 @@ use super::hand::Last;
 use super::input::{Input, Source};
 use super::output::{Output, Sink};
 use super::patient::{Patient, TIMEOUT, Timeout};
+use super::receiver::Receiver;
 use super::server::{Listening, Server};
 use super::threads::{Threads, duplicate};
 use crate::buffer::Message;
@@ -51,6 +52,8 @@ struct Running {
     threads: Threads<Input>,
     /// The writing thread ends the output when it ends itself.
     ends_output: Arc<AtomicBool>,
+    /// The output was ended, or is about to be.
+    is_output_over: Arc<AtomicBool>,
 }
 
 impl<T: StreamSocket> Socket<T> {
@@ -93,10 +96,12 @@ impl<T: StreamSocket> Socket<T> {
         let patient = Patient::new(fd.clone(), self.timeout.clone());
         let last = Last::new(fd.clone(), io.signal());
         let channel = census::next_channel();
+        let is_output_over = Arc::new(AtomicBool::new(false));
+        let source = Receiver::new(patient.clone(), is_output_over.clone());
         let input = Input::start(
             format!("oio-read-{channel}"),
             name.clone(),
-            Source::Socket(patient.clone()),
+            Source::Socket(source),
             io.signal(),
             last.clone(),
         )?;
@@ -120,6 +125,7 @@ impl<T: StreamSocket> Socket<T> {
         self.running = Some(Running {
             threads,
             ends_output,
+            is_output_over,
         });
         Ok(())
     }
@@ -217,6 +223,11 @@ impl<T: StreamSocket> Transport for Socket<T> {
 
     /// What the writing thread has goes out first; the loop does not wait for it.
     fn shutdown(&mut self, io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
+        if direction == Direction::Output
+            && let Some(running) = &self.running
+        {
+            running.is_output_over.store(true, Ordering::SeqCst);
+        }
         if direction == Direction::Output && self.threads()?.output.is_busy() {
             // In this order: the thread may end at once.
             if let Some(running) = &self.running {

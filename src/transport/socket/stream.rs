@@ -63,6 +63,7 @@ pub(crate) fn flush(
 ) -> Result<Flush, Error> {
     for _ in 0..spins {
         match step(socket, out, peer, &mut send_object)? {
+            Step::Went if out.flushed_len() == 0 => return Ok(Flush::Drained),
             Step::Went => {}
             Step::Full => return Ok(Flush::Blocked),
             Step::Empty => return Ok(Flush::Drained),

@@ -37,7 +37,7 @@ pub fn both_directions_are_one_event(kit: &mut Kit) {
     let batch = kit.wait(Some(DEADLINE));
     assert_eq!(batch.len(), 1, "{}", kit.name);
     assert_eq!(
-        batch.get(0).unwrap().ready,
+        batch[0].ready,
         Ready::READABLE | Ready::WRITABLE,
         "{}",
         kit.name

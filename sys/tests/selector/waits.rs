@@ -17,7 +17,7 @@ pub fn wake_ups_before_a_wait_count_as_one(kit: &mut Kit) {
     let batch = kit.wait(Some(DEADLINE));
     assert_eq!(batch.len(), 1, "{}", kit.name);
     assert_eq!(
-        (batch.get(0).unwrap().token, batch.get(0).unwrap().ready),
+        (batch[0].token, batch[0].ready),
         (WAKER, Ready::READABLE),
         "{}",
         kit.name

@@ -12,6 +12,7 @@ use std::time::Duration;
 use libc::epoll_event;
 
 use super::contract::{Contract, Waited};
+use crate::os::direct;
 use crate::os::event::{Events, Interest};
 use crate::os::syscall::{self, simulated};
 use crate::os::token::Token;
@@ -153,14 +154,12 @@ impl Epoll {
         // SAFETY: the kernel writes no more events than the room holds, `spec` outlives the call, and a
         // null signal mask of size zero leaves the mask as it is.
         let returned = syscall::once(unsafe {
-            libc::syscall(
+            direct::by_number(
                 libc::SYS_epoll_pwait2,
                 self.fd.as_raw_fd(),
-                room.as_mut_ptr(),
-                room.len() as libc::c_int,
-                &raw const spec,
-                std::ptr::null::<libc::sigset_t>(),
-                0_usize,
+                room.as_mut_ptr().cast(),
+                room.len(),
+                (&raw const spec).expose_provenance(),
             )
         })?;
         Ok(returned as usize)
@@ -172,14 +171,12 @@ impl Epoll {
         // SAFETY: the kernel writes no more events than the room holds; a null signal mask of size zero leaves
         // the mask as it is.
         let returned = syscall::once(unsafe {
-            libc::syscall(
+            direct::by_number(
                 libc::SYS_epoll_pwait,
                 self.fd.as_raw_fd(),
-                room.as_mut_ptr(),
-                room.len() as libc::c_int,
-                timeout_ms,
-                std::ptr::null::<libc::sigset_t>(),
-                0_usize,
+                room.as_mut_ptr().cast(),
+                room.len(),
+                timeout_ms as usize,
             )
         })?;
         Ok(returned as usize)
