@@ -82,7 +82,7 @@ impl Core {
             return;
         };
         if outbound.add_flush().entries == 0 {
-            if self.puts_off_flushes() {
+            if !outbound.is_observed() && self.puts_off_flushes() {
                 return self.attend(attention::FLUSH);
             }
             return self.flush_and_settle(kept);
@@ -92,8 +92,9 @@ impl Core {
         self.flush_more();
     }
 
-    /// Whether a flush may wait until the callback that asked for it has returned. It may not where somebody could see a
-    /// difference: a channel that is not writable is to be writable again after a flush that the peer takes.
+    /// Whether a flush of writes with void promises may wait until the callback that asked for it has returned. It may not
+    /// where somebody could see a difference: a channel that is not writable is to be writable again after a flush that
+    /// the peer takes.
     #[inline]
     fn puts_off_flushes(&self) -> bool {
         self.running.get()
