@@ -182,6 +182,8 @@ mutations: ## faults in a copy of the source that the tests must notice (some mi
 fuzz: ## 10 million mutated inputs through each decoder (INPUTS=n CODEC=name SEED=n; LIBFUZZER=seconds for libFuzzer too)
 	@cd fuzz && $(CARGO) run --release --quiet --bin mutate -- $(or $(INPUTS),10000000) $(or $(CODEC),all) $(or $(SEED),1)
 ifneq ($(LIBFUZZER),)
+	@# All in one build, or the one that is asked for.
+	@cd fuzz && $(CARGO) +nightly fuzz build --fuzz-dir . --features libfuzzer $(CODEC)
 	@cd fuzz && for codec in $(or $(CODEC),$(patsubst fuzz/targets/%.rs,%,$(wildcard fuzz/targets/*.rs))); do \
 		$(CARGO) +nightly fuzz run --fuzz-dir . --features libfuzzer $$codec -- -max_total_time=$(LIBFUZZER) -max_len=4096; \
 	done

@@ -3,12 +3,14 @@
 //! by tests/codec, where a short run is part of `make test`.
 //!
 //! - `subject`: the decoders, each with many settings, and inputs to begin with.
+//! - `whole`: parsers of whole inputs, as subjects like the others.
 //! - `trial`: one input through one decoder.
 //! - `random`: the generator and the mutations.
 
 pub mod random;
 pub mod subject;
 pub mod trial;
+pub mod whole;
 
 /// One input, as libFuzzer gives it: four bytes choose the settings, two the reads, the rest is what the peer sends.
 pub fn one_input(codec: &subject::Codec, data: &[u8]) {

@@ -9,6 +9,8 @@ use tidegate::codec::{
 };
 use tidegate::error::Error;
 
+use super::whole;
+
 /// A decoder whose values are bytes.
 pub trait Subject {
     /// `decode`, or `decode_eof` once the input has ended.
@@ -77,6 +79,21 @@ pub const CODECS: &[Codec] = &[
         name: "proxy_protocol",
         make: proxy_protocol,
         seeds: proxy_protocol_seeds,
+    },
+    Codec {
+        name: "sctp_notification",
+        make: whole::sctp_notification,
+        seeds: whole::sctp_notification_seeds,
+    },
+    Codec {
+        name: "datagrams",
+        make: whole::datagrams,
+        seeds: whole::datagrams_seeds,
+    },
+    Codec {
+        name: "ip_rules",
+        make: whole::ip_rules,
+        seeds: whole::ip_rules_seeds,
     },
 ];
 

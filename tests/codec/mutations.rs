@@ -84,3 +84,18 @@ fn replays_survive_mutations() {
 fn proxy_headers_survive_mutations() {
     run("proxy_protocol");
 }
+
+#[test]
+fn sctp_notifications_survive_mutations() {
+    run("sctp_notification");
+}
+
+#[test]
+fn datagrams_survive_mutations_of_each_other() {
+    run("datagrams");
+}
+
+#[test]
+fn rules_of_the_ip_filter_survive_mutations() {
+    run("ip_rules");
+}
