@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeWriter};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 
@@ -13,6 +14,7 @@ use super::namespace::Namespace;
 use super::plan::{self, Faults, Plan};
 use super::random::Random;
 use super::tcp::{ANY, ERR, End, HUP, IN, OUT, Tcp};
+use super::udp::{Letter, Udp, UdpId};
 use super::unix::{Unix, UnixId};
 
 /// The name of a descriptor's object, never used again.
@@ -46,6 +48,8 @@ pub(in crate::os) struct Kernel {
     /// Sockets of the Unix domain, by name; those that are gone are empty.
     pub(super) unix: Vec<Option<Unix>>,
     pub(super) namespace: Namespace,
+    /// Sockets for datagrams, by name; those that are gone are empty.
+    pub(super) udp: Vec<Option<Udp>>,
     pub(super) next_port: u16,
     /// Events that waits have reported, and entries of the agenda that have happened.
     pub(super) activity: u64,
@@ -94,6 +98,7 @@ pub(super) enum Kind {
 pub(super) enum Socket {
     Tcp(End),
     Unix(UnixId),
+    Udp(UdpId),
 }
 
 impl Kind {
@@ -101,6 +106,7 @@ impl Kind {
         match self {
             Kind::Socket(Socket::Tcp(_)) => "socket",
             Kind::Socket(Socket::Unix(_)) => "unix socket",
+            Kind::Socket(Socket::Udp(_)) => "udp socket",
             Kind::Epoll(_) => "epoll",
             Kind::Counter(_) => "counter",
             Kind::CounterWriter(_) => "counter's writer",
@@ -134,6 +140,17 @@ pub(super) enum Due {
     /// A client's first packet, for whoever listens where it wants to go.
     Syn {
         from: End,
+    },
+    /// A datagram has left the machine; without a letter it is lost.
+    Datagram {
+        sender: UdpId,
+        letter: Option<Letter>,
+        cost: usize,
+    },
+    /// The news that nobody has the port where a datagram went to.
+    Unreachable {
+        from: SocketAddr,
+        to: SocketAddr,
     },
     /// Look whether the first packet was answered.
     SynRetry(End),
@@ -208,6 +225,7 @@ impl Kernel {
             bound: Vec::new(),
             unix: Vec::new(),
             namespace: Namespace::default(),
+            udp: Vec::new(),
             next_port: 40_000,
             activity: 0,
             waited_until: 0,
@@ -316,6 +334,11 @@ impl Kernel {
                     unix.file = Some(id);
                 }
             }
+            Kind::Socket(Socket::Udp(udp)) => {
+                if let Some(udp) = self.udp(udp) {
+                    udp.file = Some(id);
+                }
+            }
             _ => {}
         }
         self.files.push(Some(File {
@@ -375,6 +398,7 @@ impl Kernel {
         match file.kind {
             Kind::Socket(Socket::Tcp(end)) => self.close_tcp(end),
             Kind::Socket(Socket::Unix(unix)) => self.close_unix(unix),
+            Kind::Socket(Socket::Udp(udp)) => self.close_udp(udp),
             Kind::Epoll(set) => {
                 for watched in set.interest.into_keys() {
                     if let Some(file) = self.file(watched) {
@@ -452,6 +476,7 @@ impl Kernel {
         match socket {
             Socket::Tcp(end) => self.end(end).map_or(HUP, Tcp::poll),
             Socket::Unix(unix) => self.unix(unix).map_or(HUP, |unix| unix.poll()),
+            Socket::Udp(udp) => self.udp(udp).map_or(HUP, |udp| udp.poll()),
         }
     }
 

@@ -1,12 +1,13 @@
 //! A simulated kernel for the calling thread (cargo feature `sim`).
 //!
 //! While a [`Simulation`] is installed on a thread, the functions of [`os`](super) are answered by a machine that
-//! exists in memory only: TCP and Unix stream sockets with bounded buffers, epoll and poll(2), eventfds, a clock. Its network is
+//! exists in memory only: TCP sockets, Unix streams and UDP sockets with bounded buffers, epoll and poll(2), eventfds, a
+//! clock. Its network is
 //! slow, its buffers are small and its accepts fail as its [`Plan`] says, and all of it follows from one seed: the same
 //! seed makes the same run, and the same [`log`](Simulation::log), byte for byte. The clock moves when somebody waits:
 //! an hour of timeouts takes no time.
 //!
-//! What is simulated behaves as Linux 6 does; tests/sim.rs runs the same programs on the real kernel and here, and
+//! What is simulated behaves as Linux 6 does; tests/sim/ runs the same programs on the real kernel and here, and
 //! compares. What is not simulated (files, timers as descriptors, datagrams, name resolution) is real, or
 //! [`Unsupported`](std::io::ErrorKind::Unsupported).
 //!
@@ -20,9 +21,9 @@
 //! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
 //!
 //! The files: `random`, `plan` (what goes wrong), `failing` and `fates` (certain calls that fail), `log`, `keeper` (real
-//! descriptors), `kernel` (the state), `tcp` and `unix` (one socket), `options`, `namespace` (names of Unix sockets),
-//! `network` (packets), `sockets` and `waits` (the system calls), `tcp_calls`, `unix_calls` and `counters` (what each does),
-//! `peer` ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
+//! descriptors), `kernel` (the state), `tcp`, `unix` and `udp` (one socket), `options`, `ports`, `namespace` (names of Unix
+//! sockets), `network` (packets), `sockets` and `waits` (the system calls), `tcp_calls`, `unix_calls`, `udp_calls` and
+//! `counters` (what each does), `peer` ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
 //! only.
 
 use std::cell::RefCell;
@@ -35,6 +36,7 @@ use std::time::Duration;
 
 use kernel::FileId;
 pub(super) use kernel::Kernel;
+pub(super) use udp_calls::Parcel;
 use waits::Polled;
 
 mod counters;
@@ -50,10 +52,13 @@ mod network;
 mod options;
 mod peer;
 mod plan;
+mod ports;
 mod random;
 mod sockets;
 mod tcp;
 mod tcp_calls;
+mod udp;
+mod udp_calls;
 mod unix;
 mod unix_calls;
 mod waits;
