@@ -3,7 +3,7 @@
 
 /// The calls that can be made to fail, by the names that [`Failing::call`] takes. Those of peers without a loop
 /// are not among the calls that count.
-pub const CALLS: [&str; 29] = [
+pub const CALLS: [&str; 31] = [
     "socket",
     "socketpair",
     "bind",
@@ -33,6 +33,8 @@ pub const CALLS: [&str; 29] = [
     "read(eventfd)",
     "write(eventfd)",
     "pipe",
+    "timerfd_create",
+    "timerfd_settime",
 ];
 
 /// Calls of one kind that fail, without having done anything. After `EAGAIN` readiness follows, as it does when there

@@ -2,9 +2,11 @@
 //! spread over the files that add to it: `network`, `sockets`, `waits`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::io::{self, PipeWriter};
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::failing::Failing;
@@ -35,6 +37,8 @@ pub(in crate::os) struct Kernel {
     closed: Vec<FileId>,
     /// By real number.
     numbers: Vec<Option<FileId>>,
+    /// Numbers of duplicates, as they were when they were met last.
+    duplicates: BTreeMap<RawFd, FileId>,
     /// By name; those that are gone are empty.
     files: Vec<Option<File>>,
     pub(super) open_files: usize,
@@ -87,10 +91,21 @@ pub(super) enum Kind {
     Counter(u64),
     /// The writing end of that.
     CounterWriter(FileId),
+    /// A timerfd.
+    Timer(Timer),
     /// Something that is only held.
     Reserve,
     /// A folder with a lock on it.
     Locked(PathBuf),
+}
+
+/// A deadline as a descriptor.
+#[derive(Default)]
+pub(super) struct Timer {
+    /// How often it was set: what the agenda holds of an earlier time does not count.
+    pub(super) times_set: u32,
+    /// The deadline has come, and nobody has read that or set another one.
+    pub(super) has_come: bool,
 }
 
 /// A socket, by what it is one of.
@@ -110,6 +125,7 @@ impl Kind {
             Kind::Epoll(_) => "epoll",
             Kind::Counter(_) => "counter",
             Kind::CounterWriter(_) => "counter's writer",
+            Kind::Timer(_) => "timer",
             Kind::Reserve => "reserve",
             Kind::Locked(_) => "locked folder",
         }
@@ -151,6 +167,11 @@ pub(super) enum Due {
     Unreachable {
         from: SocketAddr,
         to: SocketAddr,
+    },
+    /// The deadline of a timer that was set so many times.
+    Deadline {
+        timer: FileId,
+        times_set: u32,
     },
     /// Look whether the first packet was answered.
     SynRetry(End),
@@ -200,6 +221,14 @@ impl Packet {
     }
 }
 
+/// Which pipe it is one end of.
+fn pipe_of(fd: BorrowedFd<'_>) -> Option<u64> {
+    let found = fs::File::from(fd.try_clone_to_owned().ok()?)
+        .metadata()
+        .ok()?;
+    found.file_type().is_fifo().then(|| found.ino())
+}
+
 pub(super) fn errno<T>(number: i32) -> io::Result<T> {
     Err(io::Error::from_raw_os_error(number))
 }
@@ -217,6 +246,7 @@ impl Kernel {
             keeper: Keeper::new()?,
             closed: Vec::new(),
             numbers: Vec::new(),
+            duplicates: BTreeMap::new(),
             files: Vec::new(),
             open_files: 0,
             ends: Vec::new(),
@@ -352,8 +382,28 @@ impl Kernel {
     }
 
     /// The simulated object behind a number. `sweep` has to come before.
-    pub(super) fn file_of(&self, number: RawFd) -> Option<FileId> {
+    fn file_of(&self, number: RawFd) -> Option<FileId> {
         *self.numbers.get(usize::try_from(number).ok()?)?
+    }
+
+    /// The same for the list of a poll(2), whose descriptors were met before.
+    pub(super) fn file_polled(&self, number: RawFd) -> Option<FileId> {
+        let duplicate = || self.duplicates.get(&number).copied();
+        self.file_of(number).or_else(duplicate)
+    }
+
+    /// The same, also for a duplicate, whose number nobody was told. It stands on the same pipe.
+    pub(super) fn file_behind(&mut self, fd: BorrowedFd<'_>) -> Option<FileId> {
+        let known = self.file_of(fd.as_raw_fd());
+        if known.is_some() {
+            return known;
+        }
+        let wanted = pipe_of(fd)?;
+        let is_it = |file: &File| pipe_of(file.keeper.as_fd()) == Some(wanted);
+        let mut files = self.files.iter();
+        let found = files.position(|file| file.as_ref().is_some_and(is_it))? as FileId;
+        self.duplicates.insert(fd.as_raw_fd(), found);
+        Some(found)
     }
 
     pub(super) fn file(&mut self, id: FileId) -> Option<&mut File> {
@@ -389,6 +439,7 @@ impl Kernel {
         if *number == Some(id) {
             *number = None;
         }
+        self.duplicates.retain(|_, file| *file != id);
         self.keeper.forget(id, file.keeper);
         for watcher in file.watchers {
             if let Some(set) = self.set(watcher) {
@@ -406,7 +457,11 @@ impl Kernel {
                     }
                 }
             }
-            Kind::Counter(_) | Kind::CounterWriter(_) | Kind::Reserve | Kind::Locked(_) => {}
+            Kind::Counter(_)
+            | Kind::CounterWriter(_)
+            | Kind::Timer(_)
+            | Kind::Reserve
+            | Kind::Locked(_) => {}
         }
     }
 
@@ -471,7 +526,9 @@ impl Kernel {
                 return readable | writable;
             }
             Some(Kind::CounterWriter(_)) => return OUT,
-            Some(Kind::Epoll(_) | Kind::Reserve | Kind::Locked(_)) | None => return 0,
+            Some(Kind::Timer(timer)) => return if timer.has_come { IN } else { 0 },
+            Some(Kind::Epoll(_)) => return if self.poll_set(id) { IN } else { 0 },
+            Some(Kind::Reserve | Kind::Locked(_)) | None => return 0,
         };
         match socket {
             Socket::Tcp(end) => self.end(end).map_or(HUP, Tcp::poll),
@@ -488,10 +545,13 @@ impl Kernel {
             if let Some(set) = self.set(*watcher)
                 && let Some(watched) = set.interest.get_mut(&id)
                 && (key == ANY || key & (watched.mask | ERR | HUP) != 0)
-                && !watched.is_ready
             {
-                watched.is_ready = true;
-                set.ready.push_back(id);
+                if !watched.is_ready {
+                    watched.is_ready = true;
+                    set.ready.push_back(id);
+                }
+                // A set may be watched by another one.
+                self.wake(*watcher, IN);
             }
         }
         if let Some(file) = self.file(id) {

@@ -50,6 +50,7 @@ impl Kernel {
                 letter,
                 cost,
             } => self.arrive_datagram(sender, letter, cost),
+            Due::Deadline { timer, times_set } => self.reach_deadline(timer, times_set),
             Due::Unreachable { from, to } => self.arrive_unreachable(from, to),
             Due::GiveUp(end) => self.give_up(end),
             Due::Again(file) => self.again(file),
