@@ -19,6 +19,7 @@
 //! change how many, from where, and how long.
 
 mod acts;
+mod datagrams;
 mod errno;
 mod errno_table;
 mod handlers;
