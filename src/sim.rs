@@ -61,7 +61,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use tidegate_sys::os::sim::{
-    CALLS, Failing, Faults, Peer, PeerListener, Plan, Random, Simulation,
+    CALLS, Failing, Faults, Name, Peer, PeerListener, Plan, Random, Simulation,
 };
 
 use crate::error::Error;

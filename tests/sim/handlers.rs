@@ -8,6 +8,7 @@ use tidegate::codec::Decoder;
 use tidegate::{Channel, Context, Error, Failure, Handler, HandlerResult, Message, Promise};
 
 use crate::model::{End, Model, Phase, byte, follow, with};
+use crate::wire::number_of;
 
 /// Next to the head. It writes the bytes of the stream into what passes on its way out, so that their order is the
 /// order in which they reach the head, and holds what comes in against the stream of the other side. It also sees that
@@ -108,14 +109,7 @@ impl Handler for Guard {
         self.enter(&[Phase::Registered], Phase::Active);
         let channel = ctx.channel();
         with(|model| {
-            let is_client = model.ends[self.end].is_client;
-            let address = match is_client {
-                true => channel.local_address(),
-                false => channel.remote_address(),
-            };
-            let port = address
-                .and_then(|address| address.as_inet())
-                .map(|inet| inet.port());
+            let port = number_of(&channel, model.ends[self.end].is_client);
             if port.is_none() {
                 model.complain(format!("end {}: active without an address", self.end));
             }

@@ -1,4 +1,4 @@
-//! Random programs on a simulated kernel: connections that write, stop reading, half close, reset and edit their
+//! Random programs on a simulated kernel: connections over TCP or Unix streams that write, stop reading, half close, reset and edit their
 //! pipelines, over small buffers, a slow network and every fault of a stormy plan, with edge- and level-triggered
 //! selectors, and promises that must hold whatever happens.
 //!
@@ -19,12 +19,14 @@
 //! change how many, from where, and how long.
 
 mod acts;
+mod datagrams;
 mod errno;
 mod errno_table;
 mod handlers;
 mod model;
 mod program;
 mod stories;
+mod wire;
 
 use std::io::Write;
 use std::sync::Mutex;

@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io::ErrorKind;
-use std::net::{Shutdown, SocketAddr};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
@@ -20,6 +20,7 @@ use tidegate::{Backend, Channel, ChannelFuture, Error, Pipeline, Spin};
 use crate::acts::{act, promise};
 use crate::handlers::{App, Guard, RECORD};
 use crate::model::{End, Model, Phase, Settled, byte, with};
+use crate::wire::Wire;
 
 /// Connections of one run.
 const CLIENTS_MAX: usize = 5;
@@ -43,6 +44,8 @@ pub struct Totals {
     /// Runs over each of [`BACKENDS`], and those of them that found something.
     runs: [u64; 3],
     found: [u64; 3],
+    /// Those over Unix streams.
+    unix_runs: u64,
     channels: u64,
     bytes: u64,
     writes: u64,
@@ -68,6 +71,7 @@ impl Totals {
             self.runs[backend] += runs;
             self.found[backend] += other.found[backend];
         }
+        self.unix_runs += other.unix_runs;
         self.channels += other.channels;
         self.bytes += other.bytes;
         self.writes += other.writes;
@@ -82,6 +86,7 @@ impl fmt::Display for Totals {
         let Self {
             runs,
             found,
+            unix_runs,
             channels,
             bytes,
             writes,
@@ -94,7 +99,7 @@ impl fmt::Display for Totals {
         }
         write!(
             f,
-            "{channels} channels, {bytes} bytes, {writes} writes ({failed_writes} failed), {errors} errors, {turns} turns"
+            "{unix_runs} over Unix streams; {channels} channels, {bytes} bytes, {writes} writes ({failed_writes} failed), {errors} errors, {turns} turns"
         )
     }
 }
@@ -113,7 +118,7 @@ struct Run {
     world: World,
     loops: Vec<EventLoop>,
     client: Bootstrap,
-    address: SocketAddr,
+    wire: Wire,
     server: Channel,
     clients: Vec<ChannelFuture>,
     scripts: Vec<Script>,
@@ -199,12 +204,12 @@ impl Run {
                 },
             )
         };
-        let address: SocketAddr = "10.0.0.1:80".parse().unwrap();
         let overload = match random.one_in(4) {
             true => AcceptOverload::Shed,
             false => AcceptOverload::default(),
         };
-        let bound = ServerBootstrap::new(&loops[0], &loops[loops.len() - 1])
+        let wire = Wire::of(seed);
+        let server = ServerBootstrap::new(&loops[0], &loops[loops.len() - 1])
             .option(SO_BACKLOG, random.below(8) as i32 + 1)
             .option(ACCEPT_OVERLOAD, overload)
             .option(MAX_MESSAGES_PER_READ, random.below(4) as i32 + 1)
@@ -213,8 +218,8 @@ impl Run {
             .child_option(WRITE_BUFFER_WATER_MARK, marks(random))
             .child_option(MAX_MESSAGES_PER_READ, random.below(16) as i32 + 1)
             .child_option(WRITE_SPIN_COUNT, random.below(8) as i32 + 1)
-            .child_handler(move |pipeline| fill(pipeline, false))
-            .bind(address);
+            .child_handler(move |pipeline| fill(pipeline, false));
+        let bound = wire.bind(server);
         let client = Bootstrap::new(&loops[0])
             .option(ALLOW_HALF_CLOSURE, client_half)
             .option(AUTO_READ, !random.one_in(4))
@@ -230,7 +235,7 @@ impl Run {
             world,
             loops,
             client,
-            address,
+            wire,
             server: bound.channel().clone(),
             clients: Vec::new(),
             scripts: Vec::new(),
@@ -277,7 +282,7 @@ impl Run {
     fn connect(&mut self) {
         let lot = draw(self.loops.len() as u64) as usize;
         let client = self.client.clone().loops(&self.loops[lot]);
-        let connecting = client.connect(self.address);
+        let connecting = self.wire.connect(client, self.clients.len());
         if one_in(20) {
             connecting.cancel();
         }
@@ -285,8 +290,9 @@ impl Run {
     }
 
     fn connect_script(&mut self) {
-        if let Ok(peer) = self.world.simulation().connect(self.address) {
-            let port = peer.local_addr().unwrap().port();
+        let number = self.scripts.len();
+        let connected = self.wire.connect_script(self.world.simulation(), number);
+        if let Ok((peer, port)) = connected {
             self.scripts.push(Script {
                 peer: Some(peer),
                 port,
@@ -648,9 +654,14 @@ impl Run {
         if !open.is_empty() {
             model.complain(format!("descriptors are left: {open:?}"));
         }
+        let files = simulation.socket_files();
+        if !files.is_empty() {
+            model.complain(format!("files of sockets are left: {files:?}"));
+        }
         let (log, kernel) = (simulation.log(), simulation.digest());
         let backend = (seed % 3) as usize;
         totals.runs[backend] = 1;
+        totals.unix_runs = u64::from(Wire::of(seed) == Wire::Unix);
         totals.found[backend] = u64::from(!model.complaints.is_empty());
         Finding {
             seed,

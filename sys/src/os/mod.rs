@@ -18,6 +18,7 @@
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * [`errno`]: the numbers of errors.
 //! * `syscall`: -1 and EINTR; `direct`: the calls that are made past the C library.
+//! * `name`: addresses of any family in one type, for `sim`.
 //! * `sim` (cargo feature `sim`): the same functions answered by a simulated kernel.
 
 pub mod clock;
@@ -33,6 +34,7 @@ pub mod timer;
 
 mod direct;
 mod event;
+mod name;
 mod selector;
 mod sendfile;
 mod syscall;

@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
 use libc::{sockaddr, sockaddr_in, sockaddr_in6, socklen_t};
 
+use crate::os::name::Name;
 use crate::os::syscall::socklen_of;
 
 /// An address of sockets: [`SocketAddr`], or [`UnixAddress`](super::unix::UnixAddress). Nobody else can be one.
@@ -18,18 +19,13 @@ pub trait SocketAddress: Clone + PartialEq + Sized {
     /// Its family: AF_INET, AF_INET6 or AF_UNIX.
     fn family(&self) -> libc::c_int;
 
-    /// The internet address that this is, for the simulated kernel, which knows no other.
+    /// For the simulated kernel.
     #[doc(hidden)]
-    fn as_inet(&self) -> Option<SocketAddr> {
-        None
-    }
+    fn name(&self) -> Name;
 
-    /// An address that the simulated kernel gave.
+    /// An address that the simulated kernel gave; `None` if it is of another family.
     #[doc(hidden)]
-    fn from_inet(address: SocketAddr) -> Option<Self> {
-        let _ = address;
-        None
-    }
+    fn from_name(name: Name) -> Option<Self>;
 }
 
 impl SocketAddress for SocketAddr {
@@ -42,12 +38,15 @@ impl SocketAddress for SocketAddr {
         }
     }
 
-    fn as_inet(&self) -> Option<SocketAddr> {
-        Some(*self)
+    fn name(&self) -> Name {
+        Name::Inet(*self)
     }
 
-    fn from_inet(address: SocketAddr) -> Option<Self> {
-        Some(address)
+    fn from_name(name: Name) -> Option<Self> {
+        match name {
+            Name::Inet(address) => Some(address),
+            Name::Unix(_) => None,
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
+#[cfg(feature = "sim")]
+use super::name::Name;
 use super::syscall::{self, simulated};
 use addr::Form;
 
@@ -44,7 +46,7 @@ pub enum Connect {
 /// A TCP socket of the family of this address: non-blocking, closed on exec, and without SIGPIPE where
 /// the system says so per socket.
 pub fn tcp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
-    simulated!("socket", |kernel| kernel.socket(address));
+    simulated!("socket", |kernel| kernel.tcp_socket(address));
     socket(address.family(), libc::SOCK_STREAM)
 }
 
@@ -85,7 +87,7 @@ fn disarm_sigpipe(fd: BorrowedFd<'_>) {
 /// Gives the socket a local address.
 pub fn bind<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<()> {
     simulated!("bind", fd, |kernel, file| kernel
-        .bind(file, &inet(address)?));
+        .bind(file, &name_of(address)?));
     let raw = A::Form::new(address)?;
     // SAFETY: `raw` is a socket address of the length that it names.
     syscall::retry(|| unsafe { libc::bind(fd.as_raw_fd(), raw.as_ptr(), raw.len()) })?;
@@ -149,7 +151,7 @@ pub fn connect<A: SocketAddress>(fd: BorrowedFd<'_>, address: &A) -> io::Result<
         return begun(Err(error));
     }
     simulated!(fd, |kernel, file| begun(
-        kernel.connect(file, &inet(address)?)
+        kernel.connect(file, &name_of(address)?)
     ));
     let raw = A::Form::new(address)?;
     // SAFETY: `raw` is a socket address of the length that it names.
@@ -205,17 +207,16 @@ fn address_by<A: SocketAddress>(fd: BorrowedFd<'_>, ask: AskAddress) -> io::Resu
     raw.decode(length)
 }
 
-/// What the simulated kernel, which knows internet addresses only, takes of this one.
+/// For the simulated kernel. What has no form is refused here, as the real one never sees it either.
 #[cfg(feature = "sim")]
-fn inet<A: SocketAddress>(address: &A) -> io::Result<SocketAddr> {
-    let unknown = || io::Error::from_raw_os_error(libc::EAFNOSUPPORT);
-    address.as_inet().ok_or_else(unknown)
+fn name_of<A: SocketAddress>(address: &A) -> io::Result<Name> {
+    A::Form::new(address).map(|_| address.name())
 }
 
 /// What the simulated kernel gives.
 #[cfg(feature = "sim")]
-fn told<A: SocketAddress>(address: SocketAddr) -> io::Result<A> {
-    A::from_inet(address).ok_or_else(|| io::ErrorKind::InvalidData.into())
+fn told<A: SocketAddress>(name: Name) -> io::Result<A> {
+    A::from_name(name).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Ends one or both directions. `NotConnected` if the peer is gone already.

@@ -3,8 +3,9 @@
 
 /// The calls that can be made to fail, by the names that [`Failing::call`] takes. Those of peers without a loop
 /// are not among the calls that count.
-pub const CALLS: [&str; 25] = [
+pub const CALLS: [&str; 31] = [
     "socket",
+    "socketpair",
     "bind",
     "listen",
     "accept",
@@ -15,9 +16,12 @@ pub const CALLS: [&str; 25] = [
     "getsockopt(SO_ERROR)",
     "setsockopt",
     "read",
+    "recvmsg",
     "send",
     "sendmsg",
     "sendfile",
+    "recvmmsg",
+    "sendmmsg",
     "shutdown",
     "epoll_create",
     "epoll_ctl(ADD)",
@@ -29,6 +33,8 @@ pub const CALLS: [&str; 25] = [
     "read(eventfd)",
     "write(eventfd)",
     "pipe",
+    "timerfd_create",
+    "timerfd_settime",
 ];
 
 /// Calls of one kind that fail, without having done anything. After `EAGAIN` readiness follows, as it does when there

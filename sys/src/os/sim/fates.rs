@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use super::kernel::{Due, FileId, Kernel, Kind, LastWait};
+use super::kernel::{Due, FileId, Kernel, Kind, LastWait, Socket};
 use super::log::What;
 use super::tcp::ANY;
 
@@ -46,12 +46,26 @@ impl Kernel {
 
     /// After an EAGAIN that was made up.
     fn promise_readiness(&mut self, file: FileId) {
-        if let Ok(end) = self.socket_of(file)
-            && let Some(tcp) = self.end(end)
-        {
-            tcp.is_short = true;
-            tcp.no_space = true;
-            self.schedule(self.now() + AGAIN_NS, Due::Relief(end));
+        if let Ok(socket) = self.socket_of(file) {
+            match socket {
+                Socket::Tcp(end) => {
+                    if let Some(tcp) = self.end(end) {
+                        tcp.is_short = true;
+                        tcp.no_space = true;
+                    }
+                }
+                Socket::Unix(unix) => {
+                    if let Some(unix) = self.unix(unix) {
+                        unix.is_short = true;
+                    }
+                }
+                Socket::Udp(udp) => {
+                    if let Some(udp) = self.udp(udp) {
+                        udp.is_short = true;
+                    }
+                }
+            }
+            self.schedule(self.now() + AGAIN_NS, Due::Relief(socket));
         }
         self.schedule(self.now() + AGAIN_NS, Due::Again(file));
     }

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use super::kernel::{Due, Kernel, Packet};
+use super::kernel::{Due, Kernel, Packet, Socket};
 use super::log::What;
 use super::tcp::{ANY, ERR, End, Fin, IN, OUT, State, Tcp};
 
@@ -37,12 +37,21 @@ impl Kernel {
             }
             Due::Syn { from } => self.arrive_syn(from),
             Due::SynRetry(end) => self.retry_syn(end),
-            Due::Relief(end) => {
+            Due::Relief(Socket::Tcp(end)) => {
                 if let Some(tcp) = self.end(end) {
                     tcp.is_short = false;
                     self.tell_of_room(end);
                 }
             }
+            Due::Relief(Socket::Unix(unix)) => self.relieve_unix(unix),
+            Due::Relief(Socket::Udp(udp)) => self.relieve_udp(udp),
+            Due::Datagram {
+                sender,
+                letter,
+                cost,
+            } => self.arrive_datagram(sender, letter, cost),
+            Due::Deadline { timer, times_set } => self.reach_deadline(timer, times_set),
+            Due::Unreachable { from, to } => self.arrive_unreachable(from, to),
             Due::GiveUp(end) => self.give_up(end),
             Due::Again(file) => self.again(file),
             Due::Release(duplicate) => {
@@ -53,7 +62,7 @@ impl Kernel {
     }
 
     /// How long the next packet takes.
-    fn delay(&mut self) -> u64 {
+    pub(super) fn delay(&mut self) -> u64 {
         let delay = self.random.within(&self.plan.delay_ns.clone());
         if self.strikes("late", self.faults.late) {
             return delay * (1 + self.random.below(100));
@@ -136,10 +145,9 @@ impl Kernel {
         }
         tcp.greeting += 1;
         let is_v6 = tcp.is_v6;
-        let (options, linger) = (tcp.options.clone(), tcp.linger);
+        let options = tcp.options.clone();
         let mut child = Tcp::new(is_v6, &self.plan, &mut self.random);
         child.options = options;
-        child.linger = linger;
         child.state = State::Greeting;
         child.local = Some(wanted);
         child.remote = Some(local);

@@ -5,8 +5,9 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
-use super::kernel::errno;
+use super::kernel::{Kernel, errno};
 use super::{Simulation, anywhere, on};
+use crate::os::name::Name;
 
 /// A connection that is driven by hand. No call waits: `WouldBlock` says that it would.
 #[derive(Debug)]
@@ -26,11 +27,29 @@ impl Simulation {
     /// # Errors
     /// `EMFILE` at the plan's limit, or what connect(2) says at once.
     pub fn connect(&self, address: SocketAddr) -> io::Result<Peer> {
-        let fd = anywhere(|kernel| kernel.socket(&address)).unwrap_or_else(gone)?;
+        let fd = anywhere(|kernel| kernel.tcp_socket(&address)).unwrap_or_else(gone)?;
+        let address = address.into();
         match on(fd.as_fd(), |kernel, file| kernel.connect(file, &address)).unwrap_or_else(gone) {
             Err(error) if error.raw_os_error() != Some(libc::EINPROGRESS) => Err(error),
             _ => Ok(Peer { fd }),
         }
+    }
+
+    /// Connects by the Unix domain, from a name if one is given. A `&UnixAddress` turns into the name.
+    ///
+    /// # Errors
+    /// `EMFILE` at the plan's limit, and what bind(2) and connect(2) say.
+    pub fn connect_unix(&self, from: Option<Name>, to: impl Into<Name>) -> io::Result<Peer> {
+        let to = to.into();
+        let fd = anywhere(Kernel::unix_socket).unwrap_or_else(gone)?;
+        on(fd.as_fd(), |kernel, file| {
+            if let Some(from) = from {
+                kernel.bind(file, &from)?;
+            }
+            kernel.connect(file, &to)
+        })
+        .unwrap_or_else(gone)?;
+        Ok(Peer { fd })
     }
 
     /// Listens at an address; port zero is answered with a free one.
@@ -38,9 +57,9 @@ impl Simulation {
     /// # Errors
     /// `AddrInUse`, or `EMFILE` at the plan's limit.
     pub fn listen(&self, address: SocketAddr, backlog: i32) -> io::Result<PeerListener> {
-        let fd = anywhere(|kernel| kernel.socket(&address)).unwrap_or_else(gone)?;
+        let fd = anywhere(|kernel| kernel.tcp_socket(&address)).unwrap_or_else(gone)?;
         on(fd.as_fd(), |kernel, file| {
-            kernel.bind(file, &address)?;
+            kernel.bind(file, &address.into())?;
             kernel.listen(file, backlog)
         })
         .unwrap_or_else(gone)?;
@@ -54,7 +73,7 @@ impl PeerListener {
     /// # Errors
     /// None while its simulation lives.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        on(self.fd.as_fd(), |kernel, file| kernel.local_addr(file)).unwrap_or_else(gone)
+        local_addr(&self.fd)
     }
 
     /// Takes a connection.
@@ -78,9 +97,9 @@ impl Peer {
     /// Where it connects from.
     ///
     /// # Errors
-    /// None while its simulation lives.
+    /// `InvalidData` if it is no socket of the internet; else none while its simulation lives.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        on(self.fd.as_fd(), |kernel, file| kernel.local_addr(file)).unwrap_or_else(gone)
+        local_addr(&self.fd)
     }
 
     /// Sends what there is room for.
@@ -122,6 +141,14 @@ impl Peer {
         let _ = on(self.fd.as_fd(), |kernel, file| {
             kernel.set_linger(file, Some(0))
         });
+    }
+}
+
+fn local_addr(fd: &OwnedFd) -> io::Result<SocketAddr> {
+    let name = on(fd.as_fd(), |kernel, file| kernel.local_addr(file)).unwrap_or_else(gone)?;
+    match name {
+        Name::Inet(address) => Ok(address),
+        Name::Unix(_) => Err(io::ErrorKind::InvalidData.into()),
     }
 }
 

@@ -1,9 +1,10 @@
 //! [`Tcp`]: one end of a connection, or a listener, as Linux keeps it. Data and questions; what happens to it is in
 //! `network` and `sockets`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
+use super::options::Options;
 use super::plan::Plan;
 use super::random::Random;
 
@@ -59,9 +60,7 @@ pub(super) struct Tcp {
     pub(super) error: i32,
     pub(super) receive_shut: bool,
     pub(super) send_shut: bool,
-    pub(super) options: BTreeMap<(i32, i32), i32>,
-    /// SO_LINGER in seconds, if it is on.
-    pub(super) linger: Option<i32>,
+    pub(super) options: Options,
 
     /// Taken from the program, not yet sent: the window of the peer is full.
     pub(super) unsent: VecDeque<u8>,
@@ -112,8 +111,7 @@ impl Tcp {
             error: 0,
             receive_shut: false,
             send_shut: false,
-            options: BTreeMap::new(),
-            linger: None,
+            options: Options::default(),
             unsent: VecDeque::new(),
             unacked: 0,
             on_wire: 0,

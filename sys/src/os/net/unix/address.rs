@@ -10,6 +10,7 @@ use std::sync::Arc;
 use libc::{sockaddr, sockaddr_un, socklen_t};
 
 use super::rights::RightsControl;
+use crate::os::name::Name;
 use crate::os::net::addr::{Form, SocketAddress};
 use crate::os::syscall::socklen_of;
 
@@ -208,6 +209,31 @@ impl SocketAddress for UnixAddress {
 
     fn family(&self) -> libc::c_int {
         libc::AF_UNIX
+    }
+
+    fn name(&self) -> Name {
+        self.into()
+    }
+
+    fn from_name(name: Name) -> Option<Self> {
+        match name {
+            Name::Inet(_) => None,
+            Name::Unix(bytes) => Some(match &bytes[..] {
+                [] => Self::Unnamed,
+                [0, name @ ..] => Self::abstract_name(name),
+                path => Self::path(OsStr::from_bytes(path)),
+            }),
+        }
+    }
+}
+
+impl From<&UnixAddress> for Name {
+    fn from(address: &UnixAddress) -> Self {
+        Self::Unix(match address {
+            UnixAddress::Unnamed => Box::default(),
+            UnixAddress::Path(path) => path.as_os_str().as_bytes().into(),
+            UnixAddress::Abstract(name) => [&[0], &name[..]].concat().into(),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use crate::os::syscall;
+use crate::os::syscall::{self, simulated};
 
 /// The process at the other end of a Unix connection, as it was when it connected, or began to listen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -17,9 +17,24 @@ pub struct Credentials {
     pub pid: Option<u32>,
 }
 
+/// In a simulation both ends are this process's.
+#[cfg(feature = "sim")]
+fn own() -> Credentials {
+    // SAFETY: neither takes a pointer nor fails.
+    let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+    Credentials {
+        uid,
+        gid,
+        pid: Some(std::process::id()),
+    }
+}
+
 /// Asks who connected, or who listens: SO_PEERCRED on Linux, getpeereid(3) elsewhere.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 pub fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<Credentials> {
+    simulated!("getsockopt", fd, |kernel, file| kernel
+        .has_peer(file)
+        .map(|()| own()));
     let mut told = libc::ucred {
         pid: 0,
         uid: u32::MAX,
@@ -51,6 +66,9 @@ pub fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<Credentials> {
 /// Asks who connected, or who listens: SO_PEERCRED on Linux, getpeereid(3) elsewhere.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub fn peer_credentials(fd: BorrowedFd<'_>) -> io::Result<Credentials> {
+    simulated!("getsockopt", fd, |kernel, file| kernel
+        .has_peer(file)
+        .map(|()| own()));
     let (mut uid, mut gid) = (0, 0);
     // SAFETY: both may be written.
     syscall::retry(|| unsafe { libc::getpeereid(fd.as_raw_fd(), &raw mut uid, &raw mut gid) })?;

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use crate::os::syscall;
+use crate::os::syscall::{self, simulated};
 
 /// Which file a path leads to now: the same path may lead to another one later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +18,12 @@ pub struct FileIdentity {
 impl FileIdentity {
     /// The file at the end of the path itself, and whether it is a socket. Symbolic links are not followed.
     pub fn of(path: &Path) -> io::Result<(Self, bool)> {
+        simulated!(|kernel| {
+            let inode = kernel.inode_at(path)?;
+            // No device of the real kernel has this number.
+            let device = u64::MAX;
+            Ok((Self { device, inode }, true))
+        });
         let found = fs::symlink_metadata(path)?;
         let identity = Self {
             device: found.dev(),
@@ -29,7 +35,7 @@ impl FileIdentity {
     /// Removes the file at the path if it is this one; whether it was. Another one is left alone.
     pub fn remove(self, path: &Path) -> io::Result<bool> {
         match Self::of(path) {
-            Ok((found, _)) if found == self => match fs::remove_file(path) {
+            Ok((found, _)) if found == self => match remove_file(path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
                 done => Ok(done.is_ok()),
             },
@@ -38,6 +44,11 @@ impl FileIdentity {
             Err(error) => Err(error),
         }
     }
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    simulated!(|kernel| kernel.unlink(path));
+    fs::remove_file(path)
 }
 
 /// A lock on a folder (flock(2)) among programs that ask for it; dropped, it ends. It leaves no file behind.
@@ -54,6 +65,10 @@ impl DirectoryLock {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
         };
+        simulated!(|kernel| {
+            let folder = kernel.lock_folder(folder)?;
+            Ok(Self { _folder: folder })
+        });
         let folder = OwnedFd::from(File::open(folder)?);
         // SAFETY: takes no pointer.
         syscall::retry(|| unsafe {

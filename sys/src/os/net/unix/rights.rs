@@ -14,7 +14,9 @@ use bytes::{BufMut, BytesMut};
 use libc::{c_int, cmsghdr, iovec, msghdr};
 
 use crate::os::net::addr::{Control, ControlRoom};
-use crate::os::syscall::{self, count};
+#[cfg(feature = "sim")]
+use crate::os::sim;
+use crate::os::syscall::{self, count, simulated};
 
 /// The most descriptors of one message: SCM_MAX_FD of Linux. The BSDs and macOS take one or two more or fewer, as their
 /// buffers have room.
@@ -64,6 +66,10 @@ pub fn recv_with_descriptors(
     if max == 0 {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    #[cfg(feature = "sim")]
+    if sim::on(fd, |_, _| ()).is_some() {
+        return receive_simulated(fd, buf, max, out);
+    }
     buf.reserve(max);
     let spare = buf.spare_capacity_mut();
     let mut slice = iovec {
@@ -96,6 +102,33 @@ pub fn recv_with_descriptors(
     })
 }
 
+#[cfg(feature = "sim")]
+fn receive_simulated(
+    fd: BorrowedFd<'_>,
+    buf: &mut BytesMut,
+    max: usize,
+    out: Option<&mut Vec<OwnedFd>>,
+) -> io::Result<Part> {
+    let mut came = Vec::new();
+    let receive = |kernel: &mut sim::Kernel, file| {
+        kernel.receive_message(file, max, &mut came, |front, back| {
+            buf.reserve(max);
+            buf.put_slice(front);
+            buf.put_slice(back);
+        })
+    };
+    syscall::retry(|| sim::fate_on("recvmsg", fd))?;
+    let len = sim::on(fd, receive).unwrap_or_else(|| Err(io::ErrorKind::NotConnected.into()))?;
+    let lost_descriptors = out.is_none() && !came.is_empty();
+    if let Some(out) = out {
+        out.append(&mut came);
+    }
+    Ok(Part {
+        len,
+        lost_descriptors,
+    })
+}
+
 /// sendmsg(2): bytes with descriptors; how many bytes the kernel took. If it took any, it has taken the descriptors.
 ///
 /// The peer gets duplicates: the caller's stay open.
@@ -111,6 +144,9 @@ pub fn send_with_descriptors(
     if bytes.is_empty() || descriptors.len() > DESCRIPTORS_MAX {
         return Err(io::ErrorKind::InvalidInput.into());
     }
+    simulated!("sendmsg", fd, |kernel, file| {
+        kernel.send_message(file, &[io::IoSlice::new(bytes)], descriptors)
+    });
     let mut slice = iovec {
         // The kernel does not write to it.
         iov_base: bytes.as_ptr().cast_mut().cast(),

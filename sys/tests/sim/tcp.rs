@@ -1,161 +1,18 @@
-//! The simulated kernel against the real one: the same programs, the same answers, the same readiness.
-//!
-//! Each program is run on the kernel of this machine and in a simulation, over every backend, and has to tell the same
-//! of both. Events are gathered until nothing more comes, because the real kernel may spread them over several waits.
-#![cfg(all(feature = "sim", any(target_os = "linux", target_os = "android")))]
+//! TCP, eventfds, descriptors and waits.
 
-use std::fmt::Write;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use tidegate_sys::os::sim::{Faults, Plan, Simulation};
+use tidegate_sys::os::timer::Timer;
 use tidegate_sys::os::{
-    Backend, Events, Interest, Ready, Selector, Token, Waited, Waker, clock, io as sys, net,
+    Backend, Events, Interest, Selector, Time, Token, Waited, Waker, clock, io as sys, net,
 };
 
-/// After so much silence the real kernel has nothing more to say; on loopback its news takes microseconds.
-const SILENCE: Duration = Duration::from_millis(8);
-
-/// What a program has and tells.
-struct Stage {
-    selector: Selector,
-    events: Events,
-    told: String,
-}
-
-impl Stage {
-    fn new(backend: Backend) -> Self {
-        Self {
-            selector: Selector::open(backend).unwrap(),
-            events: Events::new(),
-            told: String::new(),
-        }
-    }
-
-    fn tell<T: std::fmt::Debug>(&mut self, what: &str, answer: io::Result<T>) {
-        match answer {
-            Ok(value) => writeln!(self.told, "{what}: {value:?}"),
-            Err(error) => writeln!(self.told, "{what}: errno {:?}", error.raw_os_error()),
-        }
-        .unwrap();
-    }
-
-    fn watch(&mut self, fd: &OwnedFd, slot: u32, interest: Interest) {
-        let token = Token::new(slot, 0);
-        self.selector.register(fd.as_fd(), token, interest).unwrap();
-    }
-
-    /// What is reported until nothing is, one set of bits per registration.
-    fn gather(&mut self, what: &str) {
-        let mut found = [Ready::NONE; 8];
-        let until = clock::now() + SILENCE;
-        loop {
-            let left = until.saturating_since(clock::now());
-            match self.selector.wait(&mut self.events, Some(left)).unwrap() {
-                Waited::Events(_) => {
-                    for event in self.events.iter() {
-                        found[event.token.slot() as usize] |= event.ready;
-                    }
-                    if !self.selector.is_edge_triggered() && left < SILENCE / 2 {
-                        break;
-                    }
-                }
-                Waited::TimedOut => break,
-                Waited::Interrupted => {}
-            }
-        }
-        for (slot, ready) in found
-            .iter()
-            .enumerate()
-            .filter(|(_, ready)| !ready.is_empty())
-        {
-            writeln!(self.told, "{what}: {slot} {ready:?}").unwrap();
-        }
-        if found.iter().all(|ready| ready.is_empty()) {
-            writeln!(self.told, "{what}: silence").unwrap();
-        }
-    }
-
-    fn receive(&mut self, what: &str, fd: &OwnedFd) {
-        let mut bytes = BytesMut::new();
-        let answer = sys::read_into(fd.as_fd(), &mut bytes, 4096);
-        self.tell(what, answer);
-    }
-
-    fn send(&mut self, what: &str, fd: &OwnedFd, bytes: &[u8]) {
-        self.tell(what, sys::send(fd.as_fd(), bytes));
-    }
-
-    fn names(&mut self, what: &str, fd: &OwnedFd) {
-        self.tell(what, net::peer_addr::<SocketAddr>(fd.as_fd()).map(drop));
-    }
-}
-
-/// Lets what is under way arrive.
-fn pause() {
-    let mut selector = Selector::open(Backend::Epoll).unwrap();
-    let mut events = Events::new();
-    while selector.wait(&mut events, Some(SILENCE)).unwrap() != Waited::TimedOut {}
-}
-
-fn address(text: &str) -> SocketAddr {
-    text.parse().unwrap()
-}
-
-fn listener() -> (OwnedFd, SocketAddr) {
-    let any = address("127.0.0.1:0");
-    let socket = net::tcp_socket(&any).unwrap();
-    net::bind(socket.as_fd(), &any).unwrap();
-    net::listen(socket.as_fd(), 16).unwrap();
-    let bound = net::local_addr::<SocketAddr>(socket.as_fd()).unwrap();
-    (socket, bound)
-}
-
-fn client(address: &SocketAddr) -> OwnedFd {
-    let socket = net::tcp_socket(address).unwrap();
-    net::set_int(socket.as_fd(), net::TCP_NODELAY, 1).unwrap();
-    net::connect(socket.as_fd(), address).unwrap();
-    socket
-}
-
-/// (listener, client, accepted)
-fn pair() -> (OwnedFd, OwnedFd, OwnedFd) {
-    let (listener, address) = listener();
-    let near = client(&address);
-    pause();
-    let (far, peer) = net::accept::<SocketAddr>(listener.as_fd()).unwrap();
-    assert_eq!(peer, net::local_addr::<SocketAddr>(near.as_fd()).unwrap());
-    (listener, near, far)
-}
-
-fn reset(fd: OwnedFd) {
-    net::set_linger(fd.as_fd(), Some(Duration::ZERO)).unwrap();
-    drop(fd);
-}
-
-/// Runs a program on both kernels.
-fn on_both(program: fn(&mut Stage)) {
-    for backend in [Backend::Epoll, Backend::EpollLevel, Backend::Poll] {
-        let mut stage = Stage::new(backend);
-        program(&mut stage);
-        let real = stage.told;
-
-        let simulation = Simulation::install(Plan::calm(1)).unwrap();
-        let mut stage = Stage::new(backend);
-        program(&mut stage);
-        let simulated = std::mem::take(&mut stage.told);
-        drop(stage);
-        assert!(simulation.open_descriptors().is_empty());
-        assert!(
-            real == simulated,
-            "{backend}\nreal:\n{real}\nsimulated:\n{simulated}\n{}",
-            simulation.log()
-        );
-    }
-}
+use crate::kit::{address, client, listener, on_both, pair, pause, reset};
 
 #[test]
 fn a_socket_without_a_connection_hangs_up() {
@@ -479,6 +336,63 @@ fn wakers_wake() {
 }
 
 /// A duplicate keeps the connection, and its registration, as on Linux.
+/// The descriptor of a selector is one that another selector can watch.
+#[test]
+fn a_selector_is_watched_by_another_one() {
+    on_both(|stage| {
+        let (_listener, near, far) = pair();
+        let mut inner = Selector::open(Backend::EpollLevel).unwrap();
+        let token = Token::new(3, 0);
+        inner.register(near.as_fd(), token, Interest::READ).unwrap();
+        let watched = inner.as_fd().unwrap().try_clone_to_owned().unwrap();
+        stage.watch(&watched, 0, Interest::READ);
+        stage.gather("nothing");
+        stage.send("send", &far, b"x");
+        stage.gather("sent");
+        stage.receive("receive", &near);
+        stage.gather("received");
+        stage.send("send", &far, b"x");
+        stage.gather("sent again");
+        // Nobody closes it behind the stage's back.
+        stage.selector.deregister(watched.as_fd()).unwrap();
+    });
+}
+
+#[test]
+fn timers_become_readable() {
+    on_both(|stage| {
+        let timer = Timer::new().unwrap();
+        let token = Token::new(0, 0);
+        stage
+            .selector
+            .register(timer.as_fd(), token, Interest::READ)
+            .unwrap();
+        stage.gather("fresh");
+        let soon = clock::now() + Duration::from_millis(2);
+        timer.set(Some(soon)).unwrap();
+        stage.gather("set");
+        assert!(clock::now() >= soon);
+        timer.set(None).unwrap();
+        stage.gather("taken back");
+        timer
+            .set(Some(clock::now() + Duration::from_millis(2)))
+            .unwrap();
+        timer
+            .set(Some(clock::now() + Duration::from_secs(100)))
+            .unwrap();
+        stage.gather("set anew");
+        timer.set(Some(Time::from_nanos(1))).unwrap();
+        stage.gather("long ago");
+        let mut room = [0; 8];
+        let read = sys::read(timer.as_fd(), &mut room);
+        stage.tell("read", read.map(|len| (len, u64::from_ne_bytes(room))));
+        stage.tell("read again", sys::read(timer.as_fd(), &mut room));
+        stage.gather("read");
+        timer.set(Some(Time::MAX)).unwrap();
+        stage.selector.deregister(timer.as_fd()).unwrap();
+    });
+}
+
 #[test]
 fn a_duplicate_keeps_the_connection_open() {
     on_both(|stage| {
