@@ -61,6 +61,8 @@ impl Core {
                         ),
                     ));
                 }
+                // It is for what is sent from now on.
+                self.flush_put_off();
                 return self.transport.borrow_mut().set_option(id, value);
             }
         }

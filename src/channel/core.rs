@@ -59,8 +59,10 @@ pub(crate) mod attention {
     pub(crate) const JUST_ASKED: u16 = 256;
     /// The message under way is the only one of its batch, whose end follows.
     pub(crate) const BATCH_ENDS: u16 = 512;
+    /// A flush has come to the head; it is done when the callback has returned.
+    pub(crate) const FLUSH: u16 = 1024;
 
-    pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED;
+    pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED | FLUSH;
     pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
     pub(crate) const AFTER_OP: u16 = REMOVED_BUSY | WAITING | REGROWN;
     /// Means nothing any more when nothing is left to deliver.

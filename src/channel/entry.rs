@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::cell::{Cell, RefCell, RefMut};
 use std::collections::VecDeque;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -24,6 +25,25 @@ use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{LoopCore, TimerKey, boundary};
 use crate::future::Promise;
 use crate::reactor::{IoEvent, IoHandle};
+
+/// A step of the transport outside of the catch boundary. Should it panic, the channel is not left as if it were still
+/// entered: it closes.
+struct Unguarded<'a> {
+    core: &'a Core,
+    depth: u32,
+}
+
+impl Drop for Unguarded<'_> {
+    fn drop(&mut self) {
+        self.core.running.set(false);
+        self.core.lp.pipeline_depth.set(self.depth);
+        let error = Error::new(
+            ErrorKind::HandlerPanicked,
+            "the transport panicked while it was flushed",
+        );
+        self.core.push_root(Root::Close(error, Promise::void()));
+    }
+}
 
 impl Core {
     pub(crate) fn new(
@@ -87,6 +107,12 @@ impl Core {
     /// their part; the outermost one is the catch boundary and runs what was caused.
     #[inline]
     pub(crate) fn enter(&self, work: impl FnOnce(&Self)) {
+        self.enter_flat(work);
+    }
+
+    /// The same as a part of its caller, which is one frame less on the stack of a flush.
+    #[inline(always)]
+    pub(crate) fn enter_flat(&self, work: impl FnOnce(&Self)) {
         if self.running.get() {
             return work(self);
         }
@@ -95,13 +121,16 @@ impl Core {
         self.running.set(true);
         self.resumes.set(0);
         self.root_items.set(0);
-        let result = boundary::catch(|| {
+        let mut result = boundary::catch(|| {
             work(self);
             // On another channel's stack only operations run; what they caused waits for the loop.
             if depth == 0 {
                 self.settle();
             }
         });
+        if result.is_ok() && self.attention.get() & attention::FLUSH != 0 {
+            result = self.flush_at_the_end(depth);
+        }
         self.running.set(false);
         self.lp.pipeline_depth.set(depth);
         if let Err(panic) = result {
@@ -119,7 +148,34 @@ impl Core {
     pub(crate) fn settle(&self) {
         self.run();
         if self.attention.get() & attention::ROOTS != 0 {
+            self.flush_put_off();
             self.run_roots();
+        }
+    }
+
+    /// Does the flush that was asked for last, and what follows from it. The system call is made outside of the catch
+    /// boundary, on the flattest stack there is: no code of a user runs in it.
+    #[inline(never)]
+    fn flush_at_the_end(&self, depth: u32) -> Result<(), String> {
+        loop {
+            self.attention.set(self.attention.get() & !attention::FLUSH);
+            let unguarded = Unguarded { core: self, depth };
+            let settled = self.flush_kept(self.outbound.borrow_mut());
+            mem::forget(unguarded);
+            if !settled && self.attention.get() & attention::ROOTS == 0 {
+                return Ok(());
+            }
+            boundary::catch(|| {
+                if settled {
+                    self.settle_writes();
+                }
+                if depth == 0 {
+                    self.settle();
+                }
+            })?;
+            if self.attention.get() & attention::FLUSH == 0 {
+                return Ok(());
+            }
         }
     }
 
@@ -379,6 +435,9 @@ impl Core {
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
     fn panicked(&self, text: String) {
+        if boundary::catch(|| self.flush_put_off()).is_err() {
+            tracing::error!(channel = %self.shared.id(), "a message panicked while it was dropped");
+        }
         let (names, dropped) = self.nodes.bury_lost();
         self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
@@ -426,7 +485,7 @@ impl Core {
             let Some(mut slow) = slow else {
                 return VecDeque::new();
             };
-            std::mem::take(&mut slow.waiting)
+            mem::take(&mut slow.waiting)
         });
         for (_, op) in waiting.unwrap_or_default() {
             op.fail(error.clone());

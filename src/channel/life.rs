@@ -211,6 +211,7 @@ impl Core {
         if !promise.set_uncancellable() {
             return;
         }
+        self.flush_put_off();
         let result = self.with_transport(|transport, io| transport.disconnect(io));
         promise.complete(&result);
     }
@@ -249,6 +250,7 @@ impl Core {
             return self.push_root(Root::Close(cause, promise));
         }
         promise.set_uncancellable();
+        self.flush_put_off();
         match self.life.get() {
             Life::Closed => {
                 promise.try_success();
@@ -393,6 +395,7 @@ impl Core {
             let gate = Gate::new(move |core| core.shutdown_output(cause, &promise));
             return self.push_root(Root::Call(gate));
         }
+        self.flush_put_off();
         if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
             promise.try_failure(self.closed_error());
             return;

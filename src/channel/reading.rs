@@ -247,6 +247,7 @@ impl Core {
     }
 
     /// A batch of reads, if one is wanted still when what waited in the root queue has run: it came first.
+    #[inline(never)]
     fn read_on(&self) {
         if self.attention.get() & (attention::ROOTS | attention::SUSPENDED) == attention::ROOTS {
             self.enter(|_| {});
@@ -361,13 +362,29 @@ impl Core {
 
     /// Reads until the source is empty, the limit is reached or reading is no longer wanted; then
     /// channel_read_complete, then what the end of the batch brought.
+    #[inline(always)]
     fn read_batch(&self) {
         let batch = Batch::begin(self);
         self.predict(RecvPredictor::reset);
+        match self.with_transport(|transport, io| transport.read(io)) {
+            // Most batches are one message.
+            Ok(Read::Last(msg)) => {
+                batch.end();
+                self.deliver_last(msg, 0);
+                self.after_batch();
+            }
+            first => self.read_batch_on(batch, first),
+        }
+    }
+
+    /// The rest of a batch, from what its first read has brought.
+    #[inline(never)]
+    fn read_batch_on(&self, batch: Batch<'_>, first: Result<Read, Error>) {
         let mut reads = 0u32;
         let mut total = 0usize;
+        let mut read = first;
         let end = loop {
-            match self.with_transport(|transport, io| transport.read(io)) {
+            match read {
                 Ok(Read::Message(msg)) => {
                     reads += 1;
                     total += self.deliver_from_transport(msg);
@@ -412,6 +429,7 @@ impl Core {
                 }
                 break BatchEnd::Quiet;
             }
+            read = self.with_transport(|transport, io| transport.read(io));
         };
         batch.end();
         self.predict(|predictor| predictor.read_complete(total));
@@ -431,7 +449,7 @@ impl Core {
         self.clear(flag::READABLE | flag::READ_PENDING);
         // Before it is entered: else the message is moved once more, from here to there.
         self.emit_message_from_head(msg);
-        self.enter(|core| {
+        self.enter_flat(|core| {
             core.deliver_batch();
             core.read_again();
         });

@@ -77,6 +77,7 @@ impl Core {
             self.root_items.set(self.root_items.get() + 1);
             self.run_root(root);
             self.run();
+            self.flush_put_off();
         }
         self.end_roots();
     }

@@ -9,8 +9,6 @@
 //! I/O phase that the machine held up for 0.3 s would at an io_ratio of 1 buy 30 s of tasks, and sockets would wait for
 //! them. No phase of tasks is meant to last longer than 0.1 s.
 
-use std::time::Duration;
-
 /// Bound of what may be carried over, in both directions.
 const CARRY_MAX_NS: i64 = 10_000_000;
 
@@ -59,6 +57,7 @@ pub(crate) enum Allowance {
 }
 
 /// The account of one loop.
+#[derive(Clone, Copy)]
 pub(crate) struct Budget {
     /// `-CARRY_MAX_NS <= carry_ns <= CARRY_MAX_NS`.
     carry_ns: i64,
@@ -75,19 +74,20 @@ impl Budget {
         }
     }
 
-    /// The allowance after an I/O phase of `io`; `None` when the turn had nothing to do for I/O.
-    pub(crate) fn allot(&self, io: Option<Duration>, ratio: IoRatio) -> Allowance {
+    /// The allowance after an I/O phase of so long; `None` when the turn had nothing to do for I/O.
+    #[inline]
+    pub(crate) fn allot(&self, io_ns: Option<u64>, ratio: IoRatio) -> Allowance {
         if ratio.percent() == 100 {
             return Allowance::Queued;
         }
-        let Some(io) = io else {
+        let Some(io_ns) = io_ns else {
             return Allowance::Look {
                 ns: IDLE_SHARE_NS as i64,
                 tasks: TASKS_PER_LOOK,
             };
         };
         Allowance::Share {
-            ns: share_ns(io, ratio).saturating_add(self.carry_ns),
+            ns: share_ns(io_ns, ratio).saturating_add(self.carry_ns),
         }
     }
 
@@ -104,39 +104,38 @@ impl Budget {
         tasks.clamp(1, u64::from(TASKS_PER_LOOK)) as u32
     }
 
-    /// Notes that `tasks` tasks took `spent` between two readings.
-    pub(crate) fn observe(&mut self, tasks: u32, spent: Duration) {
+    /// Notes that `tasks` tasks took so long between two readings.
+    pub(crate) fn observe(&mut self, tasks: u32, spent_ns: u64) {
         if tasks == 0 {
             return;
         }
-        let cost = nanos(spent) / u64::from(tasks);
+        let cost = spent_ns / u64::from(tasks);
         self.mean_ns = (self.mean_ns * 7 + cost.min(CARRY_MAX_NS as u64)).div_ceil(8);
     }
 
-    /// Ends a phase that was allotted `allowance` and took `spent`.
-    pub(crate) fn settle(&mut self, allowance: Allowance, spent: Duration) {
+    /// Ends a phase that was allotted `allowance` and took so long.
+    #[inline]
+    pub(crate) fn settle(&mut self, allowance: Allowance, spent_ns: u64) {
         if let Allowance::Share { ns } = allowance {
-            let spent = i64::try_from(nanos(spent)).unwrap_or(i64::MAX);
+            let spent = i64::try_from(spent_ns).unwrap_or(i64::MAX);
             self.carry_ns = ns.saturating_sub(spent).clamp(-CARRY_MAX_NS, CARRY_MAX_NS);
         }
     }
 }
 
-fn share_ns(io: Duration, ratio: IoRatio) -> i64 {
+fn share_ns(io_ns: u64, ratio: IoRatio) -> i64 {
     let percent = u64::from(ratio.percent());
-    let share = nanos(io).saturating_mul(100 - percent) / percent;
+    let share = io_ns.saturating_mul(100 - percent) / percent;
     share.min(SHARE_MAX_NS as u64) as i64
-}
-
-fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const US: Duration = Duration::from_micros(1);
+    /// In nanoseconds, as everything here.
+    const US: u64 = 1_000;
+    const HOUR: u64 = 3_600_000_000_000;
     const MUCH: i64 = 1_000_000;
 
     fn ratio(percent: u8) -> IoRatio {
@@ -174,7 +173,7 @@ mod tests {
     #[test]
     fn no_io_time_is_no_licence_to_run_for_ever() {
         let budget = Budget::new();
-        let allowance = budget.allot(Some(Duration::ZERO), ratio(50));
+        let allowance = budget.allot(Some(0), ratio(50));
         assert_eq!(allowance, Allowance::Share { ns: 0 });
         assert_eq!(
             budget.allot(None, ratio(50)),
@@ -188,7 +187,7 @@ mod tests {
     /// Rules: 5.3.
     #[test]
     fn an_io_phase_that_was_held_up_buys_tasks_no_eternity() {
-        let stalled = Duration::from_millis(300);
+        let stalled = 300_000 * US;
         for percent in [1, 50] {
             assert_eq!(
                 Budget::new().allot(Some(stalled), ratio(percent)),
@@ -223,15 +222,15 @@ mod tests {
     fn the_carry_is_bounded_both_ways() {
         let mut budget = Budget::new();
         let allowance = budget.allot(Some(US), ratio(50));
-        budget.settle(allowance, Duration::from_secs(3600));
+        budget.settle(allowance, HOUR);
         assert_eq!(
-            budget.allot(Some(Duration::ZERO), ratio(50)),
+            budget.allot(Some(0), ratio(50)),
             Allowance::Share { ns: -CARRY_MAX_NS }
         );
-        let allowance = budget.allot(Some(Duration::from_secs(3600)), ratio(1));
-        budget.settle(allowance, Duration::ZERO);
+        let allowance = budget.allot(Some(HOUR), ratio(1));
+        budget.settle(allowance, 0);
         assert_eq!(
-            budget.allot(Some(Duration::ZERO), ratio(50)),
+            budget.allot(Some(0), ratio(50)),
             Allowance::Share { ns: CARRY_MAX_NS }
         );
     }
@@ -240,7 +239,7 @@ mod tests {
     fn turns_without_io_leave_the_account_alone() {
         let mut budget = Budget::new();
         let look = budget.allot(None, ratio(50));
-        budget.settle(look, Duration::from_secs(1));
+        budget.settle(look, HOUR);
         assert_eq!(
             budget.allot(Some(US), ratio(50)),
             Allowance::Share { ns: 1_000 }
@@ -252,15 +251,15 @@ mod tests {
         let mut budget = Budget::new();
         assert_eq!(budget.next_reading(MUCH), 1);
         for _ in 0..64 {
-            budget.observe(1, Duration::from_nanos(100));
+            budget.observe(1, 100);
         }
         assert_eq!(budget.next_reading(MUCH), 64);
         assert_eq!(budget.next_reading(1_000), 9, "with means of about 100 ns");
         assert_eq!(budget.next_reading(0), 1);
         assert_eq!(budget.next_reading(-5), 1);
-        budget.observe(64, Duration::from_micros(64 * 20));
+        budget.observe(64, 64 * 20 * US);
         assert_eq!(budget.next_reading(MUCH), 1);
-        budget.observe(0, Duration::from_secs(1));
+        budget.observe(0, HOUR);
     }
 
     /// Over many turns the shares are exact whatever single turns did.
@@ -272,7 +271,7 @@ mod tests {
         let (mut io_ns, mut task_ns) = (0_u64, 0_u64);
         for turn in 0..10_000_u64 {
             let io = 2_000 + turn * 37 % 9_000;
-            let allowance = budget.allot(Some(Duration::from_nanos(io)), ratio(75));
+            let allowance = budget.allot(Some(io), ratio(75));
             let Allowance::Share { ns } = allowance else {
                 panic!("a share")
             };
@@ -284,7 +283,7 @@ mod tests {
                     break;
                 }
             }
-            budget.settle(allowance, Duration::from_nanos(spent));
+            budget.settle(allowance, spent);
             io_ns += io;
             task_ns += spent;
         }

@@ -18,6 +18,7 @@ use tracing::{debug, warn};
 
 use super::core::{EndState, LoopCore, TimerJob};
 use super::shared::{Closing, Phase};
+use super::timers::Timers;
 use crate::reactor::IoEvent;
 
 /// Rounds over all queues before the loop ends, for what follows from the last closes, and rounds of
@@ -111,7 +112,7 @@ impl LoopCore {
         );
         let scheduled = {
             let is_scheduled = |job: &TimerJob| matches!(job, TimerJob::Scheduled(_));
-            self.timers.borrow_mut().extract(is_scheduled)
+            self.with_timers(|timers| timers.extract(is_scheduled))
         };
         for job in scheduled {
             self.protect("dropping a scheduled task", || drop(job));
@@ -133,7 +134,7 @@ impl LoopCore {
             return;
         }
         let is_quiet = now.saturating_since(self.last_task.get()) >= closing.quiet;
-        let has_tasks = !self.local.borrow().is_empty() || self.remote_len() > 0;
+        let has_tasks = !self.local.is_empty() || self.remote_len() > 0;
         if !is_quiet || (has_tasks && !is_impatient) {
             return;
         }
@@ -141,7 +142,7 @@ impl LoopCore {
             self.tell_channels();
             return;
         }
-        let is_settled = self.ready.borrow().is_empty() && self.roots.borrow().is_empty();
+        let is_settled = self.ready.is_empty() && self.roots.is_empty();
         if is_settled && self.attached_len() == 0 {
             self.end_loop(is_impatient);
         }
@@ -207,7 +208,7 @@ impl LoopCore {
                 self.protect("a listener", || task.run());
             }
             loop {
-                let next = self.local.borrow_mut().pop_front();
+                let next = self.local.pop();
                 let Some(task) = next else { break };
                 dropped += 1;
                 self.protect("dropping a task", || drop(task));
@@ -218,7 +219,7 @@ impl LoopCore {
                 dropped += 1;
                 self.protect("dropping a task", || drop(task));
             }
-            let timers = self.timers.borrow_mut().clear();
+            let timers = self.with_timers(Timers::clear);
             let timers_left = timers.len();
             for job in timers {
                 self.protect("dropping a timer", || drop(job));
@@ -228,7 +229,7 @@ impl LoopCore {
             for future in futures {
                 self.protect("dropping a future", || drop(future));
             }
-            let ready = std::mem::take(&mut *self.ready.borrow_mut());
+            let ready = self.ready.take();
             let waiting = self.forget_fd_waiters();
             self.protect("dropping a channel", || drop((ready, waiting)));
             let handles = self.attached.borrow_mut().drain();
@@ -241,7 +242,7 @@ impl LoopCore {
                     self.protect("dropping a channel", || drop(handle));
                 }
             }
-            let is_empty = self.roots.borrow().is_empty();
+            let is_empty = self.roots.is_empty();
             if dropped == before && timers_left == 0 && futures_left == 0 && is_empty {
                 break;
             }

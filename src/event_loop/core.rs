@@ -6,7 +6,6 @@
 //! hand is the whole loop of an embedded channel.
 
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,10 +17,11 @@ use tidegate_sys::os::{Time, clock};
 use super::attached::Attached;
 use super::budget::Budget;
 use super::config::LoopConfig;
+use super::fifo::Fifo;
 use super::futures::Futures;
 use super::metrics::Metrics;
 use super::shared::{Closing, EventLoop, Kit, LoopId};
-use super::spin::Spinner;
+use super::spin::{SpinLimit, Spinner};
 use super::timers::{TimerKey, Timers};
 use crate::buffer::Arena;
 use crate::reactor::{IoHandle, Reactor};
@@ -85,15 +85,19 @@ pub(crate) enum EndState {
 /// The core of one event loop.
 pub(crate) struct LoopCore {
     handle: EventLoop,
+    /// The handle's, one step nearer.
+    metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     /// The time as of the last reading of this turn.
     pub(super) cached_now: Cell<Time>,
     reactor: Option<Reactor>,
     pub(super) remote: RefCell<Consumer>,
-    pub(super) local: RefCell<VecDeque<LocalTask>>,
-    pub(super) timers: RefCell<Timers<TimerJob>>,
-    pub(super) ready: RefCell<VecDeque<Rc<dyn IoHandle>>>,
-    pub(super) roots: RefCell<VecDeque<Root>>,
+    pub(super) local: Fifo<LocalTask>,
+    timers: RefCell<Timers<TimerJob>>,
+    /// No timer is due before it.
+    pub(super) first_timer: Cell<Time>,
+    pub(super) ready: Fifo<Rc<dyn IoHandle>>,
+    pub(super) roots: Fifo<Root>,
     pub(super) attached: RefCell<Attached>,
     /// The futures that `spawn_local` was given.
     pub(super) futures: RefCell<Futures>,
@@ -102,8 +106,10 @@ pub(crate) struct LoopCore {
     pub(super) end: Cell<EndState>,
     /// When a task last ran; counts for the quiet period.
     pub(super) last_task: Cell<Time>,
-    pub(super) budget: RefCell<Budget>,
+    pub(super) budget: Cell<Budget>,
     pub(super) spinner: RefCell<Spinner>,
+    /// Whether the loop may spin at all.
+    pub(super) spins: bool,
     /// Which source of tasks the next phase begins with.
     pub(super) next_source: Cell<u8>,
     arena: RefCell<Arena>,
@@ -120,24 +126,29 @@ impl LoopCore {
             tasks,
             parts,
         } = kit;
-        let counters = Arc::clone(&handle.shared().metrics().reactor);
+        let metrics = Arc::clone(handle.shared().metrics());
+        let counters = Arc::clone(&metrics.reactor);
+        let spinner = Spinner::new(config.spin);
         let core = Self {
             reactor: parts.map(|parts| Reactor::new(parts, counters)),
             handle,
+            metrics,
             cached_now: Cell::new(Time::ZERO),
             clock,
             remote: RefCell::new(tasks),
-            local: RefCell::new(VecDeque::new()),
+            local: Fifo::new(),
             timers: RefCell::new(Timers::new()),
-            ready: RefCell::new(VecDeque::new()),
-            roots: RefCell::new(VecDeque::new()),
+            first_timer: Cell::new(Time::MAX),
+            ready: Fifo::new(),
+            roots: Fifo::new(),
             attached: RefCell::new(Attached::new()),
             futures: RefCell::new(Futures::new()),
             waits_for_fd: RefCell::new(Vec::new()),
             end: Cell::new(EndState::Open),
             last_task: Cell::new(Time::ZERO),
-            budget: RefCell::new(Budget::new()),
-            spinner: RefCell::new(Spinner::new(config.spin)),
+            budget: Cell::new(Budget::new()),
+            spins: spinner.limit() != SpinLimit::None,
+            spinner: RefCell::new(spinner),
             next_source: Cell::new(0),
             arena: RefCell::new(Arena::new()),
             pipeline_depth: Cell::new(0),
@@ -160,6 +171,7 @@ impl LoopCore {
     }
 
     /// The handle that other threads use.
+    #[inline]
     pub(crate) fn handle(&self) -> &EventLoop {
         &self.handle
     }
@@ -188,37 +200,40 @@ impl LoopCore {
     }
 
     /// The reactor; `None` in an embedded core.
+    #[inline]
     pub(crate) fn reactor(&self) -> Option<&Reactor> {
         self.reactor.as_ref()
     }
 
+    #[inline]
     pub(crate) fn metrics(&self) -> &Metrics {
-        self.handle.shared().metrics()
+        &self.metrics
     }
 
     /// The memory that channels of this loop receive into.
+    #[inline]
     pub(crate) fn arena(&self) -> &RefCell<Arena> {
         &self.arena
     }
 
     /// Calls the handle with `Continue` in the next I/O phase. It may be queued more than once.
     pub(crate) fn push_ready(&self, handle: Rc<dyn IoHandle>) {
-        self.ready.borrow_mut().push_back(handle);
+        self.ready.push(handle);
     }
 
     /// Calls the handle with `Roots` when no pipeline is on the stack.
     pub(crate) fn push_root(&self, handle: Rc<dyn IoHandle>) {
-        self.roots.borrow_mut().push_back(Root::Handle(handle));
+        self.roots.push(Root::Handle(handle));
     }
 
     /// Runs a listener in order with the roots.
     pub(crate) fn push_listener(&self, job: LocalTask) {
-        self.roots.borrow_mut().push_back(Root::Job(job));
+        self.roots.push(Root::Job(job));
     }
 
     /// Queues a task behind the local ones. Not bounded: it is the loop's own.
     pub(crate) fn push_local(&self, task: LocalTask) {
-        self.local.borrow_mut().push_back(task);
+        self.local.push(task);
     }
 
     /// Sets a timer. It lives until it fires or is cancelled, also while the loop is closing.
@@ -229,14 +244,14 @@ impl LoopCore {
     /// Cancels a timer; false if it has fired or was cancelled.
     pub(crate) fn cancel_timer(&self, key: TimerKey) -> bool {
         // The task is dropped behind the borrow: its destructor may set timers.
-        let removed = self.timers.borrow_mut().remove(key);
+        let removed = self.with_timers(|timers| timers.remove(key));
         removed.is_some()
     }
 
     /// Gives a timer another deadline; false if it has fired or was cancelled. Cheap when it is later
     /// than before.
     pub(crate) fn move_timer(&self, key: TimerKey, deadline: Time) -> bool {
-        self.timers.borrow_mut().reschedule(key, deadline)
+        self.with_timers(|timers| timers.reschedule(key, deadline))
     }
 
     /// Makes a handle one of the loop's: it is told when the loop closes. The number takes it out again.
@@ -271,28 +286,52 @@ impl LoopCore {
     }
 
     /// When the next timer is due.
+    #[inline]
     pub(crate) fn next_timer(&self) -> Option<Time> {
-        self.timers.borrow_mut().next_deadline()
+        if self.first_timer.get() == Time::MAX {
+            return None;
+        }
+        self.settled_timer()
+    }
+
+    #[inline(never)]
+    fn settled_timer(&self) -> Option<Time> {
+        self.with_timers(Timers::next_deadline)
+    }
+
+    /// For all that may change them.
+    pub(super) fn with_timers<R>(&self, f: impl FnOnce(&mut Timers<TimerJob>) -> R) -> R {
+        let mut timers = self.timers.borrow_mut();
+        let answer = f(&mut timers);
+        self.first_timer.set(timers.first());
+        self.metrics.timers_waiting.set(timers.len() as u64);
+        answer
+    }
+
+    /// See [`Timers::mark`].
+    pub(super) fn timer_mark(&self) -> u64 {
+        self.timers.borrow().mark()
     }
 
     pub(super) fn insert_timer(&self, deadline: Time, job: TimerJob) -> TimerKey {
-        self.timers.borrow_mut().insert(deadline, job)
+        self.with_timers(|timers| timers.insert(deadline, job))
     }
 
     /// Whether the loop is not closing.
+    #[inline]
     pub(super) fn is_open(&self) -> bool {
-        self.end.get() == EndState::Open
+        matches!(self.end.get(), EndState::Open)
     }
 
     /// How many of the loop's own tasks wait.
+    #[inline]
     pub(super) fn local_len(&self) -> usize {
-        self.local.borrow().len()
+        self.local.len()
     }
 
     /// Whether the loop must not sleep: something of its own waits.
+    #[inline]
     pub(super) fn has_work(&self) -> bool {
-        !self.roots.borrow().is_empty()
-            || !self.ready.borrow().is_empty()
-            || !self.local.borrow().is_empty()
+        self.roots.len() | self.ready.len() | self.local.len() != 0
     }
 }

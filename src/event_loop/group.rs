@@ -177,11 +177,12 @@ fn thread_main(handle: EventLoop) {
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
         let core = LoopCore::new(handle.clone(), kit, Clock::System);
+        // Once for all turns: nothing else runs on this thread. And what is left of the loop in the end goes inside its
+        // turn, so that destructors find it.
+        let entered = core.enter();
         while !core.has_ended() {
             core.next_turn(None);
         }
-        // What is left of it goes inside its turn, so that destructors find it.
-        let entered = core.enter();
         drop(core);
         drop(entered);
     });

@@ -171,7 +171,8 @@ impl LocalEventLoop {
         if self.core.has_work() || self.core.remote_len() > 0 || self.core.must_not_sleep() {
             return Some(Time::ZERO);
         }
-        self.core.wake_at(None, Time::ZERO)
+        let wanted = self.core.wake_at(None, Time::ZERO);
+        (wanted != Time::MAX).then_some(wanted)
     }
 
     /// From now on whoever gives the loop a task makes its descriptor readable.

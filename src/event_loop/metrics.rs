@@ -83,7 +83,7 @@ pub(crate) struct Metrics {
     pub(crate) timer_lateness: Histogram,
     pub(crate) queue_wait: Histogram,
     pub(crate) panics: Counter,
-    /// Waiting in the loop's own queues at the end of the last turn.
+    /// Waiting in the queue of local tasks at the end of the last turn.
     pub(crate) local_waiting: Counter,
     pub(crate) timers_waiting: Counter,
     pub(crate) channels: Counter,

@@ -11,7 +11,7 @@
 //! - `advice`: what the counters mean, in words. Pure.
 //! - `boundary`: where panics end.
 //! - `config`: what can be chosen for a loop.
-//! - `attached`, `futures`: the slabs of what a loop has to end and to poll.
+//! - `attached`, `futures`: the slabs of what a loop has to end and to poll. `fifo`: its queues.
 //! - `shared`: what all threads see of a loop, and the phases of its life.
 //! - [`core`]: the loop-confined core.
 //! - `current`: which loop the running code belongs to.
@@ -32,6 +32,7 @@ mod config;
 pub(crate) mod core;
 mod current;
 mod fd_waiters;
+mod fifo;
 mod futures;
 mod group;
 mod group_builder;

@@ -3,13 +3,11 @@
 //!
 //! Each call into foreign code is a catch boundary. The budget of tasks is in `budget`.
 
-use std::time::Duration;
-
 use tidegate_sys::os::Time;
 use tracing::error;
 
 use super::boundary;
-use super::budget::Allowance;
+use super::budget::{Allowance, Budget};
 use super::core::{LoopCore, Root, TimerJob};
 use crate::reactor::IoEvent;
 
@@ -60,12 +58,20 @@ struct TaskPhase {
 
 impl LoopCore {
     /// Calls everything that was on the ready list; what joins it meanwhile waits for the next pass.
+    #[inline]
     pub(crate) fn run_ready(&self) -> usize {
-        let queued = self.ready.borrow().len();
+        if self.ready.is_empty() {
+            return 0;
+        }
+        self.run_some_ready()
+    }
+
+    fn run_some_ready(&self) -> usize {
+        let queued = self.ready.len();
         for _ in 0..queued {
-            // The borrow ends before the handle runs.
-            let next = self.ready.borrow_mut().pop_front();
-            let Some(handle) = next else { break };
+            let Some(handle) = self.ready.pop() else {
+                break;
+            };
             self.protect("a channel", || handle.on_event(IoEvent::Continue));
         }
         queued
@@ -73,21 +79,28 @@ impl LoopCore {
 
     /// Calls everything that was in the root FIFO. Listeners that join it at the front are taken as
     /// well, within bounds; a handle that comes back waits for the next pass.
+    #[inline]
     pub(crate) fn run_roots(&self) -> usize {
-        let mut queued = self.roots.borrow().len();
+        if self.roots.is_empty() {
+            return 0;
+        }
+        self.run_some_roots()
+    }
+
+    fn run_some_roots(&self) -> usize {
+        let mut queued = self.roots.len();
         let mut extra = 0;
         let mut called = 0;
         loop {
             if called >= queued {
-                let is_listener = matches!(self.roots.borrow().front(), Some(Root::Job(_)));
+                let is_listener = self.roots.is_next(|root| matches!(root, Root::Job(_)));
                 if !is_listener || extra >= LISTENERS_IN_A_ROW_MAX {
                     return called;
                 }
                 extra += 1;
                 queued += 1;
             }
-            let next = self.roots.borrow_mut().pop_front();
-            match next {
+            match self.roots.pop() {
                 Some(Root::Handle(handle)) => {
                     self.protect("a channel", || handle.on_event(IoEvent::Roots));
                 }
@@ -101,7 +114,7 @@ impl LoopCore {
     /// Runs every timer that is due now and was set before this call.
     pub(crate) fn run_timers(&self) -> usize {
         let now = self.now();
-        let mark = self.timers.borrow().mark();
+        let mark = self.timer_mark();
         let mut fired = 0;
         while self.run_timer(now, mark) {
             fired += 1;
@@ -140,7 +153,7 @@ impl LoopCore {
         let tasks_before = self.metrics().tasks_run.get();
         let mut phase = TaskPhase {
             timers_due: began,
-            timer_mark: self.timers.borrow().mark(),
+            timer_mark: self.timer_mark(),
             quota,
             source: usize::from(self.next_source.get()),
             in_quantum: 0,
@@ -149,7 +162,7 @@ impl LoopCore {
             next_reading: match allowance {
                 Allowance::Queued => u32::MAX,
                 Allowance::Share { ns } | Allowance::Look { ns, .. } => {
-                    self.budget.borrow().next_reading(ns)
+                    self.budget.get().next_reading(ns)
                 }
             },
             last_reading: began,
@@ -160,10 +173,10 @@ impl LoopCore {
         // The next phase begins with another source: with a budget for one task each comes in turn.
         self.next_source
             .set(((phase.source + 1) % SOURCES.len()) as u8);
-        let spent = phase.last_reading.saturating_since(phase.began);
-        self.budget.borrow_mut().settle(allowance, spent);
+        let spent = phase.last_reading.nanos_since(phase.began);
+        self.change_budget(|budget| budget.settle(allowance, spent));
         if phase.run > 0 {
-            self.metrics().tasks_ns.add_duration(spent);
+            self.metrics().tasks_ns.add(spent);
         }
         // Timers do not count: those of channels go on while a loop is closing.
         if self.metrics().tasks_run.get() != tasks_before {
@@ -172,12 +185,20 @@ impl LoopCore {
         phase.run
     }
 
+    pub(super) fn change_budget(&self, change: impl FnOnce(&mut Budget)) {
+        let mut budget = self.budget.get();
+        change(&mut budget);
+        self.budget.set(budget);
+    }
+
     /// Whether there is anything for a task phase. Most turns of a server have nothing: 300 instructions less.
+    #[inline]
     pub(super) fn has_tasks(&self, due: Time) -> bool {
-        self.timers.borrow().may_be_due(due) || self.local_len() > 0 || self.remote_len() > 0
+        self.first_timer.get() <= due || self.local_len() > 0 || self.remote_len() > 0
     }
 
     /// How many tasks from other threads wait.
+    #[inline]
     pub(super) fn remote_len(&self) -> usize {
         self.remote.borrow().len() + self.handle().shared().insistent_len()
     }
@@ -231,8 +252,8 @@ impl LoopCore {
             return true;
         }
         let spent = self.read_clock(phase);
-        let left = limit.saturating_sub(i64::try_from(spent.as_nanos()).unwrap_or(i64::MAX));
-        phase.next_reading = self.budget.borrow().next_reading(left);
+        let left = limit.saturating_sub(i64::try_from(spent).unwrap_or(i64::MAX));
+        phase.next_reading = self.budget.get().next_reading(left);
         left <= 0
     }
 
@@ -242,14 +263,14 @@ impl LoopCore {
         }
     }
 
-    /// Reads the clock; returns the time since the phase began.
-    fn read_clock(&self, phase: &mut TaskPhase) -> Duration {
+    /// Reads the clock; returns the nanoseconds since the phase began.
+    fn read_clock(&self, phase: &mut TaskPhase) -> u64 {
         let now = self.now();
-        let cost = now.saturating_since(phase.last_reading);
-        self.budget.borrow_mut().observe(phase.since_reading, cost);
+        let cost = now.nanos_since(phase.last_reading);
+        self.change_budget(|budget| budget.observe(phase.since_reading, cost));
         phase.since_reading = 0;
         phase.last_reading = now;
-        now.saturating_since(phase.began)
+        now.nanos_since(phase.began)
     }
 
     #[inline]
@@ -260,7 +281,10 @@ impl LoopCore {
         } else {
             due
         };
-        let next = self.timers.borrow_mut().pop_due(due, mark);
+        if self.first_timer.get() > due {
+            return false;
+        }
+        let next = self.with_timers(|timers| timers.pop_due(due, mark));
         let Some((deadline, job)) = next else {
             return false;
         };
@@ -276,8 +300,9 @@ impl LoopCore {
 
     #[inline]
     fn run_local(&self) -> bool {
-        let next = self.local.borrow_mut().pop_front();
-        let Some(task) = next else { return false };
+        let Some(task) = self.local.pop() else {
+            return false;
+        };
         self.metrics().tasks_run.add(1);
         self.protect("a task", || task.run());
         true

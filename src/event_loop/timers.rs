@@ -146,17 +146,17 @@ impl<T> Timers<T> {
         self.heap.first().map(|top| top.due.deadline)
     }
 
-    /// False if no timer is due at `now`; mostly true if one is.
+    /// No timer is due before it; mostly one is at that time. [`Time::MAX`] if there is none.
     #[inline]
-    pub(crate) fn may_be_due(&self, now: Time) -> bool {
-        self.heap.first().is_some_and(|top| top.due.deadline <= now)
+    pub(crate) fn first(&self) -> Time {
+        self.heap.first().map_or(Time::MAX, |top| top.due.deadline)
     }
 
     /// Takes the next timer if it is due at `now` and was set before `mark` (see [`Self::mark`]),
     /// with its deadline.
     pub(crate) fn pop_due(&mut self, now: Time, mark: u64) -> Option<(Time, T)> {
         // An entry is never later than its slot, so a top in the future needs no settling.
-        if !self.may_be_due(now) {
+        if self.first() > now {
             return None;
         }
         self.settle_top();

@@ -1,7 +1,6 @@
 //! Numbers that one thread writes and any thread reads. The reactor and the loop count with them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 /// A number with one writer. Adding is a load and a store, no locked instruction: that a second
 /// writer would lose counts is why it has only one.
@@ -12,11 +11,6 @@ impl Counter {
     #[inline]
     pub(crate) fn add(&self, n: u64) {
         self.set(self.get().wrapping_add(n));
-    }
-
-    #[inline]
-    pub(crate) fn add_duration(&self, duration: Duration) {
-        self.add(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX));
     }
 
     #[inline]
@@ -59,7 +53,7 @@ mod tests {
     fn adds_and_sets() {
         let counter = Counter::default();
         counter.add(2);
-        counter.add_duration(Duration::from_nanos(40));
+        counter.add(40);
         assert_eq!(counter.get(), 42);
         counter.set(7);
         assert_eq!(counter.get(), 7);

@@ -86,6 +86,11 @@ impl Health {
         )
     }
 
+    /// Whether a wait that ended for a reason would change nothing, and no rebuild is wanted.
+    pub(crate) fn is_calm(&self) -> bool {
+        self.premature_in_row == 0 && self.wanted.is_none()
+    }
+
     /// The selector was replaced: all is forgotten but the time.
     pub(crate) fn rebuilt(&mut self, now: Time) {
         *self = Self {

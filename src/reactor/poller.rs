@@ -68,12 +68,10 @@ pub(crate) enum Outcome {
 pub(crate) struct Reactor {
     selector: RefCell<Selector>,
     waker: Arc<Waker>,
-    registry: RefCell<Registry>,
+    desk: RefCell<Desk>,
     health: RefCell<Health>,
-    /// What the last wait reported. Taken out while it is dispatched.
-    batch: RefCell<Events>,
-    /// The next event of the batch: a dispatch that was left by a panic goes on behind it.
-    next: Cell<usize>,
+    /// Whether there is nothing to look for in `health` and `assumed`.
+    is_calm: Cell<bool>,
     /// Whether the last wait was one that blocks, and its deadline is not over: then it had to bring
     /// something.
     must_bring: Cell<bool>,
@@ -82,16 +80,28 @@ pub(crate) struct Reactor {
     counters: Arc<ReactorCounters>,
 }
 
+/// What each event needs, behind one borrow.
+struct Desk {
+    registry: Registry,
+    /// What the last wait reported.
+    batch: Events,
+    /// The next event of the batch: a dispatch that was left by a panic goes on behind it.
+    next: usize,
+}
+
 impl Reactor {
     pub(crate) fn new(parts: Parts, counters: Arc<ReactorCounters>) -> Self {
         let Parts { selector, waker } = parts;
         Self {
             selector: RefCell::new(selector),
             waker,
-            registry: RefCell::new(Registry::new()),
+            desk: RefCell::new(Desk {
+                registry: Registry::new(),
+                batch: Events::new(),
+                next: 0,
+            }),
             health: RefCell::new(Health::default()),
-            batch: RefCell::new(Events::new()),
-            next: Cell::new(0),
+            is_calm: Cell::new(true),
             must_bring: Cell::new(false),
             assumed: RefCell::new(Vec::new()),
             counters,
@@ -113,10 +123,10 @@ impl Reactor {
             fd: fd.as_raw_fd(),
             interest,
         };
-        let token = self.registry.borrow_mut().insert(registration);
+        let token = self.desk.borrow_mut().registry.insert(registration);
         let answer = self.selector.borrow_mut().register(fd, token, interest);
         if let Err(error) = answer {
-            let removed = self.registry.borrow_mut().remove(token);
+            let removed = self.desk.borrow_mut().registry.remove(token);
             drop(removed);
             return Err(error);
         }
@@ -152,7 +162,7 @@ impl Reactor {
     /// Ends a registration: no event of it arrives any more, not even one of the current batch. To be
     /// called before the descriptor is closed. A registration that has ended is left alone.
     pub(crate) fn deregister(&self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
-        let removed = self.registry.borrow_mut().remove(token);
+        let removed = self.desk.borrow_mut().registry.remove(token);
         if removed.is_none() {
             return Ok(());
         }
@@ -177,7 +187,7 @@ impl Reactor {
     /// Ends all registrations without telling the kernel, for the end of the loop: closing the selector
     /// does that.
     pub(crate) fn take_handles(&self) -> Vec<Rc<dyn IoHandle>> {
-        let registrations = self.registry.borrow_mut().drain();
+        let registrations = self.desk.borrow_mut().registry.drain();
         self.note_registrations();
         registrations
             .into_iter()
@@ -202,7 +212,11 @@ impl Reactor {
 
     /// When the reactor wants to be called again though nothing may happen: for a rebuild that has to
     /// wait.
+    #[inline]
     pub(crate) fn retry_at(&self) -> Option<Time> {
+        if self.is_calm.get() {
+            return None;
+        }
         self.health.borrow().retry_at()
     }
 
@@ -218,59 +232,71 @@ impl Reactor {
         }
     }
 
-    /// Waits until something happens or `deadline` is over; without a deadline for as long as it takes.
+    /// Waits until something happens or `deadline` is over; with [`Time::MAX`] for as long as it takes.
     /// Signals do not end it, and do not move the deadline.
-    pub(crate) fn wait(&self, deadline: Option<Time>, mut now: Time) -> Outcome {
+    #[inline]
+    pub(crate) fn wait(&self, deadline: Time, mut now: Time) -> Outcome {
         self.prepare();
         loop {
-            let timeout = deadline.map(|deadline| deadline.saturating_since(now));
-            if timeout == Some(Duration::ZERO) {
+            if deadline <= now {
                 return self.poll();
             }
+            let timeout = (deadline != Time::MAX).then(|| deadline.saturating_since(now));
             let answer = self.ask(timeout);
             if self.has_batch() {
                 self.must_bring.set(true);
                 return Outcome::Events;
             }
-            #[cfg(tidegate_mutants)]
-            let began = now;
-            now = clock::now();
-            let is_over = deadline.is_some_and(|deadline| now >= deadline);
-            #[cfg(tidegate_mutants)]
-            if tidegate_sys::os::sim::is_mutant("B6-signal-restarts-wait") && !is_over {
-                now = began;
+            if let Some(outcome) = self.note_nothing(answer, deadline, &mut now) {
+                return outcome;
             }
-            match answer {
-                Some(Waited::Interrupted) if !is_over => {}
-                // A broken selector is not premature: it has its own cause and was slept for.
-                None => return Outcome::Nothing,
-                _ if is_over => {
-                    self.health.borrow_mut().sound();
-                    return Outcome::Nothing;
-                }
-                Some(_) => {
-                    self.note_premature();
-                    return Outcome::Premature;
-                }
+        }
+    }
+
+    /// A wait has brought nothing; `None` if it was a signal that ended it, so that it has to go on.
+    #[cold]
+    fn note_nothing(
+        &self,
+        answer: Option<Waited>,
+        deadline: Time,
+        now: &mut Time,
+    ) -> Option<Outcome> {
+        let at = clock::now();
+        let is_over = at >= deadline;
+        #[cfg(tidegate_mutants)]
+        let at = if tidegate_sys::os::sim::is_mutant("B6-signal-restarts-wait") && !is_over {
+            *now
+        } else {
+            at
+        };
+        *now = at;
+        match answer {
+            Some(Waited::Interrupted) if !is_over => None,
+            // A broken selector is not premature: it has its own cause and was slept for.
+            None => Some(Outcome::Nothing),
+            _ if is_over => {
+                self.change_health(Health::sound);
+                Some(Outcome::Nothing)
+            }
+            Some(_) => {
+                self.note_premature();
+                Some(Outcome::Premature)
             }
         }
     }
 
     /// Hands the batch to the handles; returns how many were called. If one panics, calling it again
     /// goes on with the next.
+    #[inline]
     pub(crate) fn dispatch(&self) -> usize {
-        self.dispatch_assumed();
+        if !self.is_calm.get() {
+            self.dispatch_assumed();
+        }
         let mut called = 0;
-        while let Some(event) = self.take_event() {
-            if event.token == WAKER {
-                self.waker.drain();
-                self.counters.wakes.add(1);
-                self.note_sound();
-                continue;
-            }
-            self.look_ahead();
+        loop {
             // The borrow ends before the handle runs.
-            let lookup = self.registry.borrow().look_up(event.token);
+            let next = self.desk.borrow_mut().take_event();
+            let Some((event, lookup)) = next else { break };
             match lookup {
                 Lookup::Live(handle) => {
                     self.counters.events.add(1);
@@ -279,6 +305,12 @@ impl Reactor {
                     handle.on_event(IoEvent::Ready(event.ready));
                 }
                 Lookup::Stale => self.counters.stale.add(1),
+                // A token without a slot is looked up in vain.
+                Lookup::Ghost if event.token == WAKER => {
+                    self.waker.drain();
+                    self.counters.wakes.add(1);
+                    self.note_sound();
+                }
                 Lookup::Ghost => self.note_ghost(event.token),
             }
         }
@@ -289,32 +321,8 @@ impl Reactor {
         called
     }
 
-    /// Brings the next handles of the batch on their way into the cache, in two steps: first themselves, an event later what
-    /// they lead to. With a thousand connections the kernel's work for one message has driven out what the next one
-    /// needs, about a dozen lines: 4.31 µs of processor time for a ping-pong of 64 bytes instead of 4.67 (2 MiB of second
-    /// cache). With 64 connections it makes no difference and costs 150 instructions.
-    #[inline]
-    fn look_ahead(&self) {
-        let registry = self.registry.borrow();
-        if registry.len() < AHEAD_FROM {
-            return;
-        }
-        let batch = self.batch.borrow();
-        let next = self.next.get();
-        if next + 1 < batch.len()
-            && let Some(handle) = registry.peek(batch[next + 1].token)
-        {
-            prefetch(handle);
-        }
-        if next < batch.len()
-            && let Some(handle) = registry.peek(batch[next].token)
-        {
-            handle.approach();
-        }
-    }
-
     fn remember(&self, token: Token, interest: Interest) -> io::Result<()> {
-        match self.registry.borrow_mut().get_mut(token) {
+        match self.desk.borrow_mut().registry.get_mut(token) {
             Some(registration) => {
                 registration.interest = interest;
                 Ok(())
@@ -326,23 +334,22 @@ impl Reactor {
         }
     }
 
+    #[inline]
     fn has_batch(&self) -> bool {
-        self.next.get() < self.batch.borrow().len() || !self.assumed.borrow().is_empty()
+        let desk = self.desk.borrow();
+        desk.next < desk.batch.len() || (!self.is_calm.get() && !self.assumed.borrow().is_empty())
     }
 
-    fn take_event(&self) -> Option<Event> {
-        let batch = self.batch.borrow();
-        let index = self.next.get();
-        if index >= batch.len() {
-            return None;
-        }
-        self.next.set(index + 1);
-        Some(batch[index])
-    }
-
-    /// Before the kernel is asked: old slots may be used again, and a sick selector is replaced.
+    /// Before the kernel is asked: a sick selector is replaced.
+    #[inline]
     fn prepare(&self) {
-        self.registry.borrow_mut().begin_wait();
+        if !self.is_calm.get() {
+            self.repair();
+        }
+    }
+
+    #[cold]
+    fn repair(&self) {
         if self.health.borrow().retry_at().is_some() {
             let now = clock::now();
             let due = self.health.borrow().due(now);
@@ -353,19 +360,24 @@ impl Reactor {
     }
 
     /// One call of the selector; `None` if it failed.
+    #[inline]
     fn ask(&self, timeout: Option<Duration>) -> Option<Waited> {
-        self.next.set(0);
-        let mut batch = self.batch.borrow_mut();
-        if !self.assumed.borrow().is_empty() {
-            batch.clear();
-            return Some(Waited::Events(0));
-        }
-        let answer = self.selector.borrow_mut().wait(&mut batch, timeout);
+        let answer = {
+            let mut desk = self.desk.borrow_mut();
+            let desk = &mut *desk;
+            desk.next = 0;
+            // Slots that were freed before may be used again.
+            desk.registry.begin_wait();
+            if !self.is_calm.get() && !self.assumed.borrow().is_empty() {
+                desk.batch.clear();
+                return Some(Waited::Events(0));
+            }
+            self.selector.borrow_mut().wait(&mut desk.batch, timeout)
+        };
         match answer {
             Ok(waited) => Some(waited),
             Err(error) => {
-                batch.clear();
-                drop(batch);
+                self.desk.borrow_mut().batch.clear();
                 self.note_failure(&error, timeout);
                 None
             }
@@ -376,7 +388,7 @@ impl Reactor {
     fn note_failure(&self, error: &io::Error, timeout: Option<Duration>) {
         self.counters.failures.add(1);
         let was_well = self.health.borrow().retry_at().is_none();
-        self.health.borrow_mut().failed();
+        self.change_health(Health::failed);
         if was_well {
             warn!(%error, "the selector failed");
         }
@@ -389,29 +401,39 @@ impl Reactor {
 
     #[inline]
     fn note_sound(&self) {
-        if self.must_bring.replace(false) {
-            self.health.borrow_mut().sound();
+        if self.must_bring.replace(false) && !self.is_calm.get() {
+            self.change_health(Health::sound);
         }
+    }
+
+    fn change_health(&self, change: impl FnOnce(&mut Health)) {
+        change(&mut self.health.borrow_mut());
+        self.note_calm();
+    }
+
+    fn note_calm(&self) {
+        let is_calm = self.health.borrow().is_calm() && self.assumed.borrow().is_empty();
+        self.is_calm.set(is_calm);
     }
 
     #[cold]
     fn note_premature(&self) {
         self.counters.premature.add(1);
-        self.health.borrow_mut().premature();
+        self.change_health(Health::premature);
     }
 
     #[cold]
     fn note_ghost(&self, token: Token) {
         self.counters.stale.add(1);
         self.counters.ghosts.add(1);
-        self.health.borrow_mut().ghost();
+        self.change_health(Health::ghost);
         tracing::debug!(?token, "an event for a registration that had ended");
     }
 
     fn note_registrations(&self) {
         self.counters
             .registrations
-            .set(self.registry.borrow().len() as u64);
+            .set(self.desk.borrow().registry.len() as u64);
     }
 
     /// Replaces the selector and moves every registration.
@@ -421,14 +443,14 @@ impl Reactor {
         let mut successor = match opened {
             Ok(successor) => successor,
             Err(error) => {
-                self.health.borrow_mut().rebuild_failed(now);
+                self.change_health(|health| health.rebuild_failed(now));
                 warn!(%cause, %error, "the selector cannot be replaced, trying again in a second");
                 return;
             }
         };
-        let tokens = self.registry.borrow().tokens();
+        let tokens = self.desk.borrow().registry.tokens();
         for token in &tokens {
-            let (fd, interest) = match self.registry.borrow_mut().get_mut(*token) {
+            let (fd, interest) = match self.desk.borrow_mut().registry.get_mut(*token) {
                 Some(registration) => (registration.fd, registration.interest),
                 None => continue,
             };
@@ -440,10 +462,10 @@ impl Reactor {
         }
         let predecessor = self.selector.replace(successor);
         drop(predecessor);
-        self.health.borrow_mut().rebuilt(now);
         self.counters.rebuilds.add(1);
         info!(%cause, registrations = tokens.len(), "the selector was replaced");
         *self.assumed.borrow_mut() = tokens;
+        self.change_health(|health| health.rebuilt(now));
     }
 
     fn open_successor(&self) -> io::Result<Selector> {
@@ -453,16 +475,49 @@ impl Reactor {
     }
 
     /// Edges that the old selector had consumed are lost to the new one, so each handle looks once.
+    #[cold]
     fn dispatch_assumed(&self) {
         loop {
             let Some(token) = self.assumed.borrow_mut().pop() else {
+                self.note_calm();
                 return;
             };
-            let lookup = self.registry.borrow().look_up(token);
+            let lookup = self.desk.borrow().registry.look_up(token);
             if let Lookup::Live(handle) = lookup {
                 self.note_sound();
                 handle.on_event(IoEvent::Ready(Ready::READABLE | Ready::WRITABLE));
             }
+        }
+    }
+}
+
+impl Desk {
+    /// The next event of the batch, and whom it is for.
+    #[inline]
+    fn take_event(&mut self) -> Option<(Event, Lookup)> {
+        let event = self.batch.get(self.next)?;
+        self.next += 1;
+        if self.registry.len() >= AHEAD_FROM {
+            self.look_ahead();
+        }
+        Some((event, self.registry.look_up(event.token)))
+    }
+
+    /// Brings the next handles of the batch on their way into the cache, in two steps: first themselves, an event later what
+    /// they lead to. With a thousand connections the kernel's work for one message has driven out what the next one
+    /// needs, about a dozen lines: 4.31 µs of processor time for a ping-pong of 64 bytes instead of 4.67 (2 MiB of second
+    /// cache). With 64 connections it makes no difference and costs 150 instructions.
+    #[inline]
+    fn look_ahead(&self) {
+        if let Some(event) = self.batch.get(self.next + 1)
+            && let Some(handle) = self.registry.peek(event.token)
+        {
+            prefetch(handle);
+        }
+        if let Some(event) = self.batch.get(self.next)
+            && let Some(handle) = self.registry.peek(event.token)
+        {
+            handle.approach();
         }
     }
 }

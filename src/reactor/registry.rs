@@ -65,9 +65,12 @@ impl Registry {
     }
 
     /// A wait begins: what was freed before it may be used again.
+    #[inline]
     pub(crate) fn begin_wait(&mut self) {
         self.wait = self.wait.wrapping_add(1);
-        self.free.append(&mut self.freed);
+        if !self.freed.is_empty() {
+            self.free.append(&mut self.freed);
+        }
     }
 
     pub(crate) fn insert(&mut self, registration: Registration) -> Token {
@@ -109,6 +112,7 @@ impl Registry {
         slot.live.as_ref().map(|registration| &*registration.handle)
     }
 
+    #[inline]
     pub(crate) fn look_up(&self, token: Token) -> Lookup {
         let Some(slot) = self.slots.get(token.slot() as usize) else {
             return Lookup::Ghost;
@@ -119,6 +123,11 @@ impl Registry {
         if is_same && let Some(registration) = &slot.live {
             return Lookup::Live(Rc::clone(&registration.handle));
         }
+        self.look_up_dead(slot, token)
+    }
+
+    #[cold]
+    fn look_up_dead(&self, slot: &Slot, token: Token) -> Lookup {
         // Within one batch a slot is freed at most once, so only its last generation can be stale.
         let last = token.generation().wrapping_add(1) == slot.generation;
         if last && slot.freed_in == self.wait {
@@ -145,6 +154,7 @@ impl Registry {
             .collect()
     }
 
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.live
     }

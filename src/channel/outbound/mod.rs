@@ -405,6 +405,12 @@ impl OutboundBuffer {
         self.queue.len() - self.flushed as usize
     }
 
+    /// Whether a promise of these writes is anybody's, who may look at it as soon as they are flushed.
+    #[inline]
+    pub(crate) fn is_observed(&self) -> bool {
+        self.queue.is_observed()
+    }
+
     /// The promise of what was written last, if it is pending.
     pub(crate) fn last_promise(&mut self) -> Option<&mut Promise> {
         let last = self.queue.len().checked_sub(1)?;

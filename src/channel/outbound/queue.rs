@@ -25,6 +25,8 @@ pub(super) struct Queue {
     first_is: First,
     /// `more.settled` is not empty.
     more_settled: bool,
+    /// Somebody waits for one of the entries, or for one before them.
+    observed: bool,
 }
 
 impl More {
@@ -109,6 +111,7 @@ impl Queue {
     /// Appends an entry. It takes the parts, so that they are moved once, to where they stay.
     #[inline]
     pub(super) fn push(&mut self, message: Message, promise: Promise, size: usize) {
+        self.observed |= !promise.is_void();
         if self.first_is == First::Absent && self.len == 0 && !self.more_settled {
             // It holds nothing; forgetting that saves the code that would drop it.
             mem::forget(self.first.replace(Entry {
@@ -293,6 +296,18 @@ impl Queue {
             }
         }
         settled
+    }
+
+    /// Whether somebody may wait for an entry. Forgotten with [`forget`](Self::forget) only.
+    #[inline]
+    pub(super) fn is_observed(&self) -> bool {
+        self.observed
+    }
+
+    /// What comes is nothing to those who waited before.
+    #[inline]
+    pub(super) fn forget(&mut self) {
+        self.observed = false;
     }
 
     #[inline]

@@ -49,11 +49,13 @@ impl OutboundBuffer {
             self.is_spare(),
             "a buffer in which something waits is its channel's"
         );
+        let mut spare = self;
+        spare.queue.forget();
         let memory = Memory {
-            gather_max: self.gather_max,
-            gone: self.gone,
+            gather_max: spare.gather_max,
+            gone: spare.gone,
         };
-        Spares::give(&SPARE, self);
+        Spares::give(&SPARE, spare);
         memory
     }
 }

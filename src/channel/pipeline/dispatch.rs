@@ -606,6 +606,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn leave_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) -> Left {
+        if !self.is_last(&result) {
+            self.flush_put_off();
+        }
         let attention = self.attention.get();
         if result.is_ok() && attention & attention::AFTER_CALL_MORE == 0 {
             self.attention.set(attention & !attention::JUST_ASKED);
@@ -623,6 +626,17 @@ impl Core {
             self.spill();
         }
         Left::Attention
+    }
+
+    /// Whether nothing is delivered any more in this dispatch, whose outermost entry does the flush then, from the flattest
+    /// stack.
+    #[inline]
+    fn is_last(&self, result: &HandlerResult) -> bool {
+        result.is_ok()
+            && self.first_kind.get() == Inbound::None
+            && self.attention.get() & !(attention::FLUSH | attention::ROOTS) == 0
+            && self.resume_last.get() == HEAD
+            && self.slow.borrow().is_none()
     }
 
     /// What is due when a handler has left the stack: the way into a larger slab, its removal, and operations that waited

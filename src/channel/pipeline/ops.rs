@@ -178,6 +178,8 @@ impl Core {
 
     #[inline(never)]
     fn op_read_from_tail_along(&self, free: bool) -> bool {
+        // What was flushed before does not wait for the handlers on the way.
+        self.flush_put_off();
         let slab = self.nodes.slab();
         let tail = &slab[usize::from(TAIL)];
         let stop = node::prev_with(&slab, tail, mask::READ_OP).map(Node::index);

@@ -204,8 +204,8 @@ mod tests {
             .wait(&mut events, Some(Duration::from_secs(10)))
             .unwrap();
         assert_eq!(waited, Waited::Events(1), "{selector:?}");
-        assert_eq!(events[0].token, TOKEN);
-        assert!(events[0].ready.contains(Ready::READABLE));
+        assert_eq!(events.get(0).unwrap().token, TOKEN);
+        assert!(events.get(0).unwrap().ready.contains(Ready::READABLE));
     }
 
     fn assert_silent(selector: &mut Selector) {

@@ -114,6 +114,7 @@ impl Consumer {
     /// as long as you like), then call [`wake_up`](Self::wake_up). `false`: a task waits or its push is under
     /// way; do not block.
     #[must_use = "who blocks in spite of a refusal is not woken for the work that waits"]
+    #[inline]
     pub fn prepare_sleep(&mut self) -> bool {
         let word = &self.shared.tail.0.word;
         let now = word.load(Relaxed);
@@ -135,6 +136,7 @@ impl Consumer {
     /// Ends a sleep. `true` if somebody was told to wake us, so that a wake-up came or will come.
     ///
     /// Without a sleep it does nothing and says `false`.
+    #[inline]
     pub fn wake_up(&mut self) -> bool {
         if !self.asleep {
             return false;
@@ -165,6 +167,7 @@ impl Consumer {
 
     /// How many tasks wait, counting pushes under way.
     #[must_use]
+    #[inline]
     pub fn len(&self) -> usize {
         self.shared.beyond(self.head)
     }
@@ -216,8 +219,11 @@ impl Consumer {
     }
 
     /// Makes the storage of a queue that goes to sleep smaller.
+    #[inline]
     fn tidy(&mut self) {
-        self.give_back();
+        if self.oldest != self.chunk {
+            self.give_back();
+        }
         if self.spares {
             self.spares = !self.shared.tail.0.chain.trim_spares();
         }

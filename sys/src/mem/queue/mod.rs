@@ -179,6 +179,7 @@ struct Tail {
 
 impl Shared {
     /// Tasks between the given head and the tail.
+    #[inline]
     fn beyond(&self, head: usize) -> usize {
         let tail = self.tail.0.word.load(Acquire) & !FLAGS;
         tail.wrapping_sub(head) / STEP

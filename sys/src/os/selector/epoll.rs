@@ -13,7 +13,7 @@ use libc::epoll_event;
 
 use super::contract::{Contract, Waited};
 use crate::os::direct;
-use crate::os::event::{Events, Interest, Ready};
+use crate::os::event::{Events, Interest};
 use crate::os::syscall::{self, simulated};
 use crate::os::token::Token;
 
@@ -31,15 +31,11 @@ pub(super) struct Epoll {
     trigger: Trigger,
     /// Whether waits go by epoll_pwait2.
     is_precise: bool,
-    /// What the kernel writes into; as long as the longest batch so far.
-    buffer: Vec<epoll_event>,
 }
 
 const IN: u32 = libc::EPOLLIN as u32;
 const OUT: u32 = libc::EPOLLOUT as u32;
 const PRI: u32 = libc::EPOLLPRI as u32;
-const ERR: u32 = libc::EPOLLERR as u32;
-const HUP: u32 = libc::EPOLLHUP as u32;
 const RDHUP: u32 = libc::EPOLLRDHUP as u32;
 const ET: u32 = libc::EPOLLET as u32;
 
@@ -52,7 +48,6 @@ impl Epoll {
             fd: create()?,
             trigger,
             is_precise: !NO_PWAIT2.load(Ordering::Relaxed),
-            buffer: Vec::new(),
         })
     }
 
@@ -117,16 +112,29 @@ impl Epoll {
         }
     }
 
-    /// Waits once; the number of events now at the start of the buffer.
-    fn wait_once(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
+    /// Waits once; the number of events now at the start of the room.
+    #[inline]
+    fn wait_once(
+        &mut self,
+        room: &mut [epoll_event],
+        timeout: Option<Duration>,
+    ) -> io::Result<usize> {
         simulated!(once "epoll_wait", self.fd.as_fd(), |kernel, set| {
-            let room = &mut self.buffer[..limit];
-            kernel.epoll_wait(set, limit, timeout, |place, (events, u64)| {
+            kernel.epoll_wait(set, room.len(), timeout, |place, (events, u64)| {
                 room[place] = epoll_event { events, u64 };
             })
         });
-        if let (true, Some(timeout)) = (self.is_precise, timeout.filter(|t| !t.is_zero())) {
-            match self.wait_nanos(limit, timeout) {
+        match timeout {
+            None => self.wait_millis(room, -1),
+            Some(Duration::ZERO) => self.wait_millis(room, 0),
+            Some(timeout) => self.wait_timed(room, timeout),
+        }
+    }
+
+    /// Waits for a time that is neither nothing nor for ever.
+    fn wait_timed(&mut self, room: &mut [epoll_event], timeout: Duration) -> io::Result<usize> {
+        if self.is_precise {
+            match self.wait_nanos(room, timeout) {
                 Err(error) if is_missing(&error) => {
                     NO_PWAIT2.store(true, Ordering::Relaxed);
                     self.is_precise = false;
@@ -134,23 +142,23 @@ impl Epoll {
                 answer => return answer,
             }
         }
-        self.wait_millis(limit, timeout)
+        self.wait_millis(room, round_up_to_millis(timeout))
     }
 
     /// epoll_pwait2(2), Linux 5.11 and later. Called by number: not every libc has it.
-    fn wait_nanos(&mut self, limit: usize, timeout: Duration) -> io::Result<usize> {
+    fn wait_nanos(&self, room: &mut [epoll_event], timeout: Duration) -> io::Result<usize> {
         let spec = KernelTimespec {
             tv_sec: timeout.as_secs() as i64,
             tv_nsec: i64::from(timeout.subsec_nanos()),
         };
-        // SAFETY: the buffer holds `limit` events or more (see `wait`), `spec` outlives the call, and a
+        // SAFETY: the kernel writes no more events than the room holds, `spec` outlives the call, and a
         // null signal mask of size zero leaves the mask as it is.
         let returned = syscall::once(unsafe {
             direct::by_number(
                 libc::SYS_epoll_pwait2,
                 self.fd.as_raw_fd(),
-                self.buffer.as_mut_ptr().cast(),
-                limit,
+                room.as_mut_ptr().cast(),
+                room.len(),
                 (&raw const spec).expose_provenance(),
             )
         })?;
@@ -158,16 +166,16 @@ impl Epoll {
     }
 
     /// epoll_wait(2), by the call that every kernel has for it, and by number for the reason that `direct` gives.
-    fn wait_millis(&mut self, limit: usize, timeout: Option<Duration>) -> io::Result<usize> {
-        let timeout_ms = timeout.map_or(-1, round_up_to_millis);
-        // SAFETY: the buffer holds `limit` events or more (see `wait`); a null signal mask of size zero leaves
+    #[inline]
+    fn wait_millis(&self, room: &mut [epoll_event], timeout_ms: libc::c_int) -> io::Result<usize> {
+        // SAFETY: the kernel writes no more events than the room holds; a null signal mask of size zero leaves
         // the mask as it is.
         let returned = syscall::once(unsafe {
             direct::by_number(
                 libc::SYS_epoll_pwait,
                 self.fd.as_raw_fd(),
-                self.buffer.as_mut_ptr().cast(),
-                limit,
+                room.as_mut_ptr().cast(),
+                room.len(),
                 timeout_ms as usize,
             )
         })?;
@@ -226,12 +234,9 @@ impl Contract for Epoll {
         }
     }
 
+    #[inline]
     fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
-        let limit = events.limit();
-        if self.buffer.len() < limit {
-            self.buffer.resize(limit, epoll_event { events: 0, u64: 0 });
-        }
-        let reported = match self.wait_once(limit, timeout) {
+        let reported = match self.wait_once(events.room(), timeout) {
             Ok(0) => return Ok(Waited::TimedOut),
             Ok(reported) => reported,
             Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
@@ -239,9 +244,7 @@ impl Contract for Epoll {
             }
             Err(error) => return Err(error),
         };
-        for event in &self.buffer[..reported] {
-            events.push(Token::from_bits(event.u64), ready(event.events));
-        }
+        events.filled(reported);
         events.grow_if_full(reported);
         Ok(Waited::Events(reported))
     }
@@ -250,25 +253,6 @@ impl Contract for Epoll {
     fn register_waker(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         self.add(fd, IN | ET, token)
     }
-}
-
-fn ready(mask: u32) -> Ready {
-    const MAP: [(u32, Ready); 6] = [
-        (IN, Ready::READABLE),
-        (OUT, Ready::WRITABLE),
-        // RDHUP without IN happens while reading is masked out.
-        (RDHUP, Ready::READ_CLOSED.union(Ready::READABLE)),
-        (HUP, Ready::HANGUP),
-        (ERR, Ready::ERROR),
-        (PRI, Ready::PRIORITY),
-    ];
-    let mut ready = Ready::NONE;
-    for (bit, meaning) in MAP {
-        if mask & bit != 0 {
-            ready |= meaning;
-        }
-    }
-    ready
 }
 
 /// The kernel has no such call, or a seccomp filter of the time before it forbids it (EPERM).
@@ -371,21 +355,6 @@ mod tests {
         })
         .join()
         .unwrap();
-    }
-
-    #[test]
-    fn every_bit_has_a_meaning() {
-        assert_eq!(ready(0), Ready::NONE);
-        assert_eq!(
-            ready(IN | OUT | RDHUP | HUP | ERR | PRI),
-            Ready::READABLE
-                | Ready::WRITABLE
-                | Ready::READ_CLOSED
-                | Ready::HANGUP
-                | Ready::ERROR
-                | Ready::PRIORITY
-        );
-        assert!(ready(RDHUP).contains(Ready::READABLE));
     }
 
     #[test]

@@ -199,6 +199,7 @@ impl Selector {
 
     /// Waits for readiness (rule 7): without a timeout until something happens, with a timeout of zero
     /// not at all. Replaces what `events` held. An error means that the set itself is unusable.
+    #[inline]
     pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
         events.clear();
         let timeout = timeout.map(|timeout| timeout.min(WAIT_MAX));

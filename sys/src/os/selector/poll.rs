@@ -290,7 +290,7 @@ mod tests {
         for _ in 0..pipes.len() {
             let mut events = Events::with_limit(1);
             poll.wait(&mut events, None).unwrap();
-            seen.push(events[0].token.slot());
+            seen.push(events.get(0).unwrap().token.slot());
         }
         seen.sort_unstable();
         assert_eq!(seen, [0, 1, 2, 3, 4]);
@@ -310,7 +310,7 @@ mod tests {
             .unwrap();
         let mut events = Events::new();
         assert_eq!(poll.wait(&mut events, None).unwrap(), Waited::Events(1));
-        assert_eq!(events[0].token, token(30));
+        assert_eq!(events.get(0).unwrap().token, token(30));
         let unknown = poll.set_interest(pipes[0].1.as_fd(), token(0), Interest::WRITE);
         assert_eq!(unknown.unwrap_err().kind(), io::ErrorKind::NotFound);
     }

@@ -212,7 +212,10 @@ fn answers_in_a_wait_are_no_events_and_do_not_end_the_time() {
         kqueue.wait(&mut events, Some(LONG)).unwrap(),
         Waited::Events(1)
     );
-    assert_eq!((events[0].token, events[0].ready), (TOKEN, Ready::ERROR));
+    assert_eq!(
+        (events.get(0).unwrap().token, events.get(0).unwrap().ready),
+        (TOKEN, Ready::ERROR)
+    );
 }
 
 #[test]
@@ -261,7 +264,10 @@ fn a_user_event_ends_a_wait_from_another_thread_and_coalesces() {
         kqueue.wait(&mut events, Some(LONG)).unwrap(),
         Waited::Events(1)
     );
-    assert_eq!((events[0].token, events[0].ready), (TOKEN, Ready::READABLE));
+    assert_eq!(
+        (events.get(0).unwrap().token, events.get(0).unwrap().ready),
+        (TOKEN, Ready::READABLE)
+    );
     waker.join().unwrap();
     wait(&mut kqueue);
     assert!(wait(&mut kqueue).is_empty());
