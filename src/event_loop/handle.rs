@@ -316,7 +316,10 @@ impl<T: Send + 'static> Job<T> {
 
 impl<T: Send + 'static> Drop for Job<T> {
     fn drop(&mut self) {
-        if let Some(promise) = self.promise.take() {
+        if let Some(promise) = self.promise.take()
+            // Not so when it was cancelled: making the error takes longer than the rest of that.
+            && !promise.is_done()
+        {
             promise.try_failure(terminated(self.handle.name()));
         }
     }
