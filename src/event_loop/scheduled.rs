@@ -55,7 +55,7 @@ impl EventLoop {
         T: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
+        let job = Job::new(promise);
         let task = move || job.run(f);
         if self.in_event_loop() {
             let key =
@@ -123,7 +123,7 @@ impl EventLoop {
         let due = self.due_in(initial);
         // Boxed once, so that setting the next timer allocates nothing.
         let periodic = Box::new(Periodic {
-            job: Job::new(promise, self),
+            job: Job::new(promise),
             place: Arc::clone(&place),
             deadline: Time::ZERO,
             pace,
