@@ -283,7 +283,7 @@ impl LoopCore {
     fn run_timer(&self, due: Time, mark: u64) -> bool {
         #[cfg(tidegate_mutants)]
         let due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
-            due + Duration::from_micros(1)
+            due + std::time::Duration::from_micros(1)
         } else {
             due
         };
