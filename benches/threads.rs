@@ -4,14 +4,19 @@
 //! nobody else but each other); latencies want two processors that are otherwise idle. `make bench BENCH=tasks` measures
 //! the throughput of one producer for longer and in turns. Rival: a thread that takes boxed closures from a
 //! `std::sync::mpsc` channel, blocking in `recv`.
+//!
+//! Criterion's figures are means, and a mean of latencies is mostly made of the few that met an interrupt. So "submit to
+//! run" also prints quantiles of the way of one task: from just before `execute` in one thread to the first instruction of
+//! the task on the loop's thread, one reading of the clock at each end (together about 25 ns of the figure). Beside it
+//! stands what the machine can do: a number handed over by two threads that spin on it, measured with the same two readings.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use hdrhistogram::Histogram;
 use tidegate::{EventLoop, EventLoopGroup, Spin};
 use tidegate_sys::os::thread::set_affinity;
 
@@ -154,6 +159,141 @@ fn wake_up(criterion: &mut Criterion) {
         consumer.join().expect("the consumer ends");
     });
     group_of.finish();
+    quantiles();
+}
+
+/// One way of a task, and of a number between two spinning threads, in turns.
+fn quantiles() {
+    const ROUNDS: usize = 5;
+    const SAMPLES: usize = 100_000;
+    let cases = [
+        ("the loop spins", Spin::For(Duration::from_secs(1))),
+        (
+            "the loop adapts",
+            Spin::Adaptive {
+                max: Duration::from_micros(50),
+            },
+        ),
+    ];
+    println!("one way, ns: medians of the quantiles of {ROUNDS} rounds of {SAMPLES}");
+    println!("{:<36} {:>6} {:>6} {:>6}", "", "p10", "p50", "p99");
+    let names = cases.iter().map(|case| case.0).chain([
+        "a number between spinning threads",
+        "the same, there and back",
+    ]);
+    let mut found = vec![Vec::new(); names.clone().count()];
+    for _ in 0..ROUNDS {
+        for (place, (_, spin)) in cases.into_iter().enumerate() {
+            let group = group(spin);
+            let event_loop = group.next();
+            drain(&event_loop);
+            found[place].push(spread(SAMPLES, || submit(&event_loop)));
+            // The next one wants this processor for itself.
+            group.stop().sync().expect("the loop ends");
+        }
+        let (one_way, there_and_back) = hand_over(SAMPLES);
+        found[cases.len()].push(one_way);
+        found[cases.len() + 1].push(there_and_back);
+    }
+    for (name, rounds) in names.zip(&found) {
+        let quantile = |which: usize| {
+            let mut values: Vec<_> = rounds.iter().map(|round| round[which]).collect();
+            values.sort_unstable();
+            values[values.len() / 2]
+        };
+        println!(
+            "{name:<36} {:>6} {:>6} {:>6}",
+            quantile(0),
+            quantile(1),
+            quantile(2)
+        );
+    }
+}
+
+/// p10, p50 and p99 of what `sample` answers, with pauses of 0 to 2 µs before each so that no two threads fall into step.
+fn spread(samples: usize, mut sample: impl FnMut() -> u64) -> [u64; 3] {
+    let mut histogram = Histogram::<u64>::new(3).expect("three digits");
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..samples {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let pause = Duration::from_nanos(state % 2_000);
+        let began = Instant::now();
+        while began.elapsed() < pause {
+            std::hint::spin_loop();
+        }
+        histogram.saturating_record(sample());
+    }
+    [0.1, 0.5, 0.99].map(|quantile| histogram.value_at_quantile(quantile))
+}
+
+/// What the last task has seen: how old it was. Zero before.
+static SEEN: Apart = Apart(AtomicU64::new(0));
+
+/// Alone on its cache lines.
+#[repr(align(128))]
+struct Apart(AtomicU64);
+
+fn submit(event_loop: &EventLoop) -> u64 {
+    SEEN.0.store(0, Ordering::Relaxed);
+    let began = Instant::now();
+    let task = move || {
+        let age = began.elapsed().as_nanos() as u64;
+        SEEN.0.store(age.max(1), Ordering::Release);
+    };
+    event_loop.execute(task).expect("the loop takes tasks");
+    await_number(&SEEN.0)
+}
+
+/// Waits until it is not zero.
+fn await_number(number: &AtomicU64) -> u64 {
+    loop {
+        match number.load(Ordering::Acquire) {
+            0 => std::hint::spin_loop(),
+            seen => return seen,
+        }
+    }
+}
+
+/// The floor: a number stored by one thread and seen by the other.
+fn hand_over(samples: usize) -> ([u64; 3], [u64; 3]) {
+    static SENT: Apart = Apart(AtomicU64::new(0));
+    let origin = Instant::now();
+    let now = move || origin.elapsed().as_nanos() as u64;
+    // What ended the round before is still in it.
+    SENT.0.store(0, Ordering::Relaxed);
+    let ready = Barrier::new(2);
+    thread::scope(|scope| {
+        let is_ready = &ready;
+        scope.spawn(move || {
+            let _ = set_affinity(0);
+            is_ready.wait();
+            loop {
+                let sent = await_number(&SENT.0);
+                if sent == u64::MAX {
+                    return;
+                }
+                SENT.0.store(0, Ordering::Relaxed);
+                SEEN.0.store((now() - sent).max(1), Ordering::Release);
+            }
+        });
+        // Not spinning yet: it may need this processor to get away from it.
+        ready.wait();
+        let send = || {
+            SEEN.0.store(0, Ordering::Relaxed);
+            SENT.0.store(now(), Ordering::Release);
+            await_number(&SEEN.0)
+        };
+        let one_way = spread(samples, send);
+        let round_trip = spread(samples, || {
+            let began = now();
+            send();
+            now() - began
+        });
+        SENT.0.store(u64::MAX, Ordering::Release);
+        (one_way, round_trip)
+    })
 }
 
 fn one_way(event_loop: &EventLoop, doze: Duration) -> Duration {

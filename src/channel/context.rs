@@ -147,7 +147,12 @@ impl<'a> Context<'a> {
         future
     }
 
-    /// Send what was written.
+    /// Send what was written. The call into the kernel is made when this callback has returned, before anything else is
+    /// delivered: what takes long belongs behind it, into a task or [`after`](Self::after).
+    ///
+    /// It is made before this returns where a promise of the writes is somebody's, or the channel was not writable, so
+    /// that its outcome can be looked at. Nothing that is asked for later overtakes it: no close, no end of the output, no
+    /// option of the transport.
     #[inline]
     pub fn flush(&mut self) {
         Core::op_flush_along(self);

@@ -63,7 +63,7 @@ impl EventLoop {
         T: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
+        let job = Job::new(promise);
         let task = self.task(move || job.run(f));
         match self.try_execute(task) {
             Ok(()) => future,
@@ -268,19 +268,22 @@ impl ListenerHost for Shared {
     fn would_deadlock(&self) -> bool {
         self.owner().is_this_thread()
     }
+
+    fn name(&self) -> &str {
+        Shared::name(self)
+    }
 }
 
 /// A promise and the work that fulfils it. Dropped unrun, it says that the loop has ended.
 pub(super) struct Job<T: Send + 'static> {
+    /// Its host is the loop.
     promise: Option<TaskPromise<T>>,
-    handle: EventLoop,
 }
 
 impl<T: Send + 'static> Job<T> {
-    pub(super) fn new(promise: TaskPromise<T>, handle: &EventLoop) -> Self {
+    pub(super) fn new(promise: TaskPromise<T>) -> Self {
         Self {
             promise: Some(promise),
-            handle: handle.clone(),
         }
     }
 
@@ -316,8 +319,12 @@ impl<T: Send + 'static> Job<T> {
 
 impl<T: Send + 'static> Drop for Job<T> {
     fn drop(&mut self) {
-        if let Some(promise) = self.promise.take() {
-            promise.try_failure(terminated(self.handle.name()));
+        if let Some(promise) = self.promise.take()
+            // Not so when it was cancelled: making the error takes longer than the rest of that.
+            && !promise.is_done()
+        {
+            let name = promise.host().map_or("", |host| host.name());
+            promise.try_failure(terminated(name));
         }
     }
 }

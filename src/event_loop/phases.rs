@@ -194,13 +194,19 @@ impl LoopCore {
     /// Whether there is anything for a task phase. Most turns of a server have nothing: 300 instructions less.
     #[inline]
     pub(super) fn has_tasks(&self, due: Time) -> bool {
-        self.first_timer.get() <= due || self.local_len() > 0 || self.remote_len() > 0
+        self.first_timer.get() <= due || self.local_len() > 0 || self.has_remote()
     }
 
     /// How many tasks from other threads wait.
     #[inline]
     pub(super) fn remote_len(&self) -> usize {
         self.remote.borrow().len() + self.handle().shared().insistent_len()
+    }
+
+    /// Whether a task from another thread can be run now.
+    #[inline]
+    pub(super) fn has_remote(&self) -> bool {
+        self.remote.borrow_mut().has_next() || self.handle().shared().has_insistent()
     }
 
     /// Runs the next task; false if no source has one.
@@ -277,7 +283,7 @@ impl LoopCore {
     fn run_timer(&self, due: Time, mark: u64) -> bool {
         #[cfg(tidegate_mutants)]
         let due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
-            due + Duration::from_micros(1)
+            due + std::time::Duration::from_micros(1)
         } else {
             due
         };

@@ -32,7 +32,7 @@ impl EventLoop {
         F::Output: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
+        let job = Job::new(promise);
         let start = move || {
             LoopCore::with_current(|core| match boundary::catch(make) {
                 Ok(future) => start(core, job, future),

@@ -29,6 +29,10 @@ pub enum Spin {
     },
 }
 
+/// Looks at the task queue between two polls, at most. A poll of an empty epoll set takes 110 to 300 ns, a look with its
+/// pause 20 to 50: then a task mostly meets a loop that looks, and is seen at once. [`Spinner::looks`] says why not always.
+const LOOKS_MAX: u32 = 16;
+
 /// The adaptive time never halves below this part of its maximum, so that it can grow again.
 const ADAPTIVE_FLOOR: u32 = 64;
 
@@ -37,6 +41,17 @@ pub(crate) struct Spinner {
     spin: Spin,
     /// For [`Spin::Adaptive`]: how long to poll the next time.
     adaptive: Duration,
+    /// 1 <= looks <= LOOKS_MAX
+    looks: u32,
+}
+
+/// What polling has found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Found {
+    /// Readiness of a channel, or the time of a timer.
+    Event,
+    /// Something from another thread.
+    Task,
 }
 
 /// When to stop polling.
@@ -54,7 +69,11 @@ impl Spinner {
             Spin::Adaptive { max } => max / ADAPTIVE_FLOOR,
             _ => Duration::ZERO,
         };
-        Self { spin, adaptive }
+        Self {
+            spin,
+            adaptive,
+            looks: 1,
+        }
     }
 
     /// How long to poll now.
@@ -69,8 +88,19 @@ impl Spinner {
         }
     }
 
+    /// How often to look at the task queue between two polls. What sockets bring is seen later by half of that time (0.1 µs
+    /// of a round trip of 11), what comes from other threads sooner (a median of 0.27 µs instead of 0.39); so the looks
+    /// follow what has come lately.
+    pub(crate) fn looks(&self) -> u32 {
+        self.looks
+    }
+
     /// Polling found something to do.
-    pub(crate) fn paid(&mut self) {
+    pub(crate) fn paid(&mut self, found: Found) {
+        self.looks = match found {
+            Found::Event => (self.looks / 2).max(1),
+            Found::Task => LOOKS_MAX,
+        };
         if let Spin::Adaptive { max } = self.spin {
             self.adaptive = (self.adaptive * 2).min(max);
         }
@@ -116,7 +146,7 @@ mod tests {
         let mut spinner = Spinner::new(Spin::Adaptive { max: MAX });
         assert_eq!(spinner.limit(), SpinLimit::Time(MAX / 64));
         for _ in 0..10 {
-            spinner.paid();
+            spinner.paid(Found::Event);
         }
         assert_eq!(spinner.limit(), SpinLimit::Time(MAX));
         spinner.slept(MAX * 10);
@@ -127,5 +157,19 @@ mod tests {
             spinner.slept(MAX * 10);
         }
         assert_eq!(spinner.limit(), SpinLimit::Time(MAX / 64));
+    }
+
+    #[test]
+    fn the_looks_at_tasks_follow_what_comes() {
+        let mut spinner = Spinner::new(Spin::Count(9));
+        assert_eq!(spinner.looks(), 1);
+        spinner.paid(Found::Task);
+        assert_eq!(spinner.looks(), LOOKS_MAX);
+        spinner.paid(Found::Event);
+        assert_eq!(spinner.looks(), LOOKS_MAX / 2);
+        for _ in 0..9 {
+            spinner.paid(Found::Event);
+        }
+        assert_eq!(spinner.looks(), 1);
     }
 }

@@ -11,7 +11,7 @@ use tidegate_sys::os::Time;
 
 use super::core::{EndState, LoopCore};
 use super::shared::Phase;
-use super::spin::SpinLimit;
+use super::spin::{Found, SpinLimit};
 use crate::reactor::{Outcome, Reactor};
 
 /// Polls between two looks at the clock while spinning for a time; a poll is a system call, so the
@@ -120,10 +120,13 @@ impl LoopCore {
     }
 
     fn spin_for_long(&self, reactor: &Reactor, deadline: Time, began: Time) -> Option<Outcome> {
-        if self.remote_len() > 0 || self.must_not_sleep() {
+        if self.is_called() {
             return Some(self.look(reactor));
         }
-        let limit = self.spinner.borrow().limit();
+        let (limit, looks) = {
+            let spinner = self.spinner.borrow();
+            (spinner.limit(), spinner.looks())
+        };
         let (mut polls_left, ends) = match limit {
             SpinLimit::None => return None,
             SpinLimit::Polls(polls) => (polls, Time::MAX),
@@ -137,27 +140,46 @@ impl LoopCore {
             polls_left -= 1;
             polls += 1;
             if reactor.poll() == Outcome::Events {
-                found = Some(Outcome::Events);
-            } else if self.remote_len() > 0 || self.must_not_sleep() {
-                found = Some(Outcome::Nothing);
+                found = Some(Found::Event);
+            } else if self.is_called_soon(looks) {
+                found = Some(Found::Task);
             } else if polls.is_multiple_of(POLLS_PER_READING) && ends != Time::MAX {
                 now = self.now();
                 if now >= ends {
                     break;
                 }
-            } else {
-                std::hint::spin_loop();
             }
         }
+        let has_events = found == Some(Found::Event);
         now = now.max(self.now());
         self.metrics().spin_ns.add(now.nanos_since(began));
         if deadline <= now {
-            found = found.or(Some(Outcome::Nothing));
+            found = found.or(Some(Found::Event));
         }
-        if found.is_some() {
-            self.spinner.borrow_mut().paid();
+        self.spinner.borrow_mut().paid(found?);
+        Some(if has_events {
+            Outcome::Events
+        } else {
+            Outcome::Nothing
+        })
+    }
+
+    /// Whether another thread wants something.
+    #[inline]
+    fn is_called(&self) -> bool {
+        self.has_remote() || self.must_not_sleep()
+    }
+
+    /// The same, asked so many times.
+    #[inline]
+    fn is_called_soon(&self, looks: u32) -> bool {
+        for _ in 0..looks {
+            if self.is_called() {
+                return true;
+            }
+            std::hint::spin_loop();
         }
-        found
+        false
     }
 
     /// Dispatches readiness, then the ready list, then the roots. Returns how many nanoseconds that took,

@@ -15,7 +15,8 @@
 //! 1. The compare-and-swap that sets DONE decides who completes the promise. It is the only step when
 //!    it succeeds and OBSERVED is not set: success without an audience takes no lock.
 //! 2. A failure swaps with the lock held and stores the error before it gives the lock back. Whoever
-//!    sees FAILED takes the lock to read the error, so it is always there.
+//!    sees FAILED takes the lock to read the error, so it is always there. `cancel` needs no lock: its
+//!    error is always the same, and none is stored.
 //! 3. Whoever wants to be told takes the lock, sets OBSERVED, and looks at what the word was before:
 //!    not DONE means that the completing swap comes later, sees OBSERVED and calls `notify`, which has
 //!    to wait for the lock; DONE means that the observer has to act itself.
@@ -171,7 +172,7 @@ impl Shared {
         } else if state & FAILED == 0 {
             Some(Ok(()))
         } else {
-            Some(outcome(&self.lock()))
+            Some(outcome(state, &self.lock()))
         }
     }
 
@@ -215,21 +216,12 @@ impl Shared {
 
     /// F2: cancels what has not begun.
     pub(super) fn cancel(&self) -> bool {
-        static ERROR: LazyLock<Error> = LazyLock::new(|| {
-            Error::new(
-                ErrorKind::Cancelled,
-                "the operation was cancelled before it began",
-            )
-        });
         let free = |state: u32| {
             (state & (DONE | UNCANCELLABLE) == 0).then_some(state | DONE | FAILED | CANCELLED)
         };
-        let mut slow = self.lock();
         let Ok(before) = self.try_update(free) else {
             return false;
         };
-        slow.failure = Some(ERROR.clone());
-        drop(slow);
         if before & OBSERVED != 0 {
             self.notify();
         }
@@ -335,7 +327,7 @@ impl Shared {
             return;
         }
         slow.notifying = true;
-        let result = outcome(&slow);
+        let result = outcome(self.state.load(Ordering::Acquire), &slow);
         drop(slow);
         wake(wakers);
         loop {
@@ -371,10 +363,17 @@ impl<V: ?Sized> Inner<V> {
 }
 
 /// The result of a promise that is done.
-fn outcome(slow: &Slow) -> Result<(), Error> {
+fn outcome(state: u32, slow: &Slow) -> Result<(), Error> {
+    static CANCELLATION: LazyLock<Error> = LazyLock::new(|| {
+        Error::new(
+            ErrorKind::Cancelled,
+            "the operation was cancelled before it began",
+        )
+    });
     match &slow.failure {
-        None => Ok(()),
         Some(error) => Err(error.clone()),
+        None if state & CANCELLED != 0 => Err(CANCELLATION.clone()),
+        None => Ok(()),
     }
 }
 

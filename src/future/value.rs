@@ -121,6 +121,11 @@ impl<T: Send + 'static> TaskPromise<T> {
         Completion::of(self.inner.clone())
     }
 
+    /// Where its listeners run.
+    pub(crate) fn host(&self) -> Option<&Arc<dyn ListenerHost>> {
+        self.inner.host()
+    }
+
     fn shared(&self) -> &Shared {
         &*self.inner
     }

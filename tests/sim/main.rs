@@ -19,7 +19,9 @@
 //! change how many, from where, and how long.
 
 mod acts;
+mod datagrams;
 mod errno;
+mod errno_more;
 mod errno_table;
 mod handlers;
 mod model;

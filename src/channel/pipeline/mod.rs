@@ -4,7 +4,8 @@
 //!    one has returned. One inbound handler is on the stack at any time.
 //! 2. Depth first: what a callback emitted is delivered in order, each with all that follows from it, before anything
 //!    that was waiting. `ctx.after(key)` comes back when it was.
-//! 3. Outbound operations are nested calls toward the head and have reached it when they return.
+//! 3. Outbound operations are nested calls toward the head and have reached it when they return. A flush that nobody waits
+//!    for is carried out there when the callback has returned, before anything else is delivered.
 //! 4. Writability is an event from the root queue: every crossing to unwritable is followed by one once the channel is
 //!    writable again.
 //! 5. Operations of the channel's handle start at the tail at once. Where the next hop is on the stack, they wait there.

@@ -4,10 +4,12 @@
 //! - here: the scripted transport and the channel around it.
 //! - `idle`: what a channel does without while nothing happens.
 //! - `steps`: what a transport may answer, step by step.
+//! - `flushing`: when a flush is done.
 //! - `loops`: on a loop that another thread writes to, and its end.
 //! - `descriptor`: readiness of a real descriptor, on every selector.
 
 mod descriptor;
+mod flushing;
 mod idle;
 mod loops;
 mod steps;
@@ -141,6 +143,10 @@ struct Script {
     /// Flushes take messages and report them later.
     reports_later: Cell<bool>,
     blocked: Cell<bool>,
+    /// How many messages each flush was given.
+    flushed: RefCell<Vec<usize>>,
+    /// A flush panics.
+    panics: Cell<bool>,
     close: RefCell<Result<Progress, Error>>,
     shutdown_error: RefCell<Option<Error>>,
     steps: Log,
@@ -163,6 +169,8 @@ impl Script {
             taken: RefCell::default(),
             reports_later: Cell::new(false),
             blocked: Cell::new(false),
+            flushed: RefCell::default(),
+            panics: Cell::new(false),
             close: RefCell::new(Ok(Progress::Done)),
             shutdown_error: RefCell::default(),
             steps: Log::default(),
@@ -219,6 +227,8 @@ impl Transport for Scripted {
 
     fn flush(&mut self, _: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
         self.0.steps.add("flush");
+        self.0.flushed.borrow_mut().push(out.flushed_len());
+        assert!(!self.0.panics.get(), "as the test wants it");
         if self.0.blocked.get() {
             return Ok(Flush::Blocked);
         }

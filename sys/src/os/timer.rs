@@ -16,11 +16,6 @@ pub struct Timer {
 impl Timer {
     /// A timer without a deadline. `Unsupported` where the system has no such descriptor.
     pub fn new() -> io::Result<Self> {
-        // It would count real time.
-        #[cfg(feature = "sim")]
-        if super::sim::is_installed() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         Ok(Self {
             inner: imp::Timer::new()?,
         })
@@ -49,32 +44,53 @@ mod imp {
     use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 
     use crate::os::clock::Time;
+    use crate::os::syscall::simulated;
 
     #[derive(Debug)]
-    pub(super) struct Timer(TimerFd);
+    pub(super) enum Timer {
+        Kernel(TimerFd),
+        #[cfg(feature = "sim")]
+        Simulated(std::os::fd::OwnedFd),
+    }
 
     impl Timer {
         pub(super) fn new() -> io::Result<Self> {
+            simulated!("timerfd_create", |kernel| kernel
+                .timer()
+                .map(Self::Simulated));
             let flags = TimerFlags::TFD_NONBLOCK | TimerFlags::TFD_CLOEXEC;
-            Ok(Self(TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?))
+            let timer = TimerFd::new(ClockId::CLOCK_MONOTONIC, flags)?;
+            Ok(Self::Kernel(timer))
         }
 
         pub(super) fn set(&self, deadline: Option<Time>) -> io::Result<()> {
-            let Some(deadline) = deadline.filter(|&deadline| deadline != Time::MAX) else {
-                return Ok(self.0.unset()?);
+            let deadline = deadline.filter(|&deadline| deadline != Time::MAX);
+            simulated!("timerfd_settime", self.as_fd(), |kernel, file| {
+                kernel.set_timer(file, deadline.map(Time::as_nanos))
+            });
+            let timer = match self {
+                Self::Kernel(timer) => timer,
+                // Its simulation has ended.
+                #[cfg(feature = "sim")]
+                Self::Simulated(_) => return Err(io::ErrorKind::Unsupported.into()),
+            };
+            let Some(deadline) = deadline else {
+                return Ok(timer.unset()?);
             };
             // A deadline of zero would mean "disarm": the first nanosecond has passed as well.
             let since_start = Duration::from_nanos(deadline.as_nanos().max(1));
             let expiration = Expiration::OneShot(TimeSpec::from_duration(since_start));
-            Ok(self
-                .0
-                .set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
+            Ok(timer.set(expiration, TimerSetTimeFlags::TFD_TIMER_ABSTIME)?)
         }
     }
 
     impl AsFd for Timer {
         fn as_fd(&self) -> BorrowedFd<'_> {
-            self.0.as_fd()
+            match self {
+                Self::Kernel(timer) => timer.as_fd(),
+                #[cfg(feature = "sim")]
+                Self::Simulated(fd) => fd.as_fd(),
+            }
         }
     }
 }

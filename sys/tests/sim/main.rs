@@ -4,6 +4,7 @@
 //! of both. Events are gathered until nothing more comes, because the real kernel may spread them over several waits.
 #![cfg(all(feature = "sim", any(target_os = "linux", target_os = "android")))]
 
+mod datagrams;
 mod kit;
 mod tcp;
 mod unix;

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use tidegate_sys::os::sim::{Faults, Plan, Simulation};
+use tidegate_sys::os::timer::Timer;
 use tidegate_sys::os::{
-    Backend, Events, Interest, Selector, Token, Waited, Waker, clock, io as sys, net,
+    Backend, Events, Interest, Selector, Time, Token, Waited, Waker, clock, io as sys, net,
 };
 
 use crate::kit::{address, client, listener, on_both, pair, pause, reset};
@@ -335,6 +336,63 @@ fn wakers_wake() {
 }
 
 /// A duplicate keeps the connection, and its registration, as on Linux.
+/// The descriptor of a selector is one that another selector can watch.
+#[test]
+fn a_selector_is_watched_by_another_one() {
+    on_both(|stage| {
+        let (_listener, near, far) = pair();
+        let mut inner = Selector::open(Backend::EpollLevel).unwrap();
+        let token = Token::new(3, 0);
+        inner.register(near.as_fd(), token, Interest::READ).unwrap();
+        let watched = inner.as_fd().unwrap().try_clone_to_owned().unwrap();
+        stage.watch(&watched, 0, Interest::READ);
+        stage.gather("nothing");
+        stage.send("send", &far, b"x");
+        stage.gather("sent");
+        stage.receive("receive", &near);
+        stage.gather("received");
+        stage.send("send", &far, b"x");
+        stage.gather("sent again");
+        // Nobody closes it behind the stage's back.
+        stage.selector.deregister(watched.as_fd()).unwrap();
+    });
+}
+
+#[test]
+fn timers_become_readable() {
+    on_both(|stage| {
+        let timer = Timer::new().unwrap();
+        let token = Token::new(0, 0);
+        stage
+            .selector
+            .register(timer.as_fd(), token, Interest::READ)
+            .unwrap();
+        stage.gather("fresh");
+        let soon = clock::now() + Duration::from_millis(2);
+        timer.set(Some(soon)).unwrap();
+        stage.gather("set");
+        assert!(clock::now() >= soon);
+        timer.set(None).unwrap();
+        stage.gather("taken back");
+        timer
+            .set(Some(clock::now() + Duration::from_millis(2)))
+            .unwrap();
+        timer
+            .set(Some(clock::now() + Duration::from_secs(100)))
+            .unwrap();
+        stage.gather("set anew");
+        timer.set(Some(Time::from_nanos(1))).unwrap();
+        stage.gather("long ago");
+        let mut room = [0; 8];
+        let read = sys::read(timer.as_fd(), &mut room);
+        stage.tell("read", read.map(|len| (len, u64::from_ne_bytes(room))));
+        stage.tell("read again", sys::read(timer.as_fd(), &mut room));
+        stage.gather("read");
+        timer.set(Some(Time::MAX)).unwrap();
+        stage.selector.deregister(timer.as_fd()).unwrap();
+    });
+}
+
 #[test]
 fn a_duplicate_keeps_the_connection_open() {
     on_both(|stage| {

@@ -304,5 +304,18 @@ fn descriptors_come_with_their_bytes() {
         let part = unix::recv_with_descriptors(other.as_fd(), &mut BytesMut::new(), 99, None);
         stage.tell("unasked", part);
         stage.tell("room", unix::has_room(one.as_fd()));
+        // One that is the kernel's own, simulated or not.
+        let (near, far) = unix::stream_pair().unwrap();
+        unix::send_with_descriptors(one.as_fd(), b"x", &[far.as_fd()]).unwrap();
+        drop(far);
+        stage.send("to nobody yet", &near, b"hello");
+        came.clear();
+        unix::recv_with_descriptors(other.as_fd(), &mut BytesMut::new(), 9, Some(&mut came))
+            .unwrap();
+        stage.receive("received by the duplicate", &came[0]);
+        stage.watch(&came[0], 1, Interest::READ);
+        drop(near);
+        stage.gather("closed");
+        stage.selector.deregister(came[0].as_fd()).unwrap();
     });
 }

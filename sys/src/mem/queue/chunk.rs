@@ -89,6 +89,7 @@ impl Slot {
     }
 
     /// Whether the slot is filled.
+    #[inline]
     pub(super) fn is_filled(&self, lap: usize) -> bool {
         let code = self.code.load(Relaxed);
         !code.is_null() && code.addr() & LAP == lap

@@ -18,7 +18,11 @@ use libc::{c_int, c_void, cmsghdr, iovec, msghdr};
 
 use super::addr::{ControlRoom, Form, SocketAddress};
 use super::unix::rights;
-use crate::os::syscall;
+#[cfg(feature = "sim")]
+use crate::os::name::Name;
+#[cfg(feature = "sim")]
+use crate::os::sim;
+use crate::os::syscall::{self, simulated};
 
 /// The most datagrams of one batch: what the arrays on the stack have room for.
 pub const DATAGRAMS_MAX: usize = 32;
@@ -65,11 +69,13 @@ pub struct Outgoing<'a, A = SocketAddr> {
 
 /// A UDP socket of the family of this address: non-blocking, closed on exec.
 pub fn udp_socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    simulated!("socket", |kernel| kernel.udp_socket(address));
     super::socket(address.family(), libc::SOCK_DGRAM)
 }
 
 /// Takes the peer of a connected datagram socket back.
 pub fn disconnect(fd: BorrowedFd<'_>) -> io::Result<()> {
+    simulated!("connect", fd, |kernel, file| kernel.disconnect(file));
     // SAFETY: C structure of integers, for which zeroes are values; the zero family is AF_UNSPEC.
     let mut none: libc::sockaddr = unsafe { std::mem::zeroed() };
     none.sa_family = libc::AF_UNSPEC as libc::sa_family_t;
@@ -107,6 +113,25 @@ pub fn recv_many<A: SocketAddress>(
 ) -> io::Result<usize> {
     let most = most.clamp(1, DATAGRAMS_MAX);
     let each = each.max(1);
+    simulated!("recvmmsg", fd, |kernel, file| {
+        let got = kernel.receive_datagrams(file, most)?;
+        let count = got.len();
+        for arrived in got {
+            let len = arrived.bytes.len().min(each);
+            room.extend_from_slice(&arrived.bytes[..len]);
+            out.push(Received {
+                peer: super::told(arrived.from.into())?,
+                len,
+                segment: 0,
+                is_truncated: len < arrived.bytes.len(),
+                local: arrived.to,
+                class: arrived.class,
+                descriptors: Vec::new(),
+                lost_descriptors: false,
+            });
+        }
+        Ok(count)
+    });
     room.reserve(each * most);
     let start: *mut u8 = room.spare_capacity_mut().as_mut_ptr().cast();
     let mut places = Places::<A>::new();
@@ -183,6 +208,10 @@ pub fn send_many<A: SocketAddress>(
     fd: BorrowedFd<'_>,
     batch: &[Outgoing<'_, A>],
 ) -> io::Result<usize> {
+    simulated!("sendmmsg", fd, |kernel, file| {
+        let parcels: io::Result<Vec<_>> = batch.iter().take(DATAGRAMS_MAX).map(parcel).collect();
+        kernel.send_datagrams(file, &parcels?)
+    });
     let mut places = Places::<A>::new();
     let mut headers = [const { MaybeUninit::<Header>::zeroed() }; DATAGRAMS_MAX];
     let mut slices = 0;
@@ -220,6 +249,22 @@ pub fn send_many<A: SocketAddress>(
     }
     // SAFETY: the first `ready` headers name addresses, slices and control data that live as long as this call.
     unsafe { send(fd, &mut headers[..ready]) }
+}
+
+/// For the simulated kernel.
+#[cfg(feature = "sim")]
+fn parcel<'a, A: SocketAddress>(outgoing: &Outgoing<'a, A>) -> io::Result<sim::Parcel<'a>> {
+    let to = match outgoing.peer.map(super::name_of).transpose()? {
+        Some(Name::Inet(address)) => Some(address),
+        Some(Name::Unix(_)) => return Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT)),
+        None => None,
+    };
+    Ok(sim::Parcel {
+        slices: outgoing.slices,
+        to,
+        from: outgoing.local,
+        segment: outgoing.segment,
+    })
 }
 
 /// What a header points to.

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
 use super::option;
+use crate::os::syscall::simulated;
 
 /// What is to change about the groups of a socket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +41,8 @@ impl Membership {
     /// EINVAL for an address that is no group, ENODEV for an unknown interface. `InvalidInput` if a source is missing or of
     /// another family; `Unsupported` where the system lacks the interface of RFC 3678.
     pub fn change(&self, fd: BorrowedFd<'_>, change: MembershipChange) -> io::Result<()> {
+        // There is no multicast in a simulation.
+        simulated!(fd, |_kernel, _file| Err(io::ErrorKind::Unsupported.into()));
         let needs_source = matches!(change, MembershipChange::Block | MembershipChange::Unblock);
         if self.source.is_none() && needs_source {
             return Err(io::Error::new(
@@ -78,6 +81,7 @@ pub fn interface_index(name: &str) -> io::Result<u32> {
 /// # Errors
 /// ENODEV or EADDRNOTAVAIL for an unknown interface.
 pub fn set_multicast_interface(fd: BorrowedFd<'_>, is_v6: bool, index: u32) -> io::Result<()> {
+    simulated!(fd, |_kernel, _file| Err(io::ErrorKind::Unsupported.into()));
     if is_v6 {
         let index = i32::try_from(index).unwrap_or(i32::MAX);
         return option::set_int(fd, option::IPV6_MULTICAST_IF, index);

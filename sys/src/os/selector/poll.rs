@@ -115,6 +115,8 @@ impl Poll {
 
 impl Contract for Poll {
     fn register(&mut self, fd: BorrowedFd<'_>, token: Token, interest: Interest) -> io::Result<()> {
+        #[cfg(feature = "sim")]
+        crate::os::sim::meet(fd);
         let raw = fd.as_raw_fd();
         if let Some(place) = self.place(raw) {
             self.list[place].events = mask(interest);

@@ -3,7 +3,7 @@
 use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
-use super::kernel::{FileId, Kernel, Kind, errno};
+use super::kernel::{Due, FileId, Kernel, Kind, Timer, errno};
 use super::tcp::IN;
 
 impl Kernel {
@@ -21,6 +21,44 @@ impl Kernel {
         let counter = self.last_file();
         let writer = self.open(Kind::CounterWriter(counter))?;
         Ok((reader, writer))
+    }
+
+    pub(in crate::os) fn timer(&mut self) -> io::Result<OwnedFd> {
+        self.open(Kind::Timer(Timer::default()))
+    }
+
+    /// timerfd_settime: the deadline by the clock, in nanoseconds, or none.
+    pub(in crate::os) fn set_timer(
+        &mut self,
+        file: FileId,
+        deadline: Option<u64>,
+    ) -> io::Result<()> {
+        let now = self.now();
+        let Some(Kind::Timer(timer)) = self.file(file).map(|file| &mut file.kind) else {
+            return errno(libc::EINVAL);
+        };
+        timer.times_set += 1;
+        timer.has_come = deadline.is_some_and(|deadline| deadline <= now);
+        let (has_come, times_set) = (timer.has_come, timer.times_set);
+        let noted = deadline.unwrap_or(0);
+        match deadline {
+            Some(_) if has_come => self.wake(file, IN),
+            Some(deadline) => {
+                let timer = file;
+                self.schedule(deadline, Due::Deadline { timer, times_set });
+            }
+            None => {}
+        }
+        self.noted("set timer", file, noted, Ok(()), |()| 0)
+    }
+
+    pub(super) fn reach_deadline(&mut self, file: FileId, times_set: u32) {
+        if let Some(Kind::Timer(timer)) = self.file(file).map(|file| &mut file.kind)
+            && timer.times_set == times_set
+        {
+            timer.has_come = true;
+            self.wake(file, IN);
+        }
     }
 
     pub(super) fn write_counter(
@@ -55,8 +93,15 @@ impl Kernel {
     }
 
     pub(super) fn read_counter(&mut self, file: FileId, max: usize) -> Option<io::Result<u64>> {
-        let Kind::Counter(count) = &mut self.file(file)?.kind else {
-            return None;
+        let mut one;
+        let count = match &mut self.file(file)?.kind {
+            Kind::Counter(count) => count,
+            Kind::Timer(timer) => {
+                one = u64::from(timer.has_come);
+                timer.has_come &= max < size_of::<u64>();
+                &mut one
+            }
+            _ => return None,
         };
         let answer = if max < size_of::<u64>() {
             errno(libc::EINVAL)

@@ -3,7 +3,7 @@
 
 /// The calls that can be made to fail, by the names that [`Failing::call`] takes. Those of peers without a loop
 /// are not among the calls that count.
-pub const CALLS: [&str; 27] = [
+pub const CALLS: [&str; 31] = [
     "socket",
     "socketpair",
     "bind",
@@ -20,6 +20,8 @@ pub const CALLS: [&str; 27] = [
     "send",
     "sendmsg",
     "sendfile",
+    "recvmmsg",
+    "sendmmsg",
     "shutdown",
     "epoll_create",
     "epoll_ctl(ADD)",
@@ -31,6 +33,8 @@ pub const CALLS: [&str; 27] = [
     "read(eventfd)",
     "write(eventfd)",
     "pipe",
+    "timerfd_create",
+    "timerfd_settime",
 ];
 
 /// Calls of one kind that fail, without having done anything. After `EAGAIN` readiness follows, as it does when there

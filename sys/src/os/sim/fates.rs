@@ -59,6 +59,11 @@ impl Kernel {
                         unix.is_short = true;
                     }
                 }
+                Socket::Udp(udp) => {
+                    if let Some(udp) = self.udp(udp) {
+                        udp.is_short = true;
+                    }
+                }
             }
             self.schedule(self.now() + AGAIN_NS, Due::Relief(socket));
         }

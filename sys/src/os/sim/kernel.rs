@@ -2,8 +2,11 @@
 //! spread over the files that add to it: `network`, `sockets`, `waits`.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs;
 use std::io::{self, PipeWriter};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::PathBuf;
 
 use super::failing::Failing;
@@ -13,6 +16,7 @@ use super::namespace::Namespace;
 use super::plan::{self, Faults, Plan};
 use super::random::Random;
 use super::tcp::{ANY, ERR, End, HUP, IN, OUT, Tcp};
+use super::udp::{Letter, Udp, UdpId};
 use super::unix::{Unix, UnixId};
 
 /// The name of a descriptor's object, never used again.
@@ -33,6 +37,8 @@ pub(in crate::os) struct Kernel {
     closed: Vec<FileId>,
     /// By real number.
     numbers: Vec<Option<FileId>>,
+    /// Numbers of duplicates, as they were when they were met last.
+    duplicates: BTreeMap<RawFd, FileId>,
     /// By name; those that are gone are empty.
     files: Vec<Option<File>>,
     pub(super) open_files: usize,
@@ -46,6 +52,8 @@ pub(in crate::os) struct Kernel {
     /// Sockets of the Unix domain, by name; those that are gone are empty.
     pub(super) unix: Vec<Option<Unix>>,
     pub(super) namespace: Namespace,
+    /// Sockets for datagrams, by name; those that are gone are empty.
+    pub(super) udp: Vec<Option<Udp>>,
     pub(super) next_port: u16,
     /// Events that waits have reported, and entries of the agenda that have happened.
     pub(super) activity: u64,
@@ -83,10 +91,21 @@ pub(super) enum Kind {
     Counter(u64),
     /// The writing end of that.
     CounterWriter(FileId),
+    /// A timerfd.
+    Timer(Timer),
     /// Something that is only held.
     Reserve,
     /// A folder with a lock on it.
     Locked(PathBuf),
+}
+
+/// A deadline as a descriptor.
+#[derive(Default)]
+pub(super) struct Timer {
+    /// How often it was set: what the agenda holds of an earlier time does not count.
+    pub(super) times_set: u32,
+    /// The deadline has come, and nobody has read that or set another one.
+    pub(super) has_come: bool,
 }
 
 /// A socket, by what it is one of.
@@ -94,6 +113,7 @@ pub(super) enum Kind {
 pub(super) enum Socket {
     Tcp(End),
     Unix(UnixId),
+    Udp(UdpId),
 }
 
 impl Kind {
@@ -101,9 +121,11 @@ impl Kind {
         match self {
             Kind::Socket(Socket::Tcp(_)) => "socket",
             Kind::Socket(Socket::Unix(_)) => "unix socket",
+            Kind::Socket(Socket::Udp(_)) => "udp socket",
             Kind::Epoll(_) => "epoll",
             Kind::Counter(_) => "counter",
             Kind::CounterWriter(_) => "counter's writer",
+            Kind::Timer(_) => "timer",
             Kind::Reserve => "reserve",
             Kind::Locked(_) => "locked folder",
         }
@@ -134,6 +156,22 @@ pub(super) enum Due {
     /// A client's first packet, for whoever listens where it wants to go.
     Syn {
         from: End,
+    },
+    /// A datagram has left the machine; without a letter it is lost.
+    Datagram {
+        sender: UdpId,
+        letter: Option<Letter>,
+        cost: usize,
+    },
+    /// The news that nobody has the port where a datagram went to.
+    Unreachable {
+        from: SocketAddr,
+        to: SocketAddr,
+    },
+    /// The deadline of a timer that was set so many times.
+    Deadline {
+        timer: FileId,
+        times_set: u32,
     },
     /// Look whether the first packet was answered.
     SynRetry(End),
@@ -183,6 +221,14 @@ impl Packet {
     }
 }
 
+/// Which pipe it is one end of.
+fn pipe_of(fd: BorrowedFd<'_>) -> Option<u64> {
+    let found = fs::File::from(fd.try_clone_to_owned().ok()?)
+        .metadata()
+        .ok()?;
+    found.file_type().is_fifo().then(|| found.ino())
+}
+
 pub(super) fn errno<T>(number: i32) -> io::Result<T> {
     Err(io::Error::from_raw_os_error(number))
 }
@@ -200,6 +246,7 @@ impl Kernel {
             keeper: Keeper::new()?,
             closed: Vec::new(),
             numbers: Vec::new(),
+            duplicates: BTreeMap::new(),
             files: Vec::new(),
             open_files: 0,
             ends: Vec::new(),
@@ -208,6 +255,7 @@ impl Kernel {
             bound: Vec::new(),
             unix: Vec::new(),
             namespace: Namespace::default(),
+            udp: Vec::new(),
             next_port: 40_000,
             activity: 0,
             waited_until: 0,
@@ -316,6 +364,11 @@ impl Kernel {
                     unix.file = Some(id);
                 }
             }
+            Kind::Socket(Socket::Udp(udp)) => {
+                if let Some(udp) = self.udp(udp) {
+                    udp.file = Some(id);
+                }
+            }
             _ => {}
         }
         self.files.push(Some(File {
@@ -329,8 +382,28 @@ impl Kernel {
     }
 
     /// The simulated object behind a number. `sweep` has to come before.
-    pub(super) fn file_of(&self, number: RawFd) -> Option<FileId> {
+    fn file_of(&self, number: RawFd) -> Option<FileId> {
         *self.numbers.get(usize::try_from(number).ok()?)?
+    }
+
+    /// The same for the list of a poll(2), whose descriptors were met before.
+    pub(super) fn file_polled(&self, number: RawFd) -> Option<FileId> {
+        let duplicate = || self.duplicates.get(&number).copied();
+        self.file_of(number).or_else(duplicate)
+    }
+
+    /// The same, also for a duplicate, whose number nobody was told. It stands on the same pipe.
+    pub(super) fn file_behind(&mut self, fd: BorrowedFd<'_>) -> Option<FileId> {
+        let known = self.file_of(fd.as_raw_fd());
+        if known.is_some() {
+            return known;
+        }
+        let wanted = pipe_of(fd)?;
+        let is_it = |file: &File| pipe_of(file.keeper.as_fd()) == Some(wanted);
+        let mut files = self.files.iter();
+        let found = files.position(|file| file.as_ref().is_some_and(is_it))? as FileId;
+        self.duplicates.insert(fd.as_raw_fd(), found);
+        Some(found)
     }
 
     pub(super) fn file(&mut self, id: FileId) -> Option<&mut File> {
@@ -366,6 +439,7 @@ impl Kernel {
         if *number == Some(id) {
             *number = None;
         }
+        self.duplicates.retain(|_, file| *file != id);
         self.keeper.forget(id, file.keeper);
         for watcher in file.watchers {
             if let Some(set) = self.set(watcher) {
@@ -375,6 +449,7 @@ impl Kernel {
         match file.kind {
             Kind::Socket(Socket::Tcp(end)) => self.close_tcp(end),
             Kind::Socket(Socket::Unix(unix)) => self.close_unix(unix),
+            Kind::Socket(Socket::Udp(udp)) => self.close_udp(udp),
             Kind::Epoll(set) => {
                 for watched in set.interest.into_keys() {
                     if let Some(file) = self.file(watched) {
@@ -382,7 +457,11 @@ impl Kernel {
                     }
                 }
             }
-            Kind::Counter(_) | Kind::CounterWriter(_) | Kind::Reserve | Kind::Locked(_) => {}
+            Kind::Counter(_)
+            | Kind::CounterWriter(_)
+            | Kind::Timer(_)
+            | Kind::Reserve
+            | Kind::Locked(_) => {}
         }
     }
 
@@ -447,11 +526,14 @@ impl Kernel {
                 return readable | writable;
             }
             Some(Kind::CounterWriter(_)) => return OUT,
-            Some(Kind::Epoll(_) | Kind::Reserve | Kind::Locked(_)) | None => return 0,
+            Some(Kind::Timer(timer)) => return if timer.has_come { IN } else { 0 },
+            Some(Kind::Epoll(_)) => return if self.poll_set(id) { IN } else { 0 },
+            Some(Kind::Reserve | Kind::Locked(_)) | None => return 0,
         };
         match socket {
             Socket::Tcp(end) => self.end(end).map_or(HUP, Tcp::poll),
             Socket::Unix(unix) => self.unix(unix).map_or(HUP, |unix| unix.poll()),
+            Socket::Udp(udp) => self.udp(udp).map_or(HUP, |udp| udp.poll()),
         }
     }
 
@@ -463,10 +545,13 @@ impl Kernel {
             if let Some(set) = self.set(*watcher)
                 && let Some(watched) = set.interest.get_mut(&id)
                 && (key == ANY || key & (watched.mask | ERR | HUP) != 0)
-                && !watched.is_ready
             {
-                watched.is_ready = true;
-                set.ready.push_back(id);
+                if !watched.is_ready {
+                    watched.is_ready = true;
+                    set.ready.push_back(id);
+                }
+                // A set may be watched by another one.
+                self.wake(*watcher, IN);
             }
         }
         if let Some(file) = self.file(id) {

@@ -1,40 +1,49 @@
 //! A simulated kernel for the calling thread (cargo feature `sim`).
 //!
 //! While a [`Simulation`] is installed on a thread, the functions of [`os`](super) are answered by a machine that
-//! exists in memory only: TCP and Unix stream sockets with bounded buffers, epoll and poll(2), eventfds, a clock. Its network is
-//! slow, its buffers are small and its accepts fail as its [`Plan`] says, and all of it follows from one seed: the same
-//! seed makes the same run, and the same [`log`](Simulation::log), byte for byte. The clock moves when somebody waits:
-//! an hour of timeouts takes no time.
+//! exists in memory only: TCP sockets, Unix streams and UDP sockets with bounded buffers, epoll and poll(2), eventfds,
+//! timer descriptors, a clock. Its network is slow, its buffers are small and its accepts fail as its [`Plan`] says, and
+//! all of it follows from one seed: the same seed makes the same run, and the same [`log`](Simulation::log), byte for byte.
+//! The clock moves when somebody waits: an hour of timeouts takes no time.
 //!
-//! What is simulated behaves as Linux 6 does; tests/sim.rs runs the same programs on the real kernel and here, and
-//! compares. What is not simulated (files, timers as descriptors, datagrams, name resolution) is real, or
-//! [`Unsupported`](std::io::ErrorKind::Unsupported).
+//! What is simulated behaves as Linux 6 does; tests/sim/ runs the same programs on the real kernel and here, and
+//! compares. What is not simulated is one of these:
+//!
+//! * [`Unsupported`](std::io::ErrorKind::Unsupported), because there is nothing like it in this machine: SCTP, datagrams of
+//!   the Unix domain, multicast, kqueue, and [`io::wait`](super::io::wait), which would stop the clock for everybody.
+//! * Never there: urgent data ([`io::recv_urgent`](super::io::recv_urgent) finds none), joined datagrams (UDP_GRO).
+//! * Real, because it is about files: [`send_file`](super::send_file) reads a real file, and sends by the simulated socket.
+//!   The files of Unix sockets are not: they are in the simulation, with their locks.
+//! * Real, because it is about the thread or the process: names, affinity and signal masks
+//!   ([`thread`](super::thread)), the limit of descriptors ([`fd::raise_nofile`](super::fd::raise_nofile); a plan has its
+//!   own), the numbers of network interfaces. Signals come by the plan (`interrupt`).
 //!
 //! * A descriptor made in a simulation is a real one to its owner, an `OwnedFd` that is closed by dropping it
-//!   (`keeper` tells how). It means nothing outside of its simulation: calls on it answer what an unused pipe does.
+//!   (`keeper` tells how). It means nothing outside of its simulation: calls on it answer what an unused pipe does. A
+//!   duplicate is known by its pipe.
 //! * Everything happens on one thread. A descriptor may be closed on another one, but a loop of the simulation is
 //!   not woken by other threads; then the order would not be the seed's.
 //! * The queue of a listener, the edges of epoll and their order, what is written before a reset: all of it is Linux's.
-//!   kqueue is not simulated.
 //!
 //! Whatever is shared by a whole process has to be the simulation's while one is installed: see [`is_installed`].
 //!
 //! The files: `random`, `plan` (what goes wrong), `failing` and `fates` (certain calls that fail), `log`, `keeper` (real
-//! descriptors), `kernel` (the state), `tcp` and `unix` (one socket), `options`, `namespace` (names of Unix sockets),
-//! `network` (packets), `sockets` and `waits` (the system calls), `tcp_calls`, `unix_calls` and `counters` (what each does),
-//! `peer` ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
+//! descriptors), `kernel` (the state), `tcp`, `unix` and `udp` (one socket), `options`, `ports`, `namespace` (names of Unix
+//! sockets), `network` (packets), `sockets` and `waits` (the system calls), `tcp_calls`, `unix_calls`, `udp_calls` and
+//! `counters` (what each does), `peer` ([`Peer`]: a program without a loop), `mutants` (only for `make mutants`). The system calls know of it through [`on`], [`anywhere`] and [`is_installed`]
 //! only.
 
 use std::cell::RefCell;
 use std::fmt;
 use std::io;
 use std::marker::PhantomData;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use kernel::FileId;
 pub(super) use kernel::Kernel;
+pub(super) use udp_calls::Parcel;
 use waits::Polled;
 
 mod counters;
@@ -50,10 +59,13 @@ mod network;
 mod options;
 mod peer;
 mod plan;
+mod ports;
 mod random;
 mod sockets;
 mod tcp;
 mod tcp_calls;
+mod udp;
+mod udp_calls;
 mod unix;
 mod unix_calls;
 mod waits;
@@ -101,7 +113,7 @@ pub(super) fn anywhere<R>(call: impl FnOnce(&mut Kernel) -> R) -> Option<R> {
 pub(super) fn on<R>(fd: BorrowedFd<'_>, call: impl FnOnce(&mut Kernel, FileId) -> R) -> Option<R> {
     with(|kernel| {
         kernel.enter();
-        let file = kernel.file_of(fd.as_raw_fd())?;
+        let file = kernel.file_behind(fd)?;
         Some(call(kernel, file))
     })
 }
@@ -119,7 +131,7 @@ pub(super) fn fate_on(call: &'static str, fd: BorrowedFd<'_>) -> libc::c_int {
             return None;
         }
         kernel.sweep();
-        let file = kernel.file_of(fd.as_raw_fd())?;
+        let file = kernel.file_behind(fd)?;
         Some(kernel.fate_on(call, file))
     })
     .unwrap_or(0)
@@ -131,6 +143,11 @@ pub(super) fn now() -> Option<u64> {
     with(|kernel| Some(kernel.look_at_clock()))
 }
 
+/// A descriptor will be in the list of a poll(2), which has numbers only.
+pub(super) fn meet(fd: BorrowedFd<'_>) {
+    with(|kernel| kernel.file_behind(fd));
+}
+
 /// poll(2), if anything in its list is simulated.
 pub(super) fn poll(
     list: &mut [libc::pollfd],
@@ -139,7 +156,7 @@ pub(super) fn poll(
     with(|kernel| {
         kernel.enter();
         let polled = |entry: &libc::pollfd| Polled {
-            file: kernel.file_of(entry.fd),
+            file: kernel.file_polled(entry.fd),
             asked: u32::from(entry.events.unsigned_abs()),
             ready: 0,
         };

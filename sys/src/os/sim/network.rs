@@ -44,6 +44,14 @@ impl Kernel {
                 }
             }
             Due::Relief(Socket::Unix(unix)) => self.relieve_unix(unix),
+            Due::Relief(Socket::Udp(udp)) => self.relieve_udp(udp),
+            Due::Datagram {
+                sender,
+                letter,
+                cost,
+            } => self.arrive_datagram(sender, letter, cost),
+            Due::Deadline { timer, times_set } => self.reach_deadline(timer, times_set),
+            Due::Unreachable { from, to } => self.arrive_unreachable(from, to),
             Due::GiveUp(end) => self.give_up(end),
             Due::Again(file) => self.again(file),
             Due::Release(duplicate) => {
@@ -54,7 +62,7 @@ impl Kernel {
     }
 
     /// How long the next packet takes.
-    fn delay(&mut self) -> u64 {
+    pub(super) fn delay(&mut self) -> u64 {
         let delay = self.random.within(&self.plan.delay_ns.clone());
         if self.strikes("late", self.faults.late) {
             return delay * (1 + self.random.below(100));

@@ -64,6 +64,10 @@ pub struct Faults {
     /// Another process inherits the descriptor that is made, and keeps its duplicate for up to 20 ms: what this process
     /// closes meanwhile stays open, and its registrations with it.
     pub fork: u32,
+    /// A datagram is lost.
+    pub lost: u32,
+    /// A datagram does not wait for those that were sent before it.
+    pub overtake: u32,
 }
 
 impl Faults {
@@ -83,15 +87,19 @@ impl Faults {
         reset: 0,
         vanish: 0,
         fork: 0,
+        lost: 0,
+        overtake: 0,
     };
 
-    /// Only what a program must not notice but in time: no connection is hurt.
+    /// Only what a program must not notice but in time: no connection is hurt, and no datagram lost or overtaken.
     pub const fn harmless(self) -> Self {
         Self {
             accept_failed: 0,
             refuse: 0,
             reset: 0,
             vanish: 0,
+            lost: 0,
+            overtake: 0,
             ..self
         }
     }
@@ -142,6 +150,8 @@ impl Plan {
             reset: chance(50..=1000),
             vanish: chance(100..=2000),
             fork: chance(2..=10),
+            lost: chance(5..=50),
+            overtake: chance(3..=20),
         };
         Self {
             seed,

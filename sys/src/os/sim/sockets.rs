@@ -1,5 +1,5 @@
 //! The system calls on sockets: which kind of socket is meant, what is noted of the call, and what all kinds have in
-//! common. What happens then is in `tcp_calls` and `unix_calls`.
+//! common. What happens then is in `tcp_calls`, `unix_calls` and `udp_calls`.
 
 use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr};
@@ -8,6 +8,8 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 use super::kernel::{FileId, Kernel, Kind, Socket, errno};
 use super::options::Options;
 use super::tcp::{OUT, Tcp};
+use super::udp::Udp;
+use super::udp_calls::Parcel;
 use super::unix::Unix;
 use crate::os::name::Name;
 
@@ -37,8 +39,9 @@ impl Kernel {
     pub(in crate::os) fn bind(&mut self, file: FileId, name: &Name) -> io::Result<()> {
         let answer = match (self.socket_of(file)?, name) {
             (Socket::Tcp(end), Name::Inet(address)) => self.bind_tcp(end, address),
+            (Socket::Udp(udp), Name::Inet(address)) => self.bind_udp(udp, address),
             (Socket::Unix(unix), Name::Unix(name)) => self.bind_unix(unix, name),
-            (Socket::Tcp(_), Name::Unix(_)) => errno(libc::EAFNOSUPPORT),
+            (Socket::Tcp(_) | Socket::Udp(_), Name::Unix(_)) => errno(libc::EAFNOSUPPORT),
             (Socket::Unix(_), Name::Inet(_)) => errno(libc::EINVAL),
         };
         self.noted("bind", file, number(name), answer, |()| 0)
@@ -50,6 +53,7 @@ impl Kernel {
         let answer = match self.socket_of(file)? {
             Socket::Tcp(end) => self.listen_tcp(end, asked),
             Socket::Unix(unix) => self.listen_unix(unix, asked),
+            Socket::Udp(_) => errno(libc::EOPNOTSUPP),
         };
         let backlog = backlog.unsigned_abs().into();
         self.noted("listen", file, backlog, answer, |()| 0)
@@ -72,6 +76,7 @@ impl Kernel {
                 Ok((fd, Name::Inet(peer)))
             }
             Socket::Unix(unix) => self.accept_unix(unix),
+            Socket::Udp(_) => errno(libc::EOPNOTSUPP),
         }
     }
 
@@ -87,8 +92,9 @@ impl Kernel {
     pub(in crate::os) fn connect(&mut self, file: FileId, name: &Name) -> io::Result<()> {
         let answer = match (self.socket_of(file)?, name) {
             (Socket::Tcp(end), Name::Inet(address)) => self.connect_tcp(end, address),
+            (Socket::Udp(udp), Name::Inet(address)) => self.connect_udp(udp, address),
             (Socket::Unix(unix), Name::Unix(name)) => self.connect_unix(unix, name),
-            (Socket::Tcp(_), Name::Unix(_)) => errno(libc::EAFNOSUPPORT),
+            (Socket::Tcp(_) | Socket::Udp(_), Name::Unix(_)) => errno(libc::EAFNOSUPPORT),
             (Socket::Unix(_), Name::Inet(_)) => errno(libc::EINVAL),
         };
         self.noted("connect", file, number(name), answer, |()| 0)
@@ -98,6 +104,7 @@ impl Kernel {
         match self.socket_of(file)? {
             Socket::Tcp(end) => self.local_of_tcp(end).map(Name::Inet),
             Socket::Unix(unix) => self.local_of_unix(unix).map(Name::Unix),
+            Socket::Udp(udp) => self.local_of_udp(udp).map(Name::Inet),
         }
     }
 
@@ -105,6 +112,7 @@ impl Kernel {
         match self.socket_of(file)? {
             Socket::Tcp(end) => self.peer_of_tcp(end).map(Name::Inet),
             Socket::Unix(unix) => self.peer_of_unix(unix).map(Name::Unix),
+            Socket::Udp(udp) => self.peer_of_udp(udp).map(Name::Inet),
         }
     }
 
@@ -139,6 +147,15 @@ impl Kernel {
             // What TCP can't send it ignores.
             Socket::Tcp(end) => self.send_tcp(end, slices, offered),
             Socket::Unix(unix) => self.send_unix(unix, slices, offered, descriptors),
+            Socket::Udp(udp) => {
+                let parcel = Parcel {
+                    slices,
+                    to: None,
+                    from: None,
+                    segment: None,
+                };
+                self.send_udp(udp, &parcel)
+            }
         };
         self.noted("send", file, offered as u64, answer, |&sent| sent as i64)
     }
@@ -172,6 +189,11 @@ impl Kernel {
         let answer = match self.socket_of(file)? {
             Socket::Tcp(end) => self.receive_tcp(end, max, take),
             Socket::Unix(unix) => self.receive_unix(unix, max, descriptors, take),
+            Socket::Udp(udp) => self.receive_udp(udp).map(|arrived| {
+                let bytes = &arrived.bytes[..arrived.bytes.len().min(max)];
+                take(bytes, &[]);
+                bytes.len()
+            }),
         };
         self.noted("receive", file, max as u64, answer, |&read| read as i64)
     }
@@ -180,6 +202,7 @@ impl Kernel {
         let answer = match self.socket_of(file)? {
             Socket::Tcp(end) => self.shutdown_tcp(end, how),
             Socket::Unix(unix) => self.shutdown_unix(unix, how),
+            Socket::Udp(udp) => self.shutdown_udp(udp, how),
         };
         self.noted("shutdown", file, how as u64, answer, |()| 0)
     }
@@ -195,6 +218,7 @@ impl Kernel {
         let options = match self.socket_of(file)? {
             Socket::Tcp(end) => self.end(end).map(|tcp| &mut tcp.options),
             Socket::Unix(unix) => self.unix(unix).map(|unix| &mut unix.options),
+            Socket::Udp(udp) => self.udp(udp).map(|udp| &mut udp.options),
         };
         options.ok_or_else(|| io::Error::from_raw_os_error(libc::EBADF))
     }
@@ -231,6 +255,15 @@ impl Kernel {
                     unix.send_max = kept as usize;
                 }
             }
+            Socket::Udp(udp) => {
+                if let Some(udp) = self.udp(udp) {
+                    let max = match is_send {
+                        true => &mut udp.send_max,
+                        false => &mut udp.receive_max,
+                    };
+                    *max = kept as usize;
+                }
+            }
         }
         self.options_of(file)?.set.insert(name, kept);
         Ok(())
@@ -248,6 +281,9 @@ impl Kernel {
             Socket::Unix(unix) => self
                 .unix(unix)
                 .map_or((0, 0), |unix| (unix.send_max, 212_992)),
+            Socket::Udp(udp) => self
+                .udp(udp)
+                .map_or((0, 0), |udp| (udp.send_max, udp.receive_max)),
         };
         Ok(match name {
             (libc::SOL_SOCKET, libc::SO_SNDBUF) => send_max as i32,
@@ -260,6 +296,7 @@ impl Kernel {
         let error = match self.socket_of(file)? {
             Socket::Tcp(end) => self.end(end).and_then(Tcp::take_error),
             Socket::Unix(unix) => self.unix(unix).and_then(Unix::take_error),
+            Socket::Udp(udp) => self.udp(udp).and_then(Udp::take_error),
         };
         let number = error.map_or(0, |errno| -i64::from(errno));
         let answer = Ok(error.map(io::Error::from_raw_os_error));

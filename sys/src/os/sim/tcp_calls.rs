@@ -1,15 +1,13 @@
 //! What the system calls do to TCP sockets, each with the answers that Linux gives. Called by `sockets`.
 
 use std::io::{self, IoSlice};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::net::{IpAddr, Shutdown, SocketAddr};
 use std::os::fd::OwnedFd;
 
 use super::kernel::{Due, Kernel, Kind, Packet, Socket, errno};
 use super::plan::SHORT_NS_MAX;
+use super::ports::{PORTS, localhost, unspecified};
 use super::tcp::{ANY, End, Fin, State, Tcp};
-
-/// Where ports are looked for that nobody asked for (ip_local_port_range of Linux ends before 61000).
-const PORTS: std::ops::Range<u16> = 32_768..61_000;
 
 impl Kernel {
     // Names.
@@ -61,12 +59,7 @@ impl Kernel {
 
     fn free_port(&mut self, ip: IpAddr) -> io::Result<u16> {
         for _ in PORTS {
-            let port = self.next_port;
-            self.next_port = if port + 1 < PORTS.end {
-                port + 1
-            } else {
-                PORTS.start
-            };
+            let port = self.take_port();
             let address = SocketAddr::new(ip, port);
             let is_free = |tcp: &Tcp| tcp.local.is_none_or(|local| !overlap(&local, &address));
             if self.ends().all(|(_, tcp)| is_free(tcp)) {
@@ -74,6 +67,17 @@ impl Kernel {
             }
         }
         errno(libc::EADDRINUSE)
+    }
+
+    /// The next port that nobody asked for, whoever has it already.
+    pub(super) fn take_port(&mut self) -> u16 {
+        let port = self.next_port;
+        self.next_port = if port + 1 < PORTS.end {
+            port + 1
+        } else {
+            PORTS.start
+        };
+        port
     }
 
     /// Who listens there; one of them by lot, if several share it.
@@ -361,18 +365,4 @@ fn overlap(one: &SocketAddr, other: &SocketAddr) -> bool {
     one.port() == other.port()
         && a.is_ipv6() == b.is_ipv6()
         && (a == b || a.is_unspecified() || b.is_unspecified())
-}
-
-fn unspecified(is_v6: bool) -> IpAddr {
-    match is_v6 {
-        true => Ipv6Addr::UNSPECIFIED.into(),
-        false => Ipv4Addr::UNSPECIFIED.into(),
-    }
-}
-
-fn localhost(is_v6: bool) -> IpAddr {
-    match is_v6 {
-        true => Ipv6Addr::LOCALHOST.into(),
-        false => Ipv4Addr::LOCALHOST.into(),
-    }
 }

@@ -14,7 +14,7 @@
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use super::kernel::{Due, Kernel, Kind, Socket, errno};
@@ -181,7 +181,9 @@ impl Kernel {
             Some(unix) => unix.peer,
             None => return errno(libc::EBADF),
         };
-        let mut descriptors = self.copies(descriptors)?;
+        // The peer gets duplicates, of real descriptors and of those of the simulation.
+        let copies = descriptors.iter().map(BorrowedFd::try_clone_to_owned);
+        let mut descriptors = copies.collect::<io::Result<Vec<OwnedFd>>>()?;
         let bytes: Vec<u8> = slices
             .iter()
             .flat_map(|slice| slice.iter())
@@ -240,15 +242,6 @@ impl Kernel {
             left = rest;
         }
         Ok(sent)
-    }
-
-    /// What goes to the peer. Descriptors of the simulation mean nothing twice, so these can't be sent.
-    fn copies(&mut self, descriptors: &[BorrowedFd<'_>]) -> io::Result<Vec<OwnedFd>> {
-        let copy = |fd: &BorrowedFd<'_>| match self.file_of(fd.as_raw_fd()) {
-            Some(_) => Err(io::ErrorKind::Unsupported.into()),
-            None => fd.try_clone_to_owned(),
-        };
-        descriptors.iter().map(copy).collect()
     }
 
     /// A fault: for a while there is no memory to send more.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use super::kernel::{FileId, Kernel, Kind, LastWait, Set, Watched, errno};
@@ -43,7 +43,7 @@ impl Kernel {
             _ => "epoll del",
         };
         // A real descriptor cannot be waited for here.
-        let Some(target) = self.file_of(target.as_raw_fd()) else {
+        let Some(target) = self.file_behind(target) else {
             return errno(libc::EPERM);
         };
         let answer = self.try_epoll_ctl(set, op, target, mask, data);
@@ -102,12 +102,13 @@ impl Kernel {
         }
         // What is ready at that moment is news.
         if self.poll_file(target) & (mask | ERR | HUP) != 0
-            && let Some(set) = self.set(set)
-            && let Some(watched) = set.interest.get_mut(&target)
+            && let Some(found) = self.set(set)
+            && let Some(watched) = found.interest.get_mut(&target)
             && !watched.is_ready
         {
             watched.is_ready = true;
-            set.ready.push_back(target);
+            found.ready.push_back(target);
+            self.wake(set, IN);
         }
         Ok(())
     }
@@ -258,6 +259,25 @@ impl Kernel {
         woken
             .into_iter()
             .any(|(file, mask)| self.poll_file(file) & (mask | ERR | HUP) != 0)
+    }
+
+    /// __ep_eventpoll_poll: whether a set has something to tell. What has not is struck from those that were woken.
+    pub(super) fn poll_set(&mut self, id: FileId) -> bool {
+        while let Some(set) = self.set(id)
+            && let Some(&file) = set.ready.front()
+        {
+            let mask = set.interest.get(&file).map_or(0, |watched| watched.mask);
+            if self.poll_file(file) & (mask | ERR | HUP) != 0 {
+                return true;
+            }
+            if let Some(set) = self.set(id) {
+                set.ready.pop_front();
+                if let Some(watched) = set.interest.get_mut(&file) {
+                    watched.is_ready = false;
+                }
+            }
+        }
+        false
     }
 
     /// ep_send_events: looks at each that was woken, and tells what is so now.

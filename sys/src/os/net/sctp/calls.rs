@@ -12,7 +12,7 @@ use super::control::{self, Room};
 use super::{Info, Init, Received, Subscription, packed};
 use crate::os::net::addr::{ControlRoom, SocketAddress};
 use crate::os::net::{Connect, begun};
-use crate::os::syscall::{self, count, socklen_of};
+use crate::os::syscall::{self, count, simulated, socklen_of};
 
 // <linux/sctp.h>; libc leaves out what libsctp uses behind its functions.
 const SCTP_SOCKOPT_BINDX_ADD: c_int = 100;
@@ -31,6 +31,7 @@ const ADDRESSES_ROOM: usize = 8 << 10;
 ///
 /// `Unsupported`, with the name of the module to load, if the kernel has no SCTP.
 pub fn socket(address: &SocketAddr) -> io::Result<OwnedFd> {
+    simulated!("socket", |_kernel| Err(io::ErrorKind::Unsupported.into()));
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes no pointer.
     let raw = syscall::retry(|| unsafe {
