@@ -501,10 +501,9 @@ fn read_control(header: &msghdr, received: &mut Told) {
 /// `data` is that of `control`, which is as the kernel left it, and its bytes are a `T` if there are enough of them.
 unsafe fn value<T: Copy>(control: &cmsghdr, data: *const u8) -> Option<T> {
     // SAFETY: only arithmetic.
-    let needed = unsafe { libc::CMSG_LEN(size_of::<T>() as libc::c_uint) };
-    let is_whole = control.cmsg_len as usize >= needed as usize;
+    let whole = unsafe { libc::CMSG_LEN(size_of::<T>() as libc::c_uint) } as _;
     // SAFETY: the caller's promise; the place may not be aligned.
-    is_whole.then(|| unsafe { data.cast::<T>().read_unaligned() })
+    (control.cmsg_len >= whole).then(|| unsafe { data.cast::<T>().read_unaligned() })
 }
 
 #[cfg(any(
