@@ -544,6 +544,35 @@ fn a_close_waits_for_the_farewell() {
     assert_eq!(log.take(), ["app inactive"]);
 }
 
+/// A handshake and records that come byte by byte are the same as in one piece.
+#[test]
+fn a_handshake_may_come_byte_by_byte() {
+    let log = Log::new();
+    let app = Script::new("app", &log).on_read(|_, _| Ok(()));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Seal::new(&log))?;
+        pipeline.add_last(app)
+    })
+    .unwrap();
+    log.take();
+    channel.feed(b"olleh\x02hi\x00\x02ho".map(|byte| vec![byte]));
+    assert_eq!(log.take(), ["app read hi", "app read ", "app read ho"]);
+}
+
+/// Closing in the middle of the handshake: the farewell goes out, what waited for the handshake fails, and nothing is left.
+#[test]
+fn a_close_in_the_middle_of_a_handshake_fails_what_was_held() {
+    let log = Log::new();
+    let mut channel = EmbeddedChannel::new(|p| p.add_last(Seal::new(&log))).unwrap();
+    let held = channel.run(|channel| channel.write_and_flush("early"));
+    channel.feed(["oll"]);
+    assert!(!held.is_done());
+    let closed = channel.close();
+    assert_eq!(outbound(&mut channel), ["hello", "bye"]);
+    assert!(closed.is_success() && !channel.channel().is_open());
+    assert!(held.cause().is_some(), "it was never sent");
+}
+
 // ---- small ones
 
 /// Request and response: a handler that answers each message of a decoder in order, writing back through the
