@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_sys::mem::LocalTask;
 
 use super::address::Address;
-use super::core::{Connecting, Core, Root};
+use super::core::{Connecting, Core, Root, flag};
 use super::lifetime::Life;
 use super::transport::Progress;
 use crate::error::{Error, ErrorKind};
@@ -13,6 +13,10 @@ use crate::future::Promise;
 
 /// Netty's default.
 const CONNECT_TIMEOUT_MS: u32 = 30_000;
+
+/// How long a connect is not looked at after a look that found nothing: 200 looks a second cost nothing, and nobody minds
+/// a connection that is noticed so late.
+const CONNECT_REST: Duration = Duration::from_millis(5);
 
 impl Core {
     pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
@@ -168,9 +172,28 @@ impl Core {
     pub(crate) fn check_connect(&self) {
         match self.with_transport(|transport, io| transport.check_connect(io)) {
             Ok(Progress::Done) => self.connected(),
-            Ok(Progress::Pending) => {}
+            Ok(Progress::Pending) => self.rest_connect(),
             Err(error) => self.connect_failed(error),
         }
+    }
+
+    /// Something was reported, and there is neither a connection nor an error. A level-triggered selector would report the
+    /// same in every wait until CONNECT_TIMEOUT, so the descriptor leaves it for a while.
+    fn rest_connect(&self) {
+        if self.life.get() != Life::Connecting || !self.has(flag::LEVEL) {
+            return;
+        }
+        self.set(flag::PARKED_FD);
+        self.deregister_fd();
+        let me = self.me.clone();
+        let again = LocalTask::new(move || {
+            if let Some(core) = me.upgrade()
+                && core.life.get() == Life::Connecting
+            {
+                core.enter(Core::update_interest);
+            }
+        });
+        self.lp.add_timer(self.lp.now() + CONNECT_REST, again);
     }
 
     /// The transport is connected: the promise first, then channel_active (A14).

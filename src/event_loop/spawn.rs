@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use tidegate_sys::mem::{LocalTask, Task};
@@ -15,6 +15,7 @@ use super::core::LoopCore;
 use super::futures::FutureKey;
 use super::handle::Job;
 use super::shared::EventLoop;
+use super::sync::AtomicBool;
 use crate::error::ErrorKind;
 use crate::future::{TaskFuture, TaskPromise};
 

@@ -29,13 +29,14 @@
 //! 7. No foreign code (listeners, hosts, wakers, drops of values) runs under the lock.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use super::host::ListenerHost;
 use super::observers::{Few, Listener, Slow};
+use super::sync::{AtomicU32, Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind};
 
 const DONE: u32 = 1;
@@ -80,8 +81,8 @@ impl<V> Inner<V> {
 
     /// As new, but without a host. For a state that is done and that nobody else holds.
     pub(super) fn reset(&mut self) {
-        *self.state.get_mut() = 0;
-        *self.promises.get_mut() = 1;
+        self.state.store(0, Ordering::Relaxed);
+        self.promises.store(1, Ordering::Relaxed);
         self.host = None;
         self.slow
             .get_mut()

@@ -1,4 +1,4 @@
-//! Each errno that the manual pages list for the system calls of a TCP program, and what is done about it: one call
+//! Each errno that the manual pages list for the system calls of programs, and what is done about it: one call
 //! fails in a simulation, and what follows has to be what docs/errno.md says. That page is written from the table next door
 //! (`UPDATE=1 cargo test --features sim --test sim errno`).
 //!
@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
+use tidegate::channel::Datagram;
 use tidegate::channel::options::{CONNECT_TIMEOUT, SO_KEEPALIVE};
 use tidegate::event_loop::EventLoop;
 use tidegate::sim::{Failing, Outcome, Peer, Plan, World};
@@ -20,6 +21,7 @@ use tidegate::{
     Handler, HandlerResult, Message, Pipeline,
 };
 
+use crate::errno_more;
 use crate::errno_table::{CALLS, Call, State, Where};
 
 /// Nothing here takes that long, but for waiting for something that does not come.
@@ -32,7 +34,7 @@ pub type Seen = (Option<(ErrorKind, Fault)>, State);
 
 /// What the pipelines have heard.
 #[derive(Clone, Default)]
-struct Heard(Arc<Mutex<Notes>>);
+pub struct Heard(Arc<Mutex<Notes>>);
 
 #[derive(Default)]
 struct Notes {
@@ -49,16 +51,21 @@ impl Heard {
         self.0.lock().unwrap().errors.push(error);
     }
 
-    fn told(&self) -> Option<(ErrorKind, Fault)> {
+    pub fn told(&self) -> Option<(ErrorKind, Fault)> {
         self.0.lock().unwrap().errors.first().map(told)
     }
 
-    fn received(&self) -> usize {
+    /// The channel that was accepted first.
+    pub fn child(&self) -> Option<Channel> {
+        self.0.lock().unwrap().children.first().cloned()
+    }
+
+    pub fn received(&self) -> usize {
         self.0.lock().unwrap().received
     }
 }
 
-fn told(error: &Error) -> (ErrorKind, Fault) {
+pub fn told(error: &Error) -> (ErrorKind, Fault) {
     (error.kind(), error.fault())
 }
 
@@ -83,11 +90,15 @@ impl Handler for Echo {
 }
 
 /// Counts what it reads.
-struct Count(Heard);
+pub struct Count(pub Heard);
 
 impl Handler for Count {
     fn channel_read(&mut self, _: &mut Context<'_>, msg: Message) -> HandlerResult {
-        self.0.0.lock().unwrap().received += msg.readable_bytes().unwrap_or(0);
+        let datagram = msg.downcast_ref::<Datagram>();
+        let bytes = datagram.map_or(msg.readable_bytes(), |datagram| {
+            Some(datagram.content.len())
+        });
+        self.0.0.lock().unwrap().received += bytes.unwrap_or(0);
         Ok(())
     }
 
@@ -109,11 +120,11 @@ impl Handler for Listener {
 
 /// A world with an echo server on one loop.
 pub struct Stage {
-    world: World,
-    event_loop: EventLoop,
-    backend: Backend,
+    pub world: World,
+    pub event_loop: EventLoop,
+    pub backend: Backend,
     address: SocketAddr,
-    heard: Heard,
+    pub heard: Heard,
     failing: Failing,
 }
 
@@ -135,12 +146,12 @@ impl Stage {
     }
 
     /// From now on the call fails.
-    fn fail(&self) {
+    pub fn fail(&self) {
         self.world.simulation().fail(self.failing).unwrap();
     }
 
     /// Turns the world until it is so, or nothing happens any more.
-    fn wait(&mut self, done: impl FnMut() -> bool) -> bool {
+    pub fn wait(&mut self, done: impl FnMut() -> bool) -> bool {
         let limit = match self.failing.times {
             1 => LIMIT,
             _ => LASTING,
@@ -150,7 +161,7 @@ impl Stage {
         outcome == Outcome::Done
     }
 
-    fn server(&self) -> ServerBootstrap {
+    pub fn server(&self) -> ServerBootstrap {
         let (listener, child) = (self.heard.clone(), self.heard.clone());
         ServerBootstrap::new(&self.event_loop, &self.event_loop)
             .handler(move |pipeline: &mut Pipeline<'_>| {
@@ -165,7 +176,7 @@ impl Stage {
         self.server().bind(address)
     }
 
-    fn client(&self) -> Bootstrap {
+    pub fn client(&self) -> Bootstrap {
         let heard = self.heard.clone();
         Bootstrap::new(&self.event_loop)
             .option(CONNECT_TIMEOUT, Duration::from_secs(10))
@@ -178,7 +189,7 @@ impl Stage {
         self.wait(|| peer.is_connected()) && self.answers(&peer)
     }
 
-    fn answers(&mut self, peer: &Peer) -> bool {
+    pub fn answers(&mut self, peer: &Peer) -> bool {
         let _ = peer.send(b"?");
         self.wait(|| receive(peer) == Some(1))
     }
@@ -194,7 +205,7 @@ impl Stage {
     }
 
     /// What became of a connection of a client's.
-    fn after_connect(&mut self, connecting: &ChannelFuture) -> Seen {
+    pub fn after_connect(&mut self, connecting: &ChannelFuture) -> Seen {
         self.wait(|| connecting.is_done());
         let cause = connecting.cause();
         let channel = connecting.channel().clone();
@@ -210,7 +221,7 @@ impl Stage {
     }
 }
 
-fn after(channel: &Channel) -> State {
+pub fn after(channel: &Channel) -> State {
     match channel.is_open() {
         true => State::Open,
         false => State::Closed,
@@ -218,7 +229,7 @@ fn after(channel: &Channel) -> State {
 }
 
 /// How many bytes have come; none if the connection is over.
-fn receive(peer: &Peer) -> Option<usize> {
+pub fn receive(peer: &Peer) -> Option<usize> {
     let mut room = [0; 65_536];
     match peer.receive(&mut room) {
         Ok(count) => Some(count),
@@ -480,9 +491,9 @@ fn look_at(call: &Call, backend: Backend, complaints: &mut Vec<String>) {
             }
             complaints.extend(end(stage).map(|complaint| format!("{what}: {complaint}")));
 
-            // Answers that a kernel cannot give for ever: the third, and what fails to read a counter, not while it reports
-            // the descriptor ready.
-            let passing = [nix::libc::EINTR, nix::libc::EAGAIN, nix::libc::ENOTCONN];
+            // Answers that a kernel cannot give for ever; what fails to read a counter, not while it reports the descriptor
+            // ready.
+            let passing = [nix::libc::EINTR, nix::libc::EAGAIN];
             if passing.contains(&errno) || call.name == "read(eventfd)" {
                 continue;
             }
@@ -528,7 +539,7 @@ fn end(mut stage: Stage) -> Option<String> {
 #[test]
 fn each_errno_has_its_outcome() {
     let mut complaints = Vec::new();
-    for call in CALLS {
+    for call in CALLS.iter().chain(errno_more::CALLS) {
         for &backend in Backend::available() {
             let is_there = match call.over {
                 Where::All => true,
@@ -561,7 +572,7 @@ fn the_page_of_errnos_is_what_is_tested() {
 /// docs/errno.md.
 fn page() -> String {
     let mut page = String::from(crate::errno_table::HEAD);
-    for call in CALLS {
+    for call in CALLS.iter().chain(errno_more::CALLS) {
         let over = match call.over {
             Where::All => "",
             Where::Epoll => " (epoll)",

@@ -88,7 +88,7 @@ impl Then {
             Then::Tells(kind, fault, then) => (format!("`{kind:?}`, fault: {fault}"), state(then)),
             Then::Later => (
                 "nobody".to_owned(),
-                "asked again with the next readiness; CONNECT_TIMEOUT ends it",
+                "asked again: by edges with the next readiness, else after 5 ms; CONNECT_TIMEOUT ends it",
             ),
         }
     }
@@ -97,7 +97,7 @@ impl Then {
 pub const HEAD: &str = "\
 # What is done about each errno
 
-Every system call that a TCP program makes through Tidegate, each errno that its manual page lists, and what follows. The
+Every system call that a program makes through Tidegate with TCP, Unix streams or UDP, each errno that its manual page lists, and what follows. The
 page is written by a test (tests/sim/errno.rs), which makes the call fail in a simulation, over every selector, and
 looks: `UPDATE=1 cargo test --features sim --test sim errno` writes it anew.
 
@@ -105,8 +105,9 @@ Whatever the errno, and also if the call goes on failing: no loop spins, nothing
 client is served. What is told is an `ErrorKind` and whose fault it is; `EINTR` is repeated where the call is made, once
 for all calls but `connect` and the waits.
 
-Calls that have no errno to speak of (close, whose error nobody can use; clock_gettime) and those that no TCP program
-makes (datagrams, timers as descriptors, signals) are not here.
+Streams of the Unix domain have the outcomes of TCP wherever they make the same call; at the end stand the calls whose pages
+say something else of them. Calls that have no errno to speak of (close, whose error nobody can use; clock_gettime), and those
+about threads and files, are not here.
 ";
 
 macro_rules! rows {
@@ -114,6 +115,8 @@ macro_rules! rows {
         &[$(Row { errnos: &[$((stringify!($errno), nix::libc::$errno)),+], then: $then }),+]
     };
 }
+
+pub(crate) use rows;
 
 use ErrorKind::*;
 use Fault::{Caller, Machine, Peer, Us};

@@ -21,6 +21,7 @@
 mod acts;
 mod datagrams;
 mod errno;
+mod errno_more;
 mod errno_table;
 mod handlers;
 mod model;

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use bytes::{Bytes, BytesMut};
+use tidegate_sys::os::errno;
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
 
 use super::kind::{DatagramKind, NameOf};
@@ -194,7 +195,13 @@ fn belongs_to_a_datagram(error: &Error) -> bool {
                 | io::ErrorKind::OutOfMemory
                 | io::ErrorKind::FileTooLarge
         )
-    )
+    ) || is_of_the_path(error)
+}
+
+/// A router could not pass a datagram on: ICMP, "fragmentation needed", which Linux tells a connected socket of as EMSGSIZE,
+/// with whatever call comes next (udp_err).
+fn is_of_the_path(error: &Error) -> bool {
+    error.raw_os_error() == Some(errno::EMSGSIZE)
 }
 
 #[cfg(test)]

@@ -41,8 +41,10 @@ pub(super) struct Portion {
 enum State {
     /// To be read into.
     Wanted,
-    /// To wait for the end of a connect.
-    Connecting,
+    /// To wait for the end of a connect, and before that for a time if it seemed to have come already.
+    Connecting {
+        rests: bool,
+    },
     /// It has bytes.
     Filled,
     Ended,
@@ -73,7 +75,8 @@ impl Input {
     /// The thread waits for the end of the connect, and the channel is told of it.
     pub(super) fn await_connect(&mut self) {
         if let (Some(mut portion), Some(hand)) = (self.take(), &self.hand) {
-            portion.state = State::Connecting;
+            let rests = matches!(portion.state, State::Connecting { .. });
+            portion.state = State::Connecting { rests };
             hand.give(portion);
         }
     }
@@ -87,7 +90,7 @@ impl Input {
             });
         };
         match portion.state {
-            State::Wanted | State::Connecting => {
+            State::Wanted | State::Connecting { .. } => {
                 portion.state = State::Wanted;
                 match &self.hand {
                     Some(hand) => hand.give(portion),
@@ -162,7 +165,10 @@ impl Work for Reading {
 
     fn run(&mut self, portion: &mut Portion, stop: &Stop) -> Tell {
         while !stop.is_set() {
-            if let State::Connecting = portion.state {
+            if let State::Connecting { rests } = &mut portion.state {
+                if std::mem::take(rests) {
+                    thread::sleep(NOTHING_REST);
+                }
                 match self.source.wait_for_connect() {
                     Ok(false) => continue,
                     // An error of the wait shows in the socket as well.
