@@ -102,10 +102,11 @@ doc: ## the reference in target/doc, warnings refused
 targets: ## type-check and lint both crates for FreeBSD, OpenBSD, NetBSD and macOS
 	@sys/targets.sh
 
-loom: ## every interleaving of the cross-thread queue (many minutes; not part of ci)
+loom: ## the task queue, promises and sleeping loops in every interleaving with a few preemptions (minutes; not part of ci)
 	@mkdir -p target
-	@RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom $(CARGO) test --package tidegate-sys --release --lib mem:: 2>&1 \
-		| tee target/loom.log
+	@export RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom; \
+	{ $(CARGO) test --package tidegate-sys --release --lib mem:: && \
+		$(CARGO) test --package tidegate --release --lib model::loom_; } 2>&1 | tee target/loom.log
 	@! grep -q '^running 0 tests' target/loom.log || { echo 'loom: no tests were found'; exit 1; }
 
 examples: ## run every example once, against each other

@@ -6,10 +6,11 @@
 //!
 //! Who keeps nodes, and how they are linked, is in `nodes`.
 
-use std::any::{Any, TypeId, type_name};
+use std::any::Any;
 use std::cell::Cell;
 use std::mem;
 
+use super::kind::Kind;
 use super::mask::{self, Mask};
 
 /// The index of a node. Valid while a dispatch runs.
@@ -105,24 +106,6 @@ impl Facts {
     }
 }
 
-/// What a node needs to know of its handler's type while the handler itself is away on the stack.
-#[derive(Clone, Copy)]
-pub(crate) struct Kind(fn() -> (TypeId, &'static str));
-
-impl Kind {
-    pub(crate) fn of<H: Any>() -> Self {
-        Self(|| (TypeId::of::<H>(), short_type_name::<H>()))
-    }
-
-    pub(super) fn is<H: Any>(self) -> bool {
-        self.0().0 == TypeId::of::<H>()
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        self.0().1
-    }
-}
-
 /// Where a node stands, and all that an event has to remember of the node which emits it: eight bytes, copied in one move.
 #[derive(Clone, Copy)]
 pub(crate) struct Link {
@@ -153,19 +136,18 @@ pub(crate) struct Node<H: ?Sized> {
     /// `Some` only in the state Here, and then unless the handler is on the stack. A walk needs no other test: it takes
     /// what it finds.
     pub(super) handler: Cell<Option<Box<H>>>,
-    pub(super) kind: Cell<Kind>,
-    pub(super) generation: Cell<u32>,
     link: Cell<Link>,
-    /// Distinguishes generated names: `Type#ordinal`.
-    pub(super) ordinal: Cell<u16>,
+    /// How often the node was used, in the upper 24 bits; below, what distinguishes generated names: `Type#ordinal`.
+    serial: Cell<u32>,
+    pub(super) kind: Cell<Kind>,
     /// Which operations stop at the node toward the head: the upper half of a mask, where the outbound bits are.
     pub(super) prev_mask: Cell<u8>,
     pub(super) facts: Cell<Facts>,
 }
 
 const _: () = assert!(
-    size_of::<Node<dyn Any>>() == 40,
-    "one hop computes an index times this size"
+    size_of::<Node<dyn Any>>() == 32,
+    "one hop computes an index times this size, and an idle channel has several"
 );
 const _: () = assert!(
     mask::OUTBOUND & 0xFF == 0 && mask::INBOUND & mask::OUTBOUND == 0,
@@ -181,15 +163,14 @@ impl<H: ?Sized> Node<H> {
     pub(super) fn vacant(index: usize) -> Self {
         Self {
             handler: Cell::new(None),
-            kind: Cell::new(Kind(|| (TypeId::of::<()>(), ""))),
-            generation: Cell::new(0),
             link: Cell::new(Link {
                 next: TAIL,
                 next_mask: mask::INBOUND,
                 prev: HEAD,
                 index: index as Index,
             }),
-            ordinal: Cell::new(0),
+            serial: Cell::new(0),
+            kind: Cell::new(Kind::NONE),
             prev_mask: Cell::new(upper(mask::OUTBOUND)),
             facts: Cell::new(Facts::new(State::Vacant)),
         }
@@ -207,10 +188,9 @@ impl<H: ?Sized> Node<H> {
     pub(super) fn moved(&self) -> Self {
         Self {
             handler: Cell::new(self.handler.take()),
-            kind: self.kind.clone(),
-            generation: self.generation.clone(),
             link: self.link.clone(),
-            ordinal: self.ordinal.clone(),
+            serial: self.serial.clone(),
+            kind: self.kind.clone(),
             prev_mask: self.prev_mask.clone(),
             facts: self.facts.clone(),
         }
@@ -269,8 +249,24 @@ impl<H: ?Sized> Node<H> {
         self.kind.get()
     }
 
-    pub(super) fn ordinal(&self) -> u16 {
-        self.ordinal.get()
+    pub(super) fn ordinal(&self) -> u8 {
+        self.serial.get() as u8
+    }
+
+    pub(super) fn set_ordinal(&self, ordinal: u8) {
+        let generation = self.serial.get() & !0xFF;
+        self.serial.set(generation | u32::from(ordinal));
+    }
+
+    /// How often the node was used before, wrapping at 2^24: a name that is older than that many handlers in one place of
+    /// one channel may mean another one.
+    pub(super) fn generation(&self) -> u32 {
+        self.serial.get() >> 8
+    }
+
+    /// Its next user is another one.
+    pub(super) fn renew(&self) {
+        self.serial.set(self.serial.get().wrapping_add(0x100));
     }
 
     pub(crate) fn state(&self) -> State {
@@ -388,11 +384,4 @@ pub(crate) fn prev_with<'a, H: ?Sized>(
         }
     }
     slab.get(to)
-}
-
-/// The last segment of a type's path, with its generic parameters left out.
-pub(crate) fn short_type_name<T: ?Sized>() -> &'static str {
-    let full = type_name::<T>();
-    let bare = full.split('<').next().unwrap_or(full);
-    bare.rsplit("::").next().unwrap_or(bare)
 }

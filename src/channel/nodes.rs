@@ -29,8 +29,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tidegate_sys::mem::prefetch;
 
+use super::kind::Kind;
 use super::mask::{self, Mask};
-use super::node::{Facts, HEAD, Index, Kind, Link, Node, Resume, Slab, State, TAIL, upper};
+use super::node::{Facts, HEAD, Index, Link, Node, Resume, Slab, State, TAIL, upper};
 
 /// Names a node beyond a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,13 +182,13 @@ impl<H: ?Sized> Nodes<H> {
         let kept = self.kept.borrow();
         let node = kept.slab.get(usize::from(id.index))?;
         let is_there = matches!(node.state(), State::Here | State::Added);
-        (is_there && node.generation.get() == id.generation).then_some(id.index)
+        (is_there && node.generation() == id.generation).then_some(id.index)
     }
 
     pub(crate) fn id(&self, index: Index) -> NodeId {
         NodeId {
             index,
-            generation: self.get(index).generation.get(),
+            generation: self.get(index).generation(),
         }
     }
 
@@ -348,12 +349,16 @@ impl<H: ?Sized> Nodes<H> {
         let index = self.vacancy()?;
         let node = self.get(index);
         node.kind.set(kind);
-        node.ordinal.set(ordinal);
+        // One of so many of a type has its name written down.
+        let spelled = u8::try_from(ordinal)
+            .is_err()
+            .then(|| format!("{}#{ordinal}", kind.name()));
+        node.set_ordinal(u8::try_from(ordinal).unwrap_or(u8::MAX));
         node.facts.set(Facts::new(State::Added));
         if is_declared {
             node.add_fact(Facts::DECLARED);
         }
-        if let Some(name) = name {
+        if let Some(name) = name.or(spelled.as_deref()) {
             self.extend(|extras| extras.labels.push((index, name.into())));
         }
         Some(index)
@@ -513,7 +518,7 @@ impl<H: ?Sized> Nodes<H> {
         for node in self.slab().iter() {
             if node.state() == State::Removed {
                 node.facts.set(Facts::new(State::Vacant));
-                node.generation.set(node.generation.get().wrapping_add(1));
+                node.renew();
             }
         }
     }

@@ -66,7 +66,8 @@ impl Core {
     pub(crate) fn head_flush(&self) {
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B5-flush-in-read-swallowed") {
-            if self.has(flag::READ_BATCH) {
+            let ends = self.attention.get() & attention::BATCH_ENDS != 0;
+            if ends || self.has(flag::READ_BATCH) {
                 return;
             }
         }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::core::LoopCore;
 use super::shared::LoopId;
+use super::sync::thread_local;
 
 thread_local! {
     /// The id beside the core: comparing it is all that most callers need, and costs one load.
@@ -51,7 +52,7 @@ impl LoopCore {
 
     /// Makes this loop the current one until the guard is dropped, which restores the one before.
     pub(crate) fn enter(self: &Rc<Self>) -> Entered {
-        let id = CURRENT_ID.replace(self.id().as_u64());
+        let id = CURRENT_ID.with(|current| current.replace(self.id().as_u64()));
         // A local loop may be dropped by a thread that is being torn down, and its cell be gone.
         let this = Rc::clone(self);
         let core = CURRENT
@@ -71,7 +72,7 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT_ID.set(self.id);
+        CURRENT_ID.with(|current| current.set(self.id));
         let before = self.core.take();
         let left = CURRENT.try_with(|current| current.replace(before));
         drop(left);

@@ -31,6 +31,18 @@ impl EventLoop {
     where
         F: FnOnce() + Send + 'static,
     {
+        // What nearly every call is, kept apart so that the compiler can build the task in its slot of the queue; one
+        // that goes through memory before is copied once more.
+        let shared = self.shared();
+        if shared.is_ready() && !self.in_event_loop() {
+            return match shared.tasks().push(Task::new(f)) {
+                Ok(pushed) => {
+                    shared.pushed(pushed);
+                    Ok(())
+                }
+                Err(refused) => self.refused(refused),
+            };
+        }
         self.execute_task(self.task(f))
     }
 
@@ -63,7 +75,7 @@ impl EventLoop {
         T: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
+        let job = Job::new(promise);
         let task = self.task(move || job.run(f));
         match self.try_execute(task) {
             Ok(()) => future,
@@ -140,8 +152,21 @@ impl EventLoop {
                 self.shared().pushed(pushed);
                 Ok(())
             }
-            Err(Refused::Full(task)) => self.back_off(task),
-            Err(refused) => Err(self.refuse(refused)),
+            Err(refused) => self.try_again(refused),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn refused(&self, refused: Refused) -> Result<(), Error> {
+        self.try_again(refused).map_err(|(_, error)| error)
+    }
+
+    #[cold]
+    fn try_again(&self, refused: Refused) -> Result<(), (Task, Error)> {
+        match refused {
+            Refused::Full(task) => self.back_off(task),
+            refused => Err(self.refuse(refused)),
         }
     }
 
@@ -268,19 +293,22 @@ impl ListenerHost for Shared {
     fn would_deadlock(&self) -> bool {
         self.owner().is_this_thread()
     }
+
+    fn name(&self) -> &str {
+        Shared::name(self)
+    }
 }
 
 /// A promise and the work that fulfils it. Dropped unrun, it says that the loop has ended.
 pub(super) struct Job<T: Send + 'static> {
+    /// Its host is the loop.
     promise: Option<TaskPromise<T>>,
-    handle: EventLoop,
 }
 
 impl<T: Send + 'static> Job<T> {
-    pub(super) fn new(promise: TaskPromise<T>, handle: &EventLoop) -> Self {
+    pub(super) fn new(promise: TaskPromise<T>) -> Self {
         Self {
             promise: Some(promise),
-            handle: handle.clone(),
         }
     }
 
@@ -316,8 +344,12 @@ impl<T: Send + 'static> Job<T> {
 
 impl<T: Send + 'static> Drop for Job<T> {
     fn drop(&mut self) {
-        if let Some(promise) = self.promise.take() {
-            promise.try_failure(terminated(self.handle.name()));
+        if let Some(promise) = self.promise.take()
+            // Not so when it was cancelled: making the error takes longer than the rest of that.
+            && !promise.is_done()
+        {
+            let name = promise.host().map_or("", |host| host.name());
+            promise.try_failure(terminated(name));
         }
     }
 }

@@ -7,7 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
@@ -19,6 +19,7 @@ use super::config::{LoopConfig, loop_choices};
 use super::core::{Clock, LoopCore};
 use super::nest::Nest;
 use super::shared::{EventLoop, invalid_io_ratio};
+use super::sync::AtomicBool;
 use crate::error::{Error, ErrorKind};
 use crate::reactor::Parts;
 

@@ -22,6 +22,7 @@
 //! - `handle`, `scheduled`, `spawn`: giving work to a loop, now, later, as futures.
 //! - `group`, `group_builder`: loops with threads.
 //! - `local`, `nest`: a loop in the host's thread, and its descriptor.
+//! - `sync`: std's atomics and locks or loom's. `model` (loom), `tests`: the tests.
 
 mod advice;
 mod attached;
@@ -45,6 +46,7 @@ mod scheduled;
 mod shared;
 mod spawn;
 mod spin;
+mod sync;
 mod timers;
 mod turn;
 
@@ -65,5 +67,7 @@ pub use spin::Spin;
 pub use tidegate_sys::os::{Backend, Time};
 pub use timers::TimerKey;
 
-#[cfg(test)]
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(all(test, not(loom)))]
 mod tests;

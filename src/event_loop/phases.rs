@@ -56,6 +56,27 @@ struct TaskPhase {
     began: Time,
 }
 
+/// How many tasks may run before the clock has to be read or the phase may be over; one at least.
+#[inline]
+fn until_decision(allowance: Allowance, phase: &TaskPhase) -> u32 {
+    let reading = phase.next_reading.saturating_sub(phase.since_reading);
+    let most = match allowance {
+        Allowance::Look { tasks, .. } => reading.min(tasks.saturating_sub(phase.run)),
+        Allowance::Share { .. } | Allowance::Queued => reading,
+    };
+    most.max(1)
+}
+
+/// Calls `run` until it says that there was nothing to run, at most so many times; how many it ran.
+#[inline]
+fn in_a_row(most: u32, mut run: impl FnMut() -> bool) -> u32 {
+    let mut count = 0;
+    while count < most && run() {
+        count += 1;
+    }
+    count
+}
+
 impl LoopCore {
     /// Calls everything that was on the ready list; what joins it meanwhile waits for the next pass.
     #[inline]
@@ -168,7 +189,12 @@ impl LoopCore {
             last_reading: began,
             began,
         };
-        while self.run_one(&mut phase) && !self.is_spent(allowance, &mut phase) {}
+        loop {
+            let most = until_decision(allowance, &phase);
+            if !self.run_some(&mut phase, most) || self.is_spent(allowance, &mut phase) {
+                break;
+            }
+        }
         self.finish_reading(&mut phase);
         // The next phase begins with another source: with a budget for one task each comes in turn.
         self.next_source
@@ -209,37 +235,38 @@ impl LoopCore {
         self.remote.borrow_mut().has_next() || self.handle().shared().has_insistent()
     }
 
-    /// Runs the next task; false if no source has one.
-    #[inline]
-    fn run_one(&self, phase: &mut TaskPhase) -> bool {
+    /// Runs the next tasks, one at least and `most` at most, all from one source; false if no source has one.
+    ///
+    /// In a row, because what is decided between two tasks was a third of what a short one costs the loop.
+    fn run_some(&self, phase: &mut TaskPhase, most: u32) -> bool {
         for _ in 0..=SOURCES.len() {
-            if phase.in_quantum < SOURCE_QUANTUM && self.run_from(phase) {
-                phase.in_quantum += 1;
-                phase.run += 1;
-                phase.since_reading += 1;
+            let mut few = most.min(SOURCE_QUANTUM - phase.in_quantum);
+            if let Some(quota) = &phase.quota {
+                let left = u32::try_from(quota.left[phase.source]).unwrap_or(u32::MAX);
+                few = few.min(left);
+            }
+            let run = match SOURCES[phase.source] {
+                Source::Timers => {
+                    let (due, mark) = (phase.timers_due, phase.timer_mark);
+                    in_a_row(few, || self.run_timer(due, mark))
+                }
+                Source::Local => in_a_row(few, || self.run_local()),
+                Source::Insistent => in_a_row(few, || self.run_insistent()),
+                Source::Remote => in_a_row(few, || self.run_remote()),
+            };
+            if let Some(quota) = &mut phase.quota {
+                quota.left[phase.source] -= run as usize;
+            }
+            if run > 0 {
+                phase.in_quantum += run;
+                phase.run += run;
+                phase.since_reading += run;
                 return true;
             }
             phase.source = (phase.source + 1) % SOURCES.len();
             phase.in_quantum = 0;
         }
         false
-    }
-
-    #[inline]
-    fn run_from(&self, phase: &mut TaskPhase) -> bool {
-        if let Some(quota) = &mut phase.quota {
-            let left = &mut quota.left[phase.source];
-            if *left == 0 {
-                return false;
-            }
-            *left -= 1;
-        }
-        match SOURCES[phase.source] {
-            Source::Timers => self.run_timer(phase.timers_due, phase.timer_mark),
-            Source::Local => self.run_local(),
-            Source::Insistent => self.run_insistent(),
-            Source::Remote => self.run_remote(),
-        }
     }
 
     /// Whether the phase has to end; reads the clock when the budget asks for it.
@@ -328,7 +355,7 @@ impl LoopCore {
         true
     }
 
-    #[inline]
+    #[inline(always)]
     fn run_remote(&self) -> bool {
         let next = self.remote.borrow_mut().pop();
         let Some(task) = next else { return false };

@@ -21,9 +21,19 @@ use super::timers::TimerKey;
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, TaskFuture, TaskPromise};
 
-/// Where the timer of a scheduled task can be found, for who cancels it: the bits of its key, zero
-/// before it is set.
-type Place = Arc<AtomicU64>;
+/// Where the timer of a scheduled task can be found, for who cancels it.
+#[derive(Clone, Debug)]
+enum Place {
+    /// There is none: the loop is closing.
+    Nowhere,
+    /// Set on the loop itself, once.
+    Known(TimerKey),
+    /// Set later, or again and again.
+    Told(Whereabouts),
+}
+
+/// The bits of a timer's key, zero before it is set.
+type Whereabouts = Arc<AtomicU64>;
 
 /// The outcome of a scheduled task. Dropping it does not cancel the task.
 #[derive(Debug)]
@@ -45,15 +55,19 @@ impl EventLoop {
         T: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
-        let place = Place::default();
+        let job = Job::new(promise);
+        let task = move || job.run(f);
+        if self.in_event_loop() {
+            let key =
+                LoopCore::with_current(|core| set(core, core.now() + delay, LocalTask::new(task)));
+            let place = key.flatten().map_or(Place::Nowhere, Place::Known);
+            return self.scheduled(future, place, None);
+        }
         let due = self.due_in(delay);
-        let key = Arc::clone(&place);
-        let refused = self.on_loop(move || {
-            let task = LocalTask::new(move || job.run(f));
-            arm(&key, due, task);
-        });
-        self.scheduled(future, place, refused)
+        let whereabouts = Whereabouts::default();
+        let key = Arc::clone(&whereabouts);
+        let refused = self.on_loop(move || arm(&key, due, LocalTask::new(task)));
+        self.scheduled(future, Place::Told(whereabouts), refused)
     }
 
     /// Runs `f` after `initial_delay` and then every `period`, counted from deadline to deadline: runs
@@ -92,7 +106,6 @@ impl EventLoop {
     where
         F: FnMut() + Send + 'static,
     {
-        let place = Place::default();
         if pace.duration().is_zero() {
             let error = Error::new(
                 ErrorKind::InvalidArgument,
@@ -102,21 +115,22 @@ impl EventLoop {
             return ScheduledFuture {
                 future,
                 handle: self.clone(),
-                place,
+                place: Place::Nowhere,
             };
         }
+        let place = Whereabouts::default();
         let (promise, future) = TaskPromise::pair(self.host());
         let due = self.due_in(initial);
         // Boxed once, so that setting the next timer allocates nothing.
         let periodic = Box::new(Periodic {
-            job: Job::new(promise, self),
+            job: Job::new(promise),
             place: Arc::clone(&place),
             deadline: Time::ZERO,
             pace,
             f,
         });
         let refused = self.on_loop(move || periodic.begin(due));
-        self.scheduled(future, place, refused)
+        self.scheduled(future, Place::Told(place), refused)
     }
 
     /// Runs `f` now if this is the loop, else as a task.
@@ -159,6 +173,22 @@ impl EventLoop {
     }
 }
 
+impl Place {
+    /// Takes the timer away, on its loop.
+    fn remove(&self) {
+        let key = match self {
+            Place::Nowhere => return,
+            Place::Known(key) => *key,
+            // Zero: the task is still on its way and will see that it was cancelled.
+            Place::Told(place) => match place.load(Ordering::Relaxed) {
+                0 => return,
+                bits => TimerKey::from_bits(bits),
+            },
+        };
+        LoopCore::with_current(|core| core.cancel_timer(key));
+    }
+}
+
 /// When a task is due, as far as is known where it is scheduled.
 #[derive(Clone, Copy)]
 enum Due {
@@ -190,13 +220,16 @@ impl Pace {
 
 /// Sets the timer of a scheduled task, on its loop. A closing loop takes none: dropping the task fails
 /// its promise.
-fn arm(place: &Place, due: Due, task: LocalTask) {
+fn set(core: &LoopCore, deadline: Time, task: LocalTask) -> Option<TimerKey> {
+    core.is_open()
+        .then(|| core.insert_timer(deadline, TimerJob::Scheduled(task)))
+}
+
+/// The same for one whose timer is looked for elsewhere.
+fn arm(place: &Whereabouts, due: Due, task: LocalTask) {
     LoopCore::with_current(|core| {
-        if core.is_open() {
-            let key = core.insert_timer(due.resolve(core), TimerJob::Scheduled(task));
+        if let Some(key) = set(core, due.resolve(core), task) {
             place.store(key.to_bits(), Ordering::Relaxed);
-        } else {
-            drop(task);
         }
     });
 }
@@ -204,7 +237,7 @@ fn arm(place: &Place, due: Due, task: LocalTask) {
 /// A task that comes again.
 struct Periodic<F> {
     job: Job<()>,
-    place: Place,
+    place: Whereabouts,
     deadline: Time,
     pace: Pace,
     f: F,
@@ -258,19 +291,12 @@ impl<T: Send + 'static> ScheduledFuture<T> {
         if !self.future.cancel() {
             return false;
         }
-        let place = Arc::clone(&self.place);
-        let remove = move || {
-            // Zero: the task is still on its way and will see that it was cancelled.
-            let bits = place.load(Ordering::Relaxed);
-            if bits != 0 {
-                LoopCore::with_current(|core| core.cancel_timer(TimerKey::from_bits(bits)));
-            }
-        };
         if self.handle.in_event_loop() {
-            remove();
+            self.place.remove();
         } else {
+            let place = self.place.clone();
             // Nobody is woken for it: a cancelled task does nothing when its time comes either.
-            let _gone_or_full = self.handle.execute_lazy(remove);
+            let _gone_or_full = self.handle.execute_lazy(move || place.remove());
         }
         true
     }

@@ -18,9 +18,8 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::thread::{self, ThreadId};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
 use std::time::Duration;
 
 use tidegate_sys::mem::Task;
@@ -32,6 +31,7 @@ use super::boundary;
 use super::budget::IoRatio;
 use super::config::{LoopConfig, PENDING_TASKS_MIN, Rejection};
 use super::metrics::{Metrics, MetricsSnapshot};
+use super::sync::{AtomicU8, AtomicUsize, Mutex, MutexGuard, ThreadId, thread};
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, ListenerHost, Promise};
 use crate::reactor::poller::Parts;
@@ -47,6 +47,7 @@ impl LoopId {
     }
 
     /// A number; never zero.
+    #[inline]
     pub fn as_u64(self) -> u64 {
         self.0
     }
@@ -224,6 +225,7 @@ impl EventLoop {
     }
 
     /// Names this loop among all of the process.
+    #[inline]
     pub fn id(&self) -> LoopId {
         self.shared.id
     }
@@ -277,6 +279,7 @@ impl EventLoop {
         self.shared.phase() == Phase::Terminated
     }
 
+    #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -351,6 +354,7 @@ impl Shared {
         &self.name
     }
 
+    #[inline]
     pub(crate) fn tasks(&self) -> &Producer {
         &self.tasks
     }
@@ -375,6 +379,13 @@ impl Shared {
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         PHASES[self.phase.load(Ordering::Acquire) as usize]
+    }
+
+    /// Whether a task may go straight into the queue: the thread was started (the queue itself knows whether it is
+    /// closed), and nobody wants to know how long it waits.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != Phase::Idle as u8 && !self.measures_queue_wait
     }
 
     /// Goes to a later phase; an earlier one is ignored.

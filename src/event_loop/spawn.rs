@@ -5,7 +5,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Wake, Waker};
 
 use tidegate_sys::mem::{LocalTask, Task};
@@ -15,6 +15,7 @@ use super::core::LoopCore;
 use super::futures::FutureKey;
 use super::handle::Job;
 use super::shared::EventLoop;
+use super::sync::AtomicBool;
 use crate::error::ErrorKind;
 use crate::future::{TaskFuture, TaskPromise};
 
@@ -31,7 +32,7 @@ impl EventLoop {
         F::Output: Send + 'static,
     {
         let (promise, future) = TaskPromise::pair(self.host());
-        let job = Job::new(promise, self);
+        let job = Job::new(promise);
         let start = move || {
             LoopCore::with_current(|core| match boundary::catch(make) {
                 Ok(future) => start(core, job, future),

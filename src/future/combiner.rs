@@ -4,12 +4,13 @@
 //! of them are.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::completion::Completion;
 use super::host::ListenerHost;
 use super::promise::Promise;
+use super::sync::AtomicU32;
 use crate::error::Error;
 
 /// Completes a promise when all of the futures added are done: with the first failure, if there is

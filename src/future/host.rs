@@ -27,6 +27,11 @@ pub trait ListenerHost: Send + Sync {
     fn is_channel(&self) -> bool {
         false
     }
+
+    /// What the host is called in texts of errors; empty if it has no name.
+    fn name(&self) -> &str {
+        ""
+    }
 }
 
 /// Where a completion comes back by key, without an allocation.

@@ -15,7 +15,8 @@
 //! 1. The compare-and-swap that sets DONE decides who completes the promise. It is the only step when
 //!    it succeeds and OBSERVED is not set: success without an audience takes no lock.
 //! 2. A failure swaps with the lock held and stores the error before it gives the lock back. Whoever
-//!    sees FAILED takes the lock to read the error, so it is always there.
+//!    sees FAILED takes the lock to read the error, so it is always there. `cancel` needs no lock: its
+//!    error is always the same, and none is stored.
 //! 3. Whoever wants to be told takes the lock, sets OBSERVED, and looks at what the word was before:
 //!    not DONE means that the completing swap comes later, sees OBSERVED and calls `notify`, which has
 //!    to wait for the lock; DONE means that the observer has to act itself.
@@ -28,13 +29,14 @@
 //! 7. No foreign code (listeners, hosts, wakers, drops of values) runs under the lock.
 
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, LazyLock, PoisonError};
 use std::task::Waker;
 use std::time::Instant;
 
 use super::host::ListenerHost;
 use super::observers::{Few, Listener, Slow};
+use super::sync::{AtomicU32, Condvar, Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind};
 
 const DONE: u32 = 1;
@@ -79,8 +81,8 @@ impl<V> Inner<V> {
 
     /// As new, but without a host. For a state that is done and that nobody else holds.
     pub(super) fn reset(&mut self) {
-        *self.state.get_mut() = 0;
-        *self.promises.get_mut() = 1;
+        self.state.store(0, Ordering::Relaxed);
+        self.promises.store(1, Ordering::Relaxed);
         self.host = None;
         self.slow
             .get_mut()
@@ -170,7 +172,7 @@ impl Shared {
         } else if state & FAILED == 0 {
             Some(Ok(()))
         } else {
-            Some(outcome(&self.lock()))
+            Some(outcome(state, &self.lock()))
         }
     }
 
@@ -214,21 +216,12 @@ impl Shared {
 
     /// F2: cancels what has not begun.
     pub(super) fn cancel(&self) -> bool {
-        static ERROR: LazyLock<Error> = LazyLock::new(|| {
-            Error::new(
-                ErrorKind::Cancelled,
-                "the operation was cancelled before it began",
-            )
-        });
         let free = |state: u32| {
             (state & (DONE | UNCANCELLABLE) == 0).then_some(state | DONE | FAILED | CANCELLED)
         };
-        let mut slow = self.lock();
         let Ok(before) = self.try_update(free) else {
             return false;
         };
-        slow.failure = Some(ERROR.clone());
-        drop(slow);
         if before & OBSERVED != 0 {
             self.notify();
         }
@@ -334,7 +327,7 @@ impl Shared {
             return;
         }
         slow.notifying = true;
-        let result = outcome(&slow);
+        let result = outcome(self.state.load(Ordering::Acquire), &slow);
         drop(slow);
         wake(wakers);
         loop {
@@ -370,10 +363,17 @@ impl<V: ?Sized> Inner<V> {
 }
 
 /// The result of a promise that is done.
-fn outcome(slow: &Slow) -> Result<(), Error> {
+fn outcome(state: u32, slow: &Slow) -> Result<(), Error> {
+    static CANCELLATION: LazyLock<Error> = LazyLock::new(|| {
+        Error::new(
+            ErrorKind::Cancelled,
+            "the operation was cancelled before it began",
+        )
+    });
     match &slow.failure {
-        None => Ok(()),
         Some(error) => Err(error.clone()),
+        None if state & CANCELLED != 0 => Err(CANCELLATION.clone()),
+        None => Ok(()),
     }
 }
 

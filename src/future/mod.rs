@@ -31,16 +31,20 @@
 //! - `forward`: passing an outcome on to another promise.
 //! - `pool`: promises to be used again, for operations that must not allocate.
 //! - `combiner`: one promise for many futures.
+//! - `sync`: std's atomics and locks or loom's. `model` (loom), `tests`: the tests.
 
 mod combiner;
 mod completion;
 mod forward;
 mod host;
 mod inner;
+#[cfg(all(test, loom))]
+mod model;
 mod observers;
 mod pool;
 mod promise;
-#[cfg(test)]
+mod sync;
+#[cfg(all(test, not(loom)))]
 mod tests;
 mod value;
 

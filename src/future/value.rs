@@ -6,7 +6,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use super::completion::{self, Completion};
 use super::host::ListenerHost;
 use super::inner::{Failed, Inner, Shared};
 use super::promise::{Witness, done_once};
+use super::sync::{Mutex, MutexGuard};
 use crate::error::{Error, ErrorKind};
 
 type Slot<T> = Mutex<Option<T>>;
@@ -118,6 +119,11 @@ impl<T: Send + 'static> TaskPromise<T> {
     /// The operation as a future without its value.
     pub fn completion(&self) -> Completion {
         Completion::of(self.inner.clone())
+    }
+
+    /// Where its listeners run.
+    pub(crate) fn host(&self) -> Option<&Arc<dyn ListenerHost>> {
+        self.inner.host()
     }
 
     fn shared(&self) -> &Shared {

@@ -92,6 +92,26 @@ fn generated_names_use_the_first_free_number() {
 
 /// A name is taken once; the error shows the pipeline as it is, and nothing has changed.
 ///
+/// More than a byte counts.
+///
+/// Rules: B20
+#[test]
+fn hundreds_of_a_type_have_names_as_well() {
+    let mut channel = empty();
+    channel.pipeline(|pipeline| {
+        for number in 0..300 {
+            pipeline.add_last(Beta(number)).unwrap();
+        }
+        let names = pipeline.names();
+        assert_eq!((&*names[0], &*names[299]), ("Beta#0", "Beta#299"));
+        pipeline.remove("Beta#255").unwrap();
+        pipeline.remove("Beta#299").unwrap();
+        pipeline.add_first(Beta(0)).unwrap();
+        assert_eq!(pipeline.names()[0], "Beta#255");
+        assert!(pipeline.contains("Beta#298") && !pipeline.contains("Beta#299"));
+    });
+}
+
 /// Rules: 6.8, B20
 #[test]
 fn a_duplicate_name_is_refused_and_the_pipeline_shown() {

@@ -9,8 +9,9 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
+use super::super::kind::Kind;
 use super::super::mask::Mask;
-use super::super::node::{Index, Kind, Resume, State};
+use super::super::node::{Index, Resume, State};
 use super::super::nodes::Nodes;
 use super::super::slow::Event;
 use super::dispatch::Visit;

@@ -34,7 +34,8 @@ use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::handle::{HandlerHandle, LocalHandle};
 use super::into_handler::IntoHandler;
-use super::node::{self, HEAD, Index, Kind, TAIL};
+use super::kind::{Kind, short_type_name};
+use super::node::{HEAD, Index, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
@@ -361,7 +362,7 @@ impl<'a> Pipeline<'a> {
                 ErrorKind::NoSuchHandler,
                 format!(
                     "no {} in the pipeline: {}",
-                    node::short_type_name::<H>(),
+                    short_type_name::<H>(),
                     nodes.describe()
                 ),
             )

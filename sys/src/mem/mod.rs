@@ -4,9 +4,12 @@
 //! - [`erased`]: a value of any type in half a cache line ([`Erased`]).
 //! - [`prefetch()`]: a hint to the cache.
 //! - [`queue`]: the many-producer, one-consumer queue that carries tasks to a loop.
+//! - `atomic` (loom only): loom's atomics, with the loads that it forgets.
 //!
 //! The loop, futures and messages use them; nothing here knows the kernel, a loop or a channel.
 
+#[cfg(loom)]
+pub mod atomic;
 pub mod erased;
 mod prefetch;
 pub mod queue;

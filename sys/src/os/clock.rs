@@ -76,6 +76,15 @@ const NANOS: u64 = 1_000_000_000;
 /// The time now: CLOCK_MONOTONIC, answered by the vDSO without entering the kernel.
 #[inline]
 pub fn now() -> Time {
+    #[cfg(loom)]
+    return Time(super::bell::now());
+    #[cfg(not(loom))]
+    kernel_now()
+}
+
+#[cfg(not(loom))]
+#[inline]
+fn kernel_now() -> Time {
     #[cfg(feature = "sim")]
     if let Some(nanos) = super::sim::now() {
         return Time(nanos);

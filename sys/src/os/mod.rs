@@ -18,6 +18,7 @@
 //! * [`fd`]: descriptor limits and descriptors that are not sockets.
 //! * [`errno`]: the numbers of errors.
 //! * `syscall`: -1 and EINTR; `direct`: the calls that are made past the C library.
+//! * `bell` (loom only): a sleep in the kernel that loom can see.
 //! * `name`: addresses of any family in one type, for `sim`.
 //! * `sim` (cargo feature `sim`): the same functions answered by a simulated kernel.
 
@@ -32,6 +33,8 @@ pub mod sim;
 pub mod thread;
 pub mod timer;
 
+#[cfg(loom)]
+mod bell;
 mod direct;
 mod event;
 mod name;

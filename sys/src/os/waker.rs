@@ -27,6 +27,9 @@ pub struct Waker {
     kind: Kind,
     /// Of the selector; `reattach` keeps to it.
     backend: Backend,
+    /// Of the selector that it was made for: no model moves to another one.
+    #[cfg(loom)]
+    bell: super::bell::Bell,
 }
 
 enum Kind {
@@ -56,6 +59,8 @@ impl Waker {
                     token,
                     kind: Kind::User(Mutex::new(queue)),
                     backend: selector.backend(),
+                    #[cfg(loom)]
+                    bell: selector.bell().clone(),
                 });
             }
         }
@@ -67,6 +72,8 @@ impl Waker {
             token,
             kind,
             backend: selector.backend(),
+            #[cfg(loom)]
+            bell: selector.bell().clone(),
         };
         waker.attach(selector)?;
         Ok(waker)
@@ -76,6 +83,20 @@ impl Waker {
     ///
     /// Fails only when the kernel is out of memory or the descriptor was closed behind our back.
     pub fn wake(&self) -> io::Result<()> {
+        #[cfg(loom)]
+        return self.bell.ring(|| self.kick());
+        #[cfg(not(loom))]
+        self.kick()
+    }
+
+    /// How often `wake` was called, for models to compare.
+    #[cfg(loom)]
+    pub fn rings(&self) -> u64 {
+        self.bell.rings()
+    }
+
+    #[inline]
+    fn kick(&self) -> io::Result<()> {
         match &self.kind {
             #[cfg(tidegate_epoll)]
             Kind::Counter(counter) => match write_one(counter.as_fd()) {

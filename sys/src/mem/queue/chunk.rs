@@ -9,13 +9,13 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use super::sync::{AtomicPtr, AtomicUsize, UnsafeCell};
+use super::sync::{AtomicPtr, PlainPtr, PlainUsize, UnsafeCell};
 use crate::mem::task::{Payload, Task, Vtable};
 
 /// Slots in a chunk. A power of two.
-#[cfg(not(all(loom, test)))]
+#[cfg(not(loom))]
 pub(super) const SLOTS: usize = 256;
-#[cfg(all(loom, test))]
+#[cfg(loom)]
 pub(super) const SLOTS: usize = 2;
 
 /// Consecutive positions are this many lines apart (odd, modulo SLOTS).
@@ -46,12 +46,12 @@ const _: () = assert!(align_of::<Vtable>() > LAP);
 /// | 1..=7 | the task's payload, valid when bit 0 of word 0 equals the chunk's lap |
 #[repr(C, align(64))]
 pub(super) struct Slot {
-    code: AtomicPtr<Vtable>,
+    code: PlainPtr<Vtable>,
     payload: UnsafeCell<MaybeUninit<Payload>>,
 }
 
 // One line per task is what the cost of a push was counted in.
-#[cfg(not(all(loom, test)))]
+#[cfg(not(loom))]
 const _: () = assert!(size_of::<Slot>() == 64);
 
 impl Slot {
@@ -100,17 +100,17 @@ impl Slot {
 #[repr(C, align(64))]
 pub(super) struct Chunk {
     /// The position of the first slot.
-    base: AtomicUsize,
+    base: PlainUsize,
     /// 0 or 1 (rule 7).
-    lap: AtomicUsize,
+    lap: PlainUsize,
     /// The chunk in front of this one; followed only by a push whose slot is there (rule 5).
-    pub(super) prev: AtomicPtr<Chunk>,
+    pub(super) prev: PlainPtr<Chunk>,
     /// The chunk behind this one, once it is linked.
     pub(super) next: AtomicPtr<Chunk>,
     /// 0, or a position with a mark, once the hint has moved on (rule 6).
-    pub(super) passed: AtomicUsize,
+    pub(super) passed: PlainUsize,
     /// Lets loom check rules 4 and 6: pushes read it, giving back writes it.
-    #[cfg(all(loom, test))]
+    #[cfg(loom)]
     alive: UnsafeCell<()>,
     slots: [Slot; SLOTS],
 }
@@ -123,17 +123,17 @@ impl Chunk {
         // SAFETY: each field is written through a pointer into the box before it counts as
         // initialised. Not by value: that would build 8 KiB on the stack first.
         unsafe {
-            (&raw mut (*p).base).write(AtomicUsize::new(0));
-            (&raw mut (*p).lap).write(AtomicUsize::new(1));
-            (&raw mut (*p).prev).write(AtomicPtr::new(ptr::null_mut()));
+            (&raw mut (*p).base).write(PlainUsize::new(0));
+            (&raw mut (*p).lap).write(PlainUsize::new(1));
+            (&raw mut (*p).prev).write(PlainPtr::new(ptr::null_mut()));
             (&raw mut (*p).next).write(AtomicPtr::new(ptr::null_mut()));
-            (&raw mut (*p).passed).write(AtomicUsize::new(0));
-            #[cfg(all(loom, test))]
+            (&raw mut (*p).passed).write(PlainUsize::new(0));
+            #[cfg(loom)]
             (&raw mut (*p).alive).write(UnsafeCell::new(()));
             let slots = (&raw mut (*p).slots).cast::<Slot>();
             for i in 0..SLOTS {
                 let slot = slots.add(i);
-                (&raw mut (*slot).code).write(AtomicPtr::new(ptr::null_mut()));
+                (&raw mut (*slot).code).write(PlainPtr::new(ptr::null_mut()));
                 (&raw mut (*slot).payload).write(UnsafeCell::new(MaybeUninit::uninit()));
             }
             Box::into_raw(chunk.assume_init())
@@ -162,7 +162,7 @@ impl Chunk {
 
     /// Ends the lap of a chunk that is consumed and that nobody can reach.
     pub(super) fn end_lap(&self) {
-        #[cfg(all(loom, test))]
+        #[cfg(loom)]
         self.alive.with_mut(|_| ());
         self.lap.store(self.lap() ^ LAP, Relaxed);
     }
@@ -170,7 +170,7 @@ impl Chunk {
     /// Position of the first slot.
     #[inline]
     pub(super) fn base(&self) -> usize {
-        #[cfg(all(loom, test))]
+        #[cfg(loom)]
         self.alive.with(|_| ());
         self.base.load(Relaxed)
     }

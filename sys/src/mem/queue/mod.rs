@@ -137,7 +137,7 @@ pub use self::consumer::Consumer;
 pub use self::producer::{Producer, Pushed, Refused};
 
 use self::chain::Chain;
-use self::sync::{Arc, AtomicUsize};
+use self::sync::{Arc, AtomicUsize, PlainUsize};
 use self::word::{FLAGS, Line, STEP};
 #[cfg(doc)]
 use super::task::Task;
@@ -155,7 +155,7 @@ pub fn new(capacity: Option<usize>) -> (Producer, Consumer) {
             head_seen: AtomicUsize::new(0),
             capacity: capacity.map_or(usize::MAX, |n| n.clamp(1, usize::MAX / STEP / 2)),
         }),
-        head: Line(AtomicUsize::new(0)),
+        head: Line(PlainUsize::new(0)),
     });
     (Producer::new(Arc::clone(&shared)), Consumer::new(shared))
 }
@@ -164,7 +164,7 @@ pub fn new(capacity: Option<usize>) -> (Producer, Consumer) {
 struct Shared {
     tail: Line<Tail>,
     /// The position that the consumer takes next; it alone stores it.
-    head: Line<AtomicUsize>,
+    head: Line<PlainUsize>,
 }
 
 /// What every push touches, together.

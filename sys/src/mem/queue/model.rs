@@ -1,4 +1,5 @@
-//! The protocol under loom: every interleaving that matters, with chunks of two slots.
+//! The protocol under loom, with chunks of two slots: every interleaving with up to three preemptions (large models: see
+//! `explore_large`).
 //!
 //! `make loom`, which is `RUSTFLAGS="--cfg loom" cargo test -p tidegate-sys --release --lib mem::` in a target folder of
 //! its own.
@@ -15,14 +16,21 @@ use loom::thread;
 
 use super::{Consumer, Producer, Pushed, Refused, new};
 use crate::mem::Task;
+use crate::mem::atomic::announce_loads;
 
-/// Explores all executions of a model with at most three preemptions.
+/// Explores the executions of a model with at most three preemptions.
 fn explore(f: impl Fn() + Send + Sync + 'static) {
-    explore_with(3, f);
+    explore_with(3, true, f);
 }
 
-/// The same with another bound: models with six pushes or more take hours at three.
-fn explore_with(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
+/// For models with four pushes, which take hours that way: one preemption, and then two without announced loads.
+fn explore_large(f: impl Fn() + Clone + Send + Sync + 'static) {
+    explore_with(1, true, f.clone());
+    explore_with(2, false, f);
+}
+
+fn explore_with(preemptions: usize, announces: bool, f: impl Fn() + Send + Sync + 'static) {
+    announce_loads(announces);
     let mut builder = Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.check(f);
@@ -47,7 +55,7 @@ fn advance(producer: &Producer, consumer: &mut Consumer, positions: usize) {
 
 #[test]
 fn loom_two_producers_and_a_sleeping_consumer() {
-    explore(|| {
+    explore_with(2, true, || {
         let (producer, mut consumer) = new(None);
         let ran = Arc::new(AtomicUsize::new(0));
         let bell = Arc::new(Notify::new());
@@ -208,7 +216,7 @@ fn loom_dropping_the_consumer_races_with_pushes() {
 
 #[test]
 fn loom_two_producers_cross_into_a_new_chunk() {
-    explore_with(2, || {
+    explore_large(|| {
         let (producer, mut consumer) = new(None);
         let ran = Arc::new(AtomicUsize::new(0));
         advance(&producer, &mut consumer, 1);
@@ -241,7 +249,7 @@ fn loom_two_producers_cross_into_a_new_chunk() {
 
 #[test]
 fn loom_chunks_are_used_again_under_two_producers() {
-    explore_with(2, || {
+    explore_large(|| {
         let (producer, mut consumer) = new(None);
         // Two chunks went round: spare ones exist, and the next push links one of them.
         advance(&producer, &mut consumer, 6);

@@ -59,6 +59,8 @@ use contract::{Contract, WAIT_MAX};
 /// One readiness set of the kernel.
 pub struct Selector {
     inner: Inner,
+    #[cfg(loom)]
+    bell: super::bell::Bell,
 }
 
 enum Inner {
@@ -110,7 +112,11 @@ impl Selector {
                 ));
             }
         };
-        Ok(Self { inner })
+        Ok(Self {
+            inner,
+            #[cfg(loom)]
+            bell: super::bell::Bell::new(),
+        })
     }
 
     /// Which backend this is.
@@ -203,6 +209,13 @@ impl Selector {
     pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
         events.clear();
         let timeout = timeout.map(|timeout| timeout.min(WAIT_MAX));
+        #[cfg(loom)]
+        return self.bell.clone().wait(
+            timeout,
+            || each!(&mut self.inner, backend => backend.wait(events, Some(Duration::ZERO))),
+            |answer| matches!(answer, Ok(Waited::TimedOut)),
+        );
+        #[cfg(not(loom))]
         each!(&mut self.inner, backend => backend.wait(events, timeout))
     }
 
@@ -221,6 +234,12 @@ impl Selector {
 
     pub(super) fn register_waker(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         each!(&mut self.inner, backend => backend.register_waker(fd, token))
+    }
+
+    /// Where waits of a model sleep.
+    #[cfg(loom)]
+    pub(super) fn bell(&self) -> &super::bell::Bell {
+        &self.bell
     }
 
     /// The queue that a user event can be sent to, if this is a kqueue.

@@ -1,0 +1,85 @@
+//! [`Kind`]: what a node knows of its handler's type while the handler itself is away on the stack.
+//!
+//! Two bytes: the number of the type in a table of the thread, which no node ever leaves. A pointer in each node took
+//! eight, and every idle channel has several nodes. Asked by edits, look-ups and logs, never by a hop.
+
+use std::any::{Any, TypeId, type_name};
+use std::cell::RefCell;
+
+thread_local! {
+    /// The types of handlers that this thread has seen, with their short names. Programs have dozens.
+    static KINDS: RefCell<Vec<(TypeId, &'static str)>> = const { RefCell::new(Vec::new()) };
+}
+
+/// The type of a handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Kind(u16);
+
+impl Kind {
+    /// No handler's, and that of what does not fit into the table any more: it is no type that anybody looks for.
+    pub(super) const NONE: Self = Self(u16::MAX);
+
+    pub(crate) fn of<H: Any>() -> Self {
+        let id = TypeId::of::<H>();
+        let known = KINDS.try_with(|kinds| {
+            let mut kinds = kinds.borrow_mut();
+            if let Some(at) = kinds.iter().position(|(known, _)| *known == id) {
+                return at;
+            }
+            kinds.push((id, short_type_name::<H>()));
+            kinds.len() - 1
+        });
+        // A thread that ends adds no handlers.
+        known
+            .ok()
+            .and_then(|at| u16::try_from(at).ok())
+            .map_or(Self::NONE, Self)
+    }
+
+    pub(super) fn is<H: Any>(self) -> bool {
+        self.look(|(id, _)| *id == TypeId::of::<H>())
+            .unwrap_or(false)
+    }
+
+    pub(crate) fn name(self) -> &'static str {
+        self.look(|(_, name)| *name).unwrap_or("Handler")
+    }
+
+    fn look<R>(self, look: impl FnOnce(&(TypeId, &'static str)) -> R) -> Option<R> {
+        KINDS
+            .try_with(|kinds| kinds.borrow().get(usize::from(self.0)).map(look))
+            .ok()
+            .flatten()
+    }
+}
+
+/// The last segment of a type's path, with its generic parameters left out.
+pub(crate) fn short_type_name<T: ?Sized>() -> &'static str {
+    let full = type_name::<T>();
+    let bare = full.split('<').next().unwrap_or(full);
+    bare.rsplit("::").next().unwrap_or(bare)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct One;
+    struct Other<T>(T);
+
+    #[test]
+    fn a_kind_knows_its_type_and_no_other() {
+        let (one, other) = (Kind::of::<One>(), Kind::of::<Other<u8>>());
+        assert_eq!(one, Kind::of::<One>());
+        assert!(one.is::<One>() && !one.is::<Other<u8>>() && !other.is::<Other<u16>>());
+        assert_eq!((one.name(), other.name()), ("One", "Other"));
+        assert_eq!(size_of::<Kind>(), 2);
+        drop(Other(One).0);
+    }
+
+    #[test]
+    fn what_is_in_no_table_is_nothing() {
+        assert!(!Kind::NONE.is::<One>());
+        assert_eq!(Kind::NONE.name(), "Handler");
+    }
+}
