@@ -350,6 +350,8 @@ impl Run {
     }
 
     fn send(&mut self) {
+        let count = look(&self.net).places.len() as u64;
+        let from = self.random.below(count) as usize;
         let to = self.somewhere();
         let length = match self.random.below(40) {
             0 => BYTES_MAX + 1,
@@ -357,37 +359,44 @@ impl Run {
             // Of one length, so that some are sent as one.
             _ => 8 << self.random.below(5),
         };
-        let flushes = self.random.one_in(3);
-        let net = self.net.clone();
-        self.with_one(|place, channel| {
-            let (number, is_plain, to) = {
-                let net = &mut *look(&net);
-                let peer = net.places[place].peer;
-                if net.places[place].address.is_none() {
-                    return;
-                }
-                let to = peer.unwrap_or(to);
-                net.sent.push(Sent {
-                    from: place,
-                    to,
-                    length,
-                    settled: None,
-                    arrived: 0,
-                });
-                (net.sent.len() as u64 - 1, peer.is_some(), to)
-            };
-            let bytes = content(number, length);
-            let written = match is_plain {
-                true => channel.write_future(bytes),
-                false => channel.write_future(Message::new(Datagram::new(bytes, to))),
-            };
-            let told = net.clone();
-            written.add_listener(move |_: &Channel, result: &Result<(), Error>| {
-                settle(&told, number, result);
-            });
-            if flushes {
-                channel.flush();
+        // Some come faster than one call can take them.
+        let times = match self.random.below(25) {
+            0 if length < 1_000 => 33 + self.random.below(50),
+            _ => 1,
+        };
+        for _ in 0..times {
+            self.write(from, to, length);
+        }
+        if self.random.one_in(3) {
+            look(&self.net).places[from].channel.flush();
+        }
+    }
+
+    fn write(&self, from: usize, to: SocketAddr, length: usize) {
+        let (number, channel, peer) = {
+            let net = &mut *look(&self.net);
+            let place = &net.places[from];
+            if place.address.is_none() {
+                return;
             }
+            let (channel, peer) = (place.channel.clone(), place.peer);
+            net.sent.push(Sent {
+                from,
+                to: peer.unwrap_or(to),
+                length,
+                settled: None,
+                arrived: 0,
+            });
+            (net.sent.len() as u64 - 1, channel, peer)
+        };
+        let bytes = content(number, length);
+        let written = match peer {
+            Some(_) => channel.write_future(bytes),
+            None => channel.write_future(Message::new(Datagram::new(bytes, to))),
+        };
+        let told = self.net.clone();
+        written.add_listener(move |_: &Channel, result: &Result<(), Error>| {
+            settle(&told, number, result);
         });
     }
 
