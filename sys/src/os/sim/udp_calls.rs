@@ -20,6 +20,17 @@ use super::udp::{Arrived, Letter, OVERHEAD, Udp, UdpId};
 const BYTES_MAX_V4: usize = 65_507;
 const BYTES_MAX_V6: usize = 65_527;
 
+/// The options by which a socket of IPv4 asks for the address and the class of what comes. Other systems than Linux spell
+/// them differently, or have none: there a simulation does not tell.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const TELLS_ADDRESS_V4: (i32, i32) = (libc::IPPROTO_IP, libc::IP_PKTINFO);
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const TELLS_CLASS_V4: (i32, i32) = (libc::IPPROTO_IP, libc::IP_RECVTOS);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const TELLS_ADDRESS_V4: (i32, i32) = (-1, -1);
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const TELLS_CLASS_V4: (i32, i32) = (-1, -1);
+
 /// UDP_MAX_SEGMENTS of Linux 6.2.
 const SEGMENTS_MAX: usize = 128;
 
@@ -335,10 +346,7 @@ impl Kernel {
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
                 (libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS),
             ),
-            false => (
-                (libc::IPPROTO_IP, libc::IP_PKTINFO),
-                (libc::IPPROTO_IP, libc::IP_RECVTOS),
-            ),
+            false => (TELLS_ADDRESS_V4, TELLS_CLASS_V4),
         };
         let arrived = Arrived {
             from: letter.from,
