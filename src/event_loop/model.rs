@@ -122,11 +122,12 @@ fn loom_two_producers_wake_a_loop_that_polls_first() {
     two_producers(2, Spin::Count(2));
 }
 
-/// The time to poll grows and shrinks with what happens, by the model's clock.
+/// The time to poll grows and shrinks with what happens, by the model's clock. One preemption: at two it is a hundred seconds,
+/// for code that differs from the model above by the clock alone.
 #[test]
 fn loom_two_producers_wake_a_loop_that_polls_as_long_as_it_pays() {
     let max = Duration::from_micros(2);
-    two_producers(2, Spin::Adaptive { max });
+    two_producers(1, Spin::Adaptive { max });
 }
 
 #[test]
