@@ -9,6 +9,7 @@
 //! | inbound | `channel_read` with 64 bytes | overrides it and forwards the message |
 //! | bare | `channel_read_complete` | overrides it and forwards |
 //! | outbound | `write` of 64 bytes, void promise | overrides it and forwards message and promise |
+//! | flush | `flush` | overrides it and forwards |
 //! | skipped | `channel_read_complete` | leaves it to the default, which the pipeline learns at the first event |
 
 use std::hint::black_box;
@@ -35,6 +36,11 @@ impl Handler for Forward {
 
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
         ctx.write_with(msg, promise);
+        Ok(())
+    }
+
+    fn flush(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.flush();
         Ok(())
     }
 }
@@ -68,10 +74,15 @@ impl Handler for Sink {
         promise.try_success();
         Ok(())
     }
+
+    fn flush(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.events += 1;
+        Ok(())
+    }
 }
 
 fn run(case: &str, handlers: usize, events: u64) -> Result<u64, Failure> {
-    let outbound = case == "outbound";
+    let outbound = matches!(case, "outbound" | "flush");
     let skipped = case == "skipped";
     let mut channel = EmbeddedChannel::new(|pipeline| {
         if outbound {
@@ -110,9 +121,14 @@ fn run(case: &str, handlers: usize, events: u64) -> Result<u64, Failure> {
                 channel.write(black_box(bytes.clone()));
             }
         }),
+        "flush" => channel.run(|channel| {
+            for _ in 0..events {
+                channel.flush();
+            }
+        }),
         _ => {
             return Err(Failure::msg(
-                "the cases are inbound, bare, outbound and skipped",
+                "the cases are inbound, bare, outbound, flush and skipped",
             ));
         }
     }

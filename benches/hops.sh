@@ -5,7 +5,7 @@
 # run with two counts of events, so that starting and filling the pipeline cancels out, and with 3 and 13 handlers: a
 # hop is a tenth of what an event costs more there. Counted instructions, unlike times, are the same on a busy machine.
 #
-# Cases: inbound (a read with its message), bare (an event without one), outbound (a write), skipped (a
+# Cases: inbound (a read with its message), bare (an event without one), outbound (a write), flush, skipped (a
 # handler that does not override the callback). Exit status 1 if a case is over its limit.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -14,6 +14,7 @@ events=${EVENTS:-5000}
 limits='inbound 90 60
 bare 60 40
 outbound 60 40
+flush 60 40
 skipped 6 6'
 
 binary=$(cargo build --release --bench hops --message-format=json 2>/dev/null |
