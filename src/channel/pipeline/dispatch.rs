@@ -498,6 +498,7 @@ impl Core {
                 Quiet::Item(root) => {
                     self.slow().stack.push(event);
                     self.run_root(root);
+                    self.flush_put_off();
                     self.spill_what_came();
                     return true;
                 }

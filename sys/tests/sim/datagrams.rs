@@ -208,24 +208,40 @@ fn names_without_bind() {
     });
 }
 
+/// A socket on a port that a listener can have as well, which is answered too. Of ports of the real kernel some are other
+/// programs', as a listener's or as anybody's, so one is looked for, on an address that few know.
+fn bound_beside_a_listener() -> (OwnedFd, SocketAddr, io::Result<()>) {
+    let mut tries = 0;
+    loop {
+        let one = socket();
+        net::bind(one.as_fd(), &address("127.45.0.1:0")).unwrap();
+        let name = net::local_addr(one.as_fd()).unwrap();
+        let listener = net::tcp_socket(&name).unwrap();
+        let answer = net::bind(listener.as_fd(), &name);
+        tries += 1;
+        if answer.is_ok() || tries == 100 {
+            return (one, name, answer);
+        }
+    }
+}
+
 #[test]
 fn ports_are_taken_once() {
     on_both(|stage| {
-        let (_one, name) = bound();
+        let (_one, name, listener) = bound_beside_a_listener();
+        stage.tell("tcp", listener);
         let other = socket();
         stage.tell("taken", net::bind(other.as_fd(), &name));
         net::set_int(other.as_fd(), net::SO_REUSEADDR, 1).unwrap();
         stage.tell("still", net::bind(other.as_fd(), &name));
         let any = SocketAddr::new(address("0.0.0.0:0").ip(), name.port());
         stage.tell("overlapping", net::bind(other.as_fd(), &any));
-        let elsewhere = SocketAddr::new(address("127.0.0.2:0").ip(), name.port());
+        let elsewhere = SocketAddr::new(address("127.45.0.2:0").ip(), name.port());
         stage.tell("elsewhere", net::bind(other.as_fd(), &elsewhere));
         stage.tell("twice", net::bind(other.as_fd(), &elsewhere));
         let third = socket();
         net::set_int(third.as_fd(), net::SO_REUSEADDR, 1).unwrap();
         stage.tell("shared", net::bind(third.as_fd(), &elsewhere));
-        let listener = net::tcp_socket(&name).unwrap();
-        stage.tell("tcp", net::bind(listener.as_fd(), &name));
     });
 }
 
