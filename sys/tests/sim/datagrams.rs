@@ -8,7 +8,7 @@ use bytes::BytesMut;
 use tidegate_sys::os::net::{self, Outgoing};
 use tidegate_sys::os::{Interest, io as sys};
 
-use crate::kit::{Stage, address, on_both, pause};
+use crate::kit::{Stage, address, on_both, pause, settle};
 
 fn socket() -> OwnedFd {
     net::udp_socket(&address("127.0.0.1:0")).unwrap()
@@ -42,6 +42,7 @@ fn send_to(stage: &mut Stage, what: &str, fd: &OwnedFd, bytes: &[u8], to: Option
 /// Lengths, and whether they were cut.
 fn receive(stage: &mut Stage, what: &str, fd: &OwnedFd, each: usize, most: usize) {
     let (mut room, mut out) = (BytesMut::new(), Vec::new());
+    settle();
     let got = net::recv_many::<SocketAddr>(fd.as_fd(), &mut room, each, most, &mut out);
     let told: Vec<_> = out
         .iter()
@@ -284,6 +285,7 @@ fn what_does_not_fit_is_lost() {
         pause();
         stage.gather("sent");
         let (mut room, mut out) = (BytesMut::new(), Vec::new());
+        settle();
         let got = net::recv_many::<SocketAddr>(other.as_fd(), &mut room, 2_000, 32, &mut out);
         stage.tell("some", got.map(|got| got > 2 && got < 20));
         send_to(stage, "one more", &one, b"x", Some(&to));
