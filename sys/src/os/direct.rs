@@ -57,7 +57,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> isiz
 ///
 /// # Safety
 /// What the call with this number asks for.
-#[cfg(tidegate_epoll)]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 #[inline]
 pub(super) unsafe fn by_number(
     number: libc::c_long,
@@ -115,7 +115,7 @@ pub(super) unsafe fn by_number(
 
 /// The kernel's answer was the negative of an errno.
 #[cfg(all(
-    tidegate_epoll,
+    any(target_os = "linux", target_os = "android"),
     target_pointer_width = "64",
     any(target_arch = "x86_64", target_arch = "aarch64")
 ))]
