@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Type-checks and lints the whole workspace for systems that this machine is not: FreeBSD, OpenBSD, NetBSD and macOS.
+# Type-checks and lints the whole workspace for systems that this machine is not: FreeBSD, OpenBSD, NetBSD, macOS,
+# and Linux on the other processor with system calls of its own (sys/src/os/direct.rs).
 #
-#   sys/targets.sh [TARGET...]        (default: all of them, macOS on both processors)
+#   sys/targets.sh [TARGET...]        (default: all of them)
 #
 # rustup has no standard library for them here, so cargo builds it from source. Debian's rustc-web packages
 # bring a compiler and the source of the same version; a mixture of two versions does not compile. The first
@@ -13,6 +14,7 @@ cd "$(dirname "$0")/.."
 targets=("$@")
 [[ ${#targets[@]} -gt 0 ]] || targets=(
     x86_64-unknown-freebsd x86_64-unknown-openbsd x86_64-unknown-netbsd aarch64-apple-darwin x86_64-apple-darwin
+    aarch64-unknown-linux-gnu
 )
 
 packages=(rustc-web cargo-web rust-web-src rust-web-clippy)

@@ -31,18 +31,6 @@ impl EventLoop {
     where
         F: FnOnce() + Send + 'static,
     {
-        // What nearly every call is, kept apart so that the compiler can build the task in its slot of the queue; one
-        // that goes through memory before is copied once more.
-        let shared = self.shared();
-        if shared.is_ready() && !self.in_event_loop() {
-            return match shared.tasks().push(Task::new(f)) {
-                Ok(pushed) => {
-                    shared.pushed(pushed);
-                    Ok(())
-                }
-                Err(refused) => self.refused(refused),
-            };
-        }
         self.execute_task(self.task(f))
     }
 
@@ -152,21 +140,8 @@ impl EventLoop {
                 self.shared().pushed(pushed);
                 Ok(())
             }
-            Err(refused) => self.try_again(refused),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn refused(&self, refused: Refused) -> Result<(), Error> {
-        self.try_again(refused).map_err(|(_, error)| error)
-    }
-
-    #[cold]
-    fn try_again(&self, refused: Refused) -> Result<(), (Task, Error)> {
-        match refused {
-            Refused::Full(task) => self.back_off(task),
-            refused => Err(self.refuse(refused)),
+            Err(Refused::Full(task)) => self.back_off(task),
+            Err(refused) => Err(self.refuse(refused)),
         }
     }
 

@@ -381,13 +381,6 @@ impl Shared {
         PHASES[self.phase.load(Ordering::Acquire) as usize]
     }
 
-    /// Whether a task may go straight into the queue: the thread was started (the queue itself knows whether it is
-    /// closed), and nobody wants to know how long it waits.
-    #[inline]
-    pub(crate) fn is_ready(&self) -> bool {
-        self.phase.load(Ordering::Acquire) != Phase::Idle as u8 && !self.measures_queue_wait
-    }
-
     /// Goes to a later phase; an earlier one is ignored.
     pub(crate) fn advance(&self, to: Phase) {
         self.phase.fetch_max(to as u8, Ordering::AcqRel);
