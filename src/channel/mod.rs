@@ -33,6 +33,7 @@ mod future;
 pub mod group;
 mod handle;
 mod handler;
+mod interest;
 mod into_handler;
 mod kind;
 pub(crate) mod life;

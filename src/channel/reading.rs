@@ -5,7 +5,7 @@
 
 use std::mem;
 
-use tidegate_sys::os::{Backend, Interest, Ready};
+use tidegate_sys::os::Ready;
 
 use super::core::{Core, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
@@ -18,7 +18,6 @@ use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::{EventLoop, Metrics};
 use crate::future::Promise;
-use crate::reactor::Reactor;
 
 /// Edges that find reading paused before read interest is dropped at an edge-triggered selector. One system call
 /// then, and one when reading resumes, against one wasted wake-up per segment of a peer that keeps sending.
@@ -38,6 +37,10 @@ const READABLE: Ready = Ready::READABLE
 enum BatchEnd {
     /// Nothing more now, or the limit.
     Quiet,
+    /// Nothing more after this message.
+    Last(Message),
+    /// Nothing came.
+    Unread,
     Eof,
     Failed(Error),
 }
@@ -318,24 +321,6 @@ impl Core {
         self.silence(ready);
     }
 
-    /// Readiness that nothing is done about for now must not come back in every wait.
-    fn silence(&self, ready: Ready) {
-        #[cfg(tidegate_mutants)]
-        if tidegate_sys::os::sim::is_mutant("B10-hang-up-spins") {
-            return;
-        }
-        if !self.has(flag::LEVEL) || self.has(flag::PARKED_FD) || self.life.get() != Life::Active {
-            return;
-        }
-        if ready.intersects(Ready::HANGUP | Ready::ERROR) && !self.writes_now() {
-            // Level-triggered selectors report these whatever the interest is: out, until it may read or has to write.
-            self.set(flag::PARKED_FD);
-            self.deregister_fd();
-        } else {
-            self.update_interest();
-        }
-    }
-
     /// The ready list came round.
     pub(crate) fn on_continue(&self) {
         // Whoever has closed a descriptor calls past the ready list's mark; other work left is no reason to try again.
@@ -377,67 +362,105 @@ impl Core {
         }
     }
 
-    /// The rest of a batch, from what its first read has brought.
+    /// The rest of a batch, from what its first read has brought. Where reading was asked for again at its end and there is
+    /// more, the next batch follows at once, within one limit for all of them.
     #[inline(never)]
     fn read_batch_on(&self, batch: Batch<'_>, first: Result<Read, Error>) {
-        let mut reads = 0u32;
-        let mut total = 0usize;
+        let mut reads = 0;
         let mut read = first;
-        let end = loop {
+        loop {
+            let mut total = 0;
+            let end = self.rest_of_batch(read, &mut reads, &mut total);
+            if let BatchEnd::Last(msg) = end {
+                batch.end();
+                self.deliver_last(msg, total);
+                return self.after_batch();
+            }
+            self.predict(|predictor| predictor.read_complete(total));
+            if self.life.get() >= Life::Closing || matches!(end, BatchEnd::Unread) {
+                return batch.end();
+            }
+            self.enter(|core| core.end_batch(end));
+            if !self.reads_on_at_once(reads) {
+                batch.end();
+                return self.after_batch();
+            }
+            self.predict(RecvPredictor::reset);
+            read = self.with_transport(|transport, io| transport.read(io));
+        }
+    }
+
+    /// Up to the read that ends it.
+    #[inline]
+    fn rest_of_batch(
+        &self,
+        first: Result<Read, Error>,
+        reads: &mut u32,
+        total: &mut usize,
+    ) -> BatchEnd {
+        let before = *reads;
+        let mut read = first;
+        loop {
             match read {
                 Ok(Read::Message(msg)) => {
-                    reads += 1;
-                    total += self.deliver_from_transport(msg);
+                    *reads += 1;
+                    *total += self.deliver_from_transport(msg);
                 }
-                Ok(Read::Last(msg)) => {
-                    batch.end();
-                    self.deliver_last(msg, total);
-                    return self.after_batch();
-                }
+                Ok(Read::Last(msg)) => return BatchEnd::Last(msg),
                 Ok(Read::Failed(error)) => {
-                    reads += 1;
+                    *reads += 1;
                     self.push_root(Root::Exception(error.into()));
                     self.enter(|_| {});
                 }
                 Ok(Read::Event(event)) => {
-                    reads += 1;
+                    *reads += 1;
                     self.push_root(Root::Message(Inbound::UserEvent, event));
                     self.enter(|_| {});
                 }
                 Ok(Read::WouldBlock) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
-                    break BatchEnd::Quiet;
+                    // Each report of the selector is one batch at least, which ends; one that follows it is none without data.
+                    return if before > 0 && *reads == before {
+                        BatchEnd::Unread
+                    } else {
+                        BatchEnd::Quiet
+                    };
                 }
                 Ok(Read::Asked) => {
                     self.clear(flag::READABLE | flag::READ_ERROR);
-                    if reads == 0 {
-                        return;
-                    }
-                    break BatchEnd::Quiet;
+                    return if *reads == before {
+                        BatchEnd::Unread
+                    } else {
+                        BatchEnd::Quiet
+                    };
                 }
-                Ok(Read::Eof) => break BatchEnd::Eof,
+                Ok(Read::Eof) => return BatchEnd::Eof,
                 Ok(Read::Paused(retry)) => {
                     self.pause_reading(retry);
-                    break BatchEnd::Quiet;
+                    return BatchEnd::Quiet;
                 }
-                Err(error) => break BatchEnd::Failed(error),
+                Err(error) => return BatchEnd::Failed(error),
             }
-            if !self.may_read_on(reads) {
+            if !self.may_read_on(*reads) {
                 #[cfg(tidegate_mutants)]
                 if tidegate_sys::os::sim::is_mutant("B7-limit-forgotten") {
                     self.clear(flag::READABLE);
                 }
-                break BatchEnd::Quiet;
+                return BatchEnd::Quiet;
             }
             read = self.with_transport(|transport, io| transport.read(io));
-        };
-        batch.end();
-        self.predict(|predictor| predictor.read_complete(total));
-        if self.life.get() >= Life::Closing {
-            return;
         }
-        self.enter(|core| core.end_batch(end));
-        self.after_batch();
+    }
+
+    /// Whether the next batch follows at once.
+    #[inline]
+    fn reads_on_at_once(&self, reads: u32) -> bool {
+        const ASKED: u32 = flag::READABLE | flag::READ_PENDING;
+        const ELSE: u32 = flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR | flag::IN_READY_LIST;
+        self.flags.get() & (ASKED | ELSE) == ASKED
+            && self.life.get() == Life::Active
+            && self.attention.get() == 0
+            && self.may_take_more(reads)
     }
 
     /// The last message of a batch and the end of the batch, with one entry: most batches are one message. A handler that
@@ -519,7 +542,7 @@ impl Core {
         self.emit_from_head(Inbound::ReadComplete);
         self.run();
         match end {
-            BatchEnd::Quiet => self.read_again(),
+            BatchEnd::Quiet | BatchEnd::Last(_) | BatchEnd::Unread => self.read_again(),
             BatchEnd::Eof => self.end_of_input(),
             BatchEnd::Failed(error) => self.read_failed(error),
         }
@@ -603,123 +626,6 @@ impl Core {
                 }
             }),
         );
-    }
-
-    // ---- interest
-
-    /// Tells the selector what is wanted, if it has to know: an edge-triggered one only when read interest was
-    /// dropped, the others whenever it changed.
-    #[inline]
-    pub(crate) fn update_interest(&self) {
-        const PLAIN: u32 = flag::READ_MASKED | flag::PARKED_FD | flag::LEVEL;
-        if self.flags.get() & PLAIN != 0 {
-            self.update_interest_slow();
-        }
-    }
-
-    /// Whether the selector is to report what can be read.
-    pub(crate) fn reads_now(&self) -> bool {
-        self.has(flag::READ_PENDING | flag::READ_ERROR)
-            && !self.has(flag::INPUT_SHUT | flag::PAUSED)
-    }
-
-    /// Whether the selector is to report that something can be written.
-    pub(crate) fn writes_now(&self) -> bool {
-        self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting
-    }
-
-    pub(crate) fn note_armed(&self, read: bool, write: bool) {
-        self.clear(flag::READ_ARMED | flag::WRITE_ARMED);
-        self.set(if read { flag::READ_ARMED } else { 0 });
-        self.set(if write { flag::WRITE_ARMED } else { 0 });
-    }
-
-    #[cold]
-    fn update_interest_slow(&self) {
-        if self.life.get() != Life::Active && self.life.get() != Life::Connecting {
-            return;
-        }
-        let (read, write) = (self.reads_now(), self.writes_now());
-        if self.has(flag::PARKED_FD) {
-            if read || write {
-                self.unpark_fd(read);
-            }
-            return;
-        }
-        let armed = (self.has(flag::READ_ARMED), self.has(flag::WRITE_ARMED));
-        if self.has(flag::READ_MASKED) {
-            if read {
-                self.clear(flag::READ_MASKED);
-                self.remask_all(true);
-            } else if self.has(flag::LEVEL) && armed.1 != write {
-                self.remask_all(false);
-            }
-            return;
-        }
-        if !self.has(flag::LEVEL) || armed == (read, write) {
-            return;
-        }
-        self.note_armed(read, write);
-        let told = {
-            let transport = self.transport.borrow();
-            match (self.lp.reactor(), self.token(), transport.as_fd()) {
-                (Some(reactor), Some(token), Some(fd)) => {
-                    reactor.set_interest(fd, token, interest(read, write))
-                }
-                _ => Ok(()),
-            }
-        };
-        if let Err(error) = told {
-            let error = Error::io("changing interest at the selector", error);
-            self.push_root(Root::Close(error, Promise::void()));
-        }
-    }
-
-    /// Back to the selector, which the descriptor had left because it hangs up and might not be read.
-    fn unpark_fd(&self, read: bool) {
-        self.clear(flag::PARKED_FD);
-        // What was reported while it was out is still true.
-        self.set(flag::READABLE);
-        if let Err(error) = self.register_fd() {
-            self.push_root(Root::Close(error, Promise::void()));
-        } else if read {
-            self.push_ready();
-        }
-    }
-
-    /// Whether what can be read is told once, and again only when more comes: by kqueue as well, which hears of interest in
-    /// writing as the level-triggered ones do.
-    fn tells_edges(&self) -> bool {
-        let is_kqueue = |reactor: &Reactor| reactor.backend() == Backend::Kqueue;
-        !self.has(flag::LEVEL) || self.lp.reactor().is_some_and(is_kqueue)
-    }
-
-    /// Tells an edge-triggered selector to watch for reading, or not to. epoll always watches for writing.
-    fn remask_all(&self, read: bool) {
-        let write = !self.has(flag::LEVEL) || self.writes_now();
-        self.note_armed(read, write);
-        self.remask(interest(read, write));
-    }
-
-    /// Tells an edge-triggered selector what to watch.
-    fn remask(&self, interest: Interest) {
-        let transport = self.transport.borrow();
-        if let (Some(reactor), Some(token), Some(fd)) =
-            (self.lp.reactor(), self.token(), transport.as_fd())
-        {
-            // If this fails, edges keep coming that nobody wants, or the next read finds out.
-            let _ = reactor.remask(fd, token, interest);
-        }
-    }
-}
-
-/// The two wishes as the selector has them.
-pub(crate) fn interest(read: bool, write: bool) -> Interest {
-    match (read, write) {
-        (true, true) => Interest::BOTH,
-        (true, false) => Interest::READ,
-        (false, true) => Interest::WRITE,
-        (false, false) => Interest::NONE,
     }
 }
 

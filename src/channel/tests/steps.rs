@@ -470,3 +470,46 @@ fn readiness_does_not_read_into_a_dispatch_that_was_suspended() {
     rig.turn();
     assert_eq!(rig.counters()[0], 4000);
 }
+
+/// Rules: D7, D8
+///
+/// A handler that asks for each batch itself gets what is there within one readiness, up to the limit of reads.
+#[test]
+fn a_batch_that_is_asked_for_at_the_end_of_another_follows_at_once() {
+    struct Asks(Log);
+    impl Handler for Asks {
+        fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+            self.0.add("complete");
+            ctx.read();
+            Ok(())
+        }
+    }
+    let rig = Rig::new(Script::new());
+    let log = rig.log.clone();
+    rig.run(|channel| channel.set_option(AUTO_READ, false));
+    rig.run(|channel| drop(channel.edit(|pipeline| pipeline.add_last(Asks(log)))));
+    rig.run(|channel| channel.read());
+    let messages = (0..20).map(|_| message("a"));
+    rig.script.reads.borrow_mut().extend(messages);
+    rig.log.take();
+    let asked = rig.script.asked.get();
+    {
+        let _turn = rig.lp.enter();
+        rig.core.on_ready(Ready::READABLE);
+        assert_eq!(
+            rig.script.asked.get(),
+            asked + 16,
+            "others are to have a turn"
+        );
+        assert_eq!(rig.lp.run_ready(), 1);
+        assert_eq!(rig.script.asked.get(), asked + 20 + 1);
+    }
+    rig.turn();
+    let log = rig.log.take();
+    assert_eq!(
+        log,
+        ["read a", "complete"].repeat(20),
+        "without data there is no batch"
+    );
+    assert_eq!(rig.script.asked.get(), asked + 20 + 1);
+}
