@@ -5,7 +5,7 @@
 //!
 //! Handler, context and core need each other, so they are defined together; the files beside hold what they do.
 //!
-//! Borrows: `slow` is borrowed for moments and never across a callback; `transport` and `outbound` are
+//! Borrows: `slow` and `roots` are worked on for moments and never across a callback; `transport` and `outbound` are
 //! borrowed for one step of the transport (`in_transport`), during which operations that reach the head wait in the
 //! root queue.
 use std::any::Any;
@@ -29,7 +29,7 @@ use super::outbound::{Memory, OutboundBuffer};
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::{Inbound, Slow};
-use super::spare::{Part, Spares};
+use super::spare::{Lent, Part, Spares};
 use super::tail::Tail;
 use super::transport::Transport;
 use crate::buffer::{Message, RecvPredictor};
@@ -61,6 +61,8 @@ pub(crate) mod attention {
     pub(crate) const BATCH_ENDS: u16 = 512;
     /// A flush has come to the head; it is done when the callback has returned.
     pub(crate) const FLUSH: u16 = 1024;
+    /// The channel has the slow parts of the pipeline.
+    pub(crate) const SLOW: u16 = 2048;
 
     pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED | FLUSH;
     pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
@@ -402,9 +404,9 @@ pub(crate) struct Core {
     pub(crate) root_items: Cell<u8>,
     pub(crate) flags: Cell<u32>,
     /// Only while a dispatch needs it.
-    pub(crate) slow: RefCell<Option<Box<Slow>>>,
+    pub(super) slow: Lent<Slow>,
     /// The root queue, while there is something in it.
-    pub(crate) roots: RefCell<Option<Box<Roots>>>,
+    pub(super) roots: Lent<Roots>,
     pub(super) rare: Cell<Option<Box<Rare>>>,
 
     pub(crate) transport: RefCell<Box<dyn Transport>>,
@@ -423,7 +425,7 @@ pub(crate) struct Core {
 }
 
 const _: () = assert!(
-    size_of::<Core>() <= 248,
+    size_of::<Core>() <= 232,
     "one per connection; benches/idle.sh adds up what a connection takes"
 );
 

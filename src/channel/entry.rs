@@ -1,7 +1,7 @@
 //! Ways into a channel, and the small services around them. See `core` for the rules.
 
 use std::any::Any;
-use std::cell::{Cell, RefCell, RefMut};
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::mem;
 use std::rc::Rc;
@@ -19,6 +19,7 @@ use super::node::{HEAD, Index, Node};
 use super::nodes::{NodeId, Nodes};
 use super::shared::{Channel, Shared};
 use super::slow::{Inbound, Slow};
+use super::spare::Lent;
 use super::transport::{Io, Transport};
 use crate::buffer::RecvPredictor;
 use crate::error::{Error, ErrorKind, Failure};
@@ -86,8 +87,8 @@ impl Core {
             resumes: Cell::new(0),
             root_items: Cell::new(0),
             flags: Cell::new(flags),
-            slow: RefCell::new(None),
-            roots: RefCell::new(None),
+            slow: Lent::none(),
+            roots: Lent::none(),
             rare: Cell::new(None),
             transport: RefCell::new(transport),
             outbound: RefCell::new(None),
@@ -136,10 +137,7 @@ impl Core {
         if let Err(panic) = result {
             self.panicked(panic);
         }
-        if self.attention.get() != 0
-            || self.first_kind.get() != Inbound::None
-            || self.slow.borrow().is_some()
-        {
+        if self.attention.get() != 0 || self.first_kind.get() != Inbound::None {
             self.end_dispatch();
         }
     }
@@ -184,14 +182,13 @@ impl Core {
         // No handler is on the stack any more.
         self.attention
             .set(self.attention.get() & !attention::REGROWN);
-        let mut slow = self.slow.borrow_mut();
         let idle = self.first_kind.get() == Inbound::None
             && self.resume_last.get() == HEAD
-            && slow.as_ref().is_none_or(|slow| slow.is_idle());
-        if let Some(spare) = slow.take_if(|slow| slow.is_spare()) {
+            && self.slow.with(|slow| slow.is_idle()) != Some(false);
+        if let Some(spare) = self.slow.take_if(Slow::is_spare) {
             spare.give_back();
+            self.attention.set(self.attention.get() & !attention::SLOW);
         }
-        drop(slow);
         if idle {
             self.attention
                 .set(self.attention.get() & !attention::OF_DISPATCH);
@@ -206,11 +203,10 @@ impl Core {
         }
     }
 
-    /// The slow parts of the pipeline, lent at their first use in a dispatch.
-    pub(crate) fn slow(&self) -> RefMut<'_, Box<Slow>> {
-        RefMut::map(self.slow.borrow_mut(), |slow| {
-            slow.get_or_insert_with(Slow::lend)
-        })
+    /// Works on the slow parts of the pipeline, lent at their first use in a dispatch.
+    pub(crate) fn with_slow<R>(&self, work: impl FnOnce(&mut Slow) -> R) -> R {
+        self.attend(attention::SLOW);
+        self.slow.with_lent(Slow::lend, work)
     }
 
     /// Changes what few channels have; a channel that has nothing there afterwards is one of the many again. `change`
@@ -477,7 +473,7 @@ impl Core {
         self.first_kind.set(Inbound::None);
         self.resume_last.set(HEAD);
         let first = self.first_msg.take();
-        let slow = self.slow.borrow_mut().take();
+        let slow = self.slow.take();
         self.attention
             .set(self.attention.get() & (attention::ROOTS | attention::DEAD));
         let waiting = boundary::catch(move || {

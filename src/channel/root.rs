@@ -29,10 +29,8 @@ pub(crate) enum Quiet {
 impl Core {
     /// Queues an item. It runs before the outermost entry returns, or from the loop's FIFO.
     pub(crate) fn push_root(&self, root: Root) {
-        let mut roots = self.roots.borrow_mut();
-        let queue = roots.get_or_insert_with(Roots::lend);
-        queue.0.push_back(root);
-        drop(roots);
+        self.roots
+            .with_lent(Roots::lend, |roots| roots.0.push_back(root));
         self.attend(attention::ROOTS);
         if !self.running.get() {
             self.push_root_fifo();
@@ -45,23 +43,19 @@ impl Core {
         if self.attention.get() & attention::SUSPENDED == 0 {
             return call(self);
         }
-        let mut roots = self.roots.borrow_mut();
-        let queue = roots.get_or_insert_with(Roots::lend);
-        let rests = queue
-            .0
-            .iter()
-            .take_while(|root| matches!(root, Root::Rest(_)));
-        let place = rests.count();
-        queue.0.insert(place, Root::Rest(Gate::new(call)));
-        drop(roots);
+        let rest = Root::Rest(Gate::new(call));
+        self.roots.with_lent(Roots::lend, |Roots(queue)| {
+            let is_rest = |root: &&Root| matches!(root, Root::Rest(_));
+            let place = queue.iter().take_while(is_rest).count();
+            queue.insert(place, rest);
+        });
         self.attend(attention::ROOTS);
     }
 
     /// What was to follow is not to follow any more.
     pub(crate) fn forget_rest(&self) {
-        if let Some(roots) = self.roots.borrow_mut().as_deref_mut() {
-            roots.0.retain(|root| !matches!(root, Root::Rest(_)));
-        }
+        let is_else = |root: &Root| !matches!(root, Root::Rest(_));
+        self.roots.with(|roots| roots.0.retain(is_else));
     }
 
     /// Runs queued items, each with all that follows from it.
@@ -83,55 +77,26 @@ impl Core {
     }
 
     fn next_root(&self) -> Option<Root> {
-        let mut kept = self.roots.borrow_mut();
-        let roots = &mut kept.as_deref_mut()?.0;
-        let mut root = roots.pop_front();
-        let (was_active, rounds) = match root {
-            Some(Root::End { was_active }) => (was_active, 0),
-            Some(Root::Ending { was_active, rounds }) => (was_active, rounds),
-            _ => (false, END_ROUNDS),
-        };
-        if rounds < END_ROUNDS && !roots.is_empty() {
-            roots.push_back(Root::Ending {
-                was_active,
-                rounds: rounds + 1,
-            });
-            root = roots.pop_front();
-        }
-        root
+        self.roots.with(Roots::next).flatten()
     }
 
     /// If the queue is empty, gives it up.
     fn end_roots(&self) {
-        let mut kept = self.roots.borrow_mut();
-        if let Some(spare) = kept.take_if(|roots| roots.0.is_empty()) {
-            spare.give_back();
-        }
-        if kept.is_none() {
+        if self.roots.with(|roots| roots.0.is_empty()) != Some(false) {
+            self.roots.take().map(Roots::give_back);
             self.attention.set(self.attention.get() & !attention::ROOTS);
         }
-    }
-
-    fn oldest_root(&self, is: impl FnOnce(Option<&Root>) -> bool) -> bool {
-        is(self
-            .roots
-            .borrow()
-            .as_ref()
-            .and_then(|roots| roots.0.front()))
     }
 
     /// The next item that may run before a resume: all but the end and what follows, which wait for what
     /// the resume still has.
     #[cold]
     pub(crate) fn root_before_resume(&self) -> Quiet {
-        let waits = |root: Option<&Root>| {
-            let last = |root: &Root| {
-                matches!(root, Root::End { .. } | Root::Ending { .. } | Root::Rest(_))
-            };
-            root.is_none_or(last)
-        };
+        let waits =
+            |root: &Root| matches!(root, Root::End { .. } | Root::Ending { .. } | Root::Rest(_));
+        let all_wait = |roots: &mut Roots| roots.0.front().is_none_or(waits);
         // Between the last events comes nothing else.
-        if self.has(flag::ENDING) || self.oldest_root(waits) {
+        if self.has(flag::ENDING) || self.roots.with(all_wait) != Some(false) {
             return Quiet::Nothing;
         }
         if self.root_items.get() >= ITEMS_PER_TURN {
@@ -176,6 +141,27 @@ impl Core {
         }
         self.lp.metrics().panics.add(1);
         tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+    }
+}
+
+impl Roots {
+    /// The oldest item, but the end only when nothing is queued behind it, or after so many rounds.
+    fn next(&mut self) -> Option<Root> {
+        let roots = &mut self.0;
+        let root = roots.pop_front();
+        let (was_active, rounds) = match root {
+            Some(Root::End { was_active }) => (was_active, 0),
+            Some(Root::Ending { was_active, rounds }) => (was_active, rounds),
+            _ => return root,
+        };
+        if rounds >= END_ROUNDS || roots.is_empty() {
+            return root;
+        }
+        roots.push_back(Root::Ending {
+            was_active,
+            rounds: rounds + 1,
+        });
+        roots.pop_front()
     }
 }
 

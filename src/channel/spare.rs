@@ -24,6 +24,66 @@ pub(super) trait Part: Default {
     fn bytes(&self) -> usize;
 }
 
+/// The place of a part in a channel, in one word: with a `RefCell` it takes two, and there are many channels.
+///
+/// Whoever works on the part runs no code but ours meanwhile, and does not come here again.
+pub(super) struct Lent<T>(Cell<Option<Box<T>>>);
+
+impl<T> Lent<T> {
+    pub(super) const fn none() -> Self {
+        Self(Cell::new(None))
+    }
+
+    /// Works on the part, if the channel has it.
+    #[inline]
+    pub(super) fn with<R>(&self, work: impl FnOnce(&mut T) -> R) -> Option<R> {
+        let part = self.0.take()?;
+        Some(self.work_on(part, work))
+    }
+
+    /// Works on the part, which `lend` gives if the channel has none.
+    #[inline]
+    pub(super) fn with_lent<R>(
+        &self,
+        lend: impl FnOnce() -> Box<T>,
+        work: impl FnOnce(&mut T) -> R,
+    ) -> R {
+        let part = self.0.take().unwrap_or_else(lend);
+        self.work_on(part, work)
+    }
+
+    #[inline]
+    fn work_on<R>(&self, mut part: Box<T>, work: impl FnOnce(&mut T) -> R) -> R {
+        let result = work(&mut part);
+        let second = self.0.replace(Some(part));
+        assert!(
+            second.is_none(),
+            "Tidegate's invariant broke: a part was lent while it was worked on"
+        );
+        result
+    }
+
+    /// Takes the part away, if the channel has it.
+    pub(super) fn take(&self) -> Option<Box<T>> {
+        self.0.take()
+    }
+
+    /// Takes the part away if it is not needed any more.
+    pub(super) fn take_if(&self, is_spare: impl FnOnce(&T) -> bool) -> Option<Box<T>> {
+        let part = self.0.take()?;
+        if is_spare(&part) {
+            return Some(part);
+        }
+        self.0.set(Some(part));
+        None
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_none(&self) -> bool {
+        self.with(|_| ()).is_none()
+    }
+}
+
 /// Spare parts of one kind.
 pub(super) struct Spares<T> {
     /// The one that was given back last: in most turns a channel takes one, gives it back, and the next one takes it.

@@ -126,9 +126,9 @@ fn a_read_inside_channel_read_counts_for_the_next_message() {
     assert_eq!(
         log.take(),
         [
-            "read a", "complete", "read b", "complete", "read c", "complete", "complete"
+            "read a", "complete", "read b", "complete", "read c", "complete"
         ],
-        "the last one finds nothing"
+        "the last one finds nothing, which is no batch"
     );
     embedded.feed(["d"]);
     assert_eq!(log.take()[0], "read d", "and is still wanted");

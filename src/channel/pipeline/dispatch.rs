@@ -14,7 +14,7 @@ use super::super::lifetime::Life;
 use super::super::mask::{self, Mask};
 use super::super::node::{self, HEAD, Index, Node, Slab, State};
 use super::super::root::Quiet;
-use super::super::slow::{Event, Inbound, Slow};
+use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
 use crate::error::Failure;
 
@@ -182,7 +182,7 @@ impl Core {
         if self.first_kind.get() == Inbound::None {
             self.first_kind.set(Inbound::Spilled);
         }
-        self.slow().list.push(event);
+        self.with_slow(|slow| slow.list.push(event));
         self.attend(attention::LIST);
     }
 
@@ -191,7 +191,7 @@ impl Core {
         if self.attention.get() & attention::JUST_ASKED != 0 {
             self.resume_in_turn();
         }
-        self.slow().tail.push(event);
+        self.with_slow(|slow| slow.tail.push(event));
         self.attend(attention::LIST);
     }
 
@@ -237,9 +237,10 @@ impl Core {
     /// Whether there is anything behind the slot.
     #[inline]
     fn has_waiting(&self) -> bool {
-        let on_stack = |slow: &Slow| !slow.stack.is_empty();
-        self.attention.get() & attention::LIST != 0
-            || self.slow.borrow().as_deref().is_some_and(on_stack)
+        let attention = self.attention.get();
+        attention & attention::LIST != 0
+            || attention & attention::SLOW != 0
+                && self.slow.with(|slow| slow.stack.is_empty()) == Some(false)
     }
 
     fn walk(&self) {
@@ -453,9 +454,8 @@ impl Core {
     /// from every hop.
     #[inline(never)]
     fn rest(&self) -> Rest {
-        let nothing_waits = self.attention.get() & attention::LIST == 0
-            && self.resume_last.get() == HEAD
-            && self.slow.borrow().is_none();
+        let nothing_waits = self.attention.get() & (attention::LIST | attention::SLOW) == 0
+            && self.resume_last.get() == HEAD;
         if !nothing_waits {
             return Rest::Waiting;
         }
@@ -486,17 +486,16 @@ impl Core {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
-        let event = match self.slow.borrow_mut().as_mut() {
-            Some(slow) => slow.stack.pop(),
-            None => None,
+        let event = self.slow.with(|slow| slow.stack.pop());
+        let Some(event) = event.flatten() else {
+            return false;
         };
-        let Some(event) = event else { return false };
         if matches!(event, Event::Resume { .. }) && self.attention.get() & attention::ROOTS != 0 {
             // What may not run in the middle of something runs before each resume (rule 6).
             match self.root_before_resume() {
                 Quiet::Nothing => {}
                 Quiet::Item(root) => {
-                    self.slow().stack.push(event);
+                    self.with_slow(|slow| slow.stack.push(event));
                     self.run_root(root);
                     self.flush_put_off();
                     self.spill_what_came();
@@ -546,7 +545,7 @@ impl Core {
 
     /// Ends the dispatch before `event`; it goes on from the ready list.
     pub(super) fn suspend(&self, event: Event) {
-        self.slow().stack.push(event);
+        self.with_slow(|slow| slow.stack.push(event));
         self.attend(attention::SUSPENDED);
         self.push_ready();
     }
@@ -556,14 +555,14 @@ impl Core {
     #[inline(never)]
     fn spill(&self) {
         self.attention.set(self.attention.get() & !attention::LIST);
-        let mut slow = self.slow();
-        let slow = &mut **slow;
-        while let Some(event) = slow.tail.pop() {
-            slow.stack.push(event);
-        }
-        while let Some(event) = slow.list.pop() {
-            slow.stack.push(event);
-        }
+        self.with_slow(|slow| {
+            while let Some(event) = slow.tail.pop() {
+                slow.stack.push(event);
+            }
+            while let Some(event) = slow.list.pop() {
+                slow.stack.push(event);
+            }
+        });
         if self.first_kind.get() == Inbound::Spilled {
             self.first_kind.set(Inbound::None);
         }
@@ -617,7 +616,7 @@ impl Core {
         }
         if let Err(failure) = result {
             let event = Event::ExceptionAt(node.index(), failure);
-            self.slow().tail.insert(0, event);
+            self.with_slow(|slow| slow.tail.insert(0, event));
             self.attend(attention::LIST);
         }
         self.after_call(node);
@@ -637,7 +636,6 @@ impl Core {
             && self.first_kind.get() == Inbound::None
             && self.attention.get() & !(attention::FLUSH | attention::ROOTS) == 0
             && self.resume_last.get() == HEAD
-            && self.slow.borrow().is_none()
     }
 
     /// What is due when a handler has left the stack: the way into a larger slab, its removal, and operations that waited

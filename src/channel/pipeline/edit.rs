@@ -148,7 +148,7 @@ impl Core {
                 if node.is_gone() {
                     return None;
                 }
-                self.slow().removed_busy.push((index, None));
+                self.with_slow(|slow| slow.removed_busy.push((index, None)));
                 self.attend(attention::REMOVED_BUSY);
                 // The walk passes it from now on; it is buried when it returns.
                 self.nodes.take_out(index);
@@ -181,7 +181,7 @@ impl Core {
         let node = self.nodes.get(old);
         let state = node.state();
         if node.is_busy() {
-            self.slow().removed_busy.push((old, Some(new)));
+            self.with_slow(|slow| slow.removed_busy.push((old, Some(new))));
             self.attend(attention::REMOVED_BUSY);
             self.announce(new, handler);
         } else {
@@ -196,8 +196,7 @@ impl Core {
     /// A handler that was taken out while on the stack has returned.
     #[cold]
     pub(crate) fn finish_removal(&self, index: Index) {
-        let entry = {
-            let mut slow = self.slow();
+        let entry = self.with_slow(|slow| {
             let position = slow.removed_busy.iter().position(|(at, _)| *at == index);
             let entry = position.map(|position| slow.removed_busy.remove(position));
             if slow.removed_busy.is_empty() {
@@ -205,7 +204,7 @@ impl Core {
                     .set(self.attention.get() & !attention::REMOVED_BUSY);
             }
             entry
-        };
+        });
         let Some((_, successor)) = entry else { return };
         if let Some(new) = successor {
             self.ensure_added(new);
@@ -235,7 +234,7 @@ impl Core {
     /// True for a handler that was taken out and has not returned yet.
     pub(crate) fn is_removed_busy(&self, index: Index) -> bool {
         self.attention.get() & attention::REMOVED_BUSY != 0
-            && self.slow().removed_busy.iter().any(|(at, _)| *at == index)
+            && self.with_slow(|slow| slow.removed_busy.iter().any(|(at, _)| *at == index))
     }
 
     /// Runs `look` with the handler of a linked node, which counts as being on the stack meanwhile.

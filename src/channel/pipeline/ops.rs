@@ -5,6 +5,8 @@
 //! channel's handle, at the tail) waits there, in order, and goes on when that handler has returned; operations
 //! behind it may not overtake it, not even if the handler is taken out before it returns.
 
+use std::mem;
+
 use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
 use super::super::handler::HandlerResult;
@@ -433,48 +435,43 @@ impl Core {
     }
 
     fn is_waited_at(&self, index: Index) -> bool {
-        let slow = self.slow.borrow();
-        slow.as_ref().is_some_and(|slow| {
-            slow.waited
-                .iter()
-                .any(|waited| waited.at == index && waited.ops > 0)
-        })
+        let waits = |waited: &Waited| waited.at == index && waited.ops > 0;
+        self.slow.with(|slow| slow.waited.iter().any(waits)) == Some(true)
     }
 
     #[cold]
     fn wait(&self, at: Index, op: Op) {
-        let mut slow = self.slow();
-        match slow.waited.iter_mut().find(|waited| waited.at == at) {
-            Some(waited) => waited.ops += 1,
-            None => slow.waited.push(Waited {
-                at,
-                ops: 1,
-                is_draining: false,
-            }),
-        }
-        slow.waiting.push_back((at, op));
+        self.with_slow(|slow| {
+            match slow.waited.iter_mut().find(|waited| waited.at == at) {
+                Some(waited) => waited.ops += 1,
+                None => slow.waited.push(Waited {
+                    at,
+                    ops: 1,
+                    is_draining: false,
+                }),
+            }
+            slow.waiting.push_back((at, op));
+        });
         self.attend(attention::WAITING);
     }
 
     /// True while operations wait at a node, or the last of them is going on.
     pub(crate) fn is_draining_at(&self, index: Index) -> bool {
-        let slow = self.slow.borrow();
-        slow.as_ref()
-            .is_some_and(|slow| slow.waited.iter().any(|waited| waited.at == index))
+        let waits = |waited: &Waited| waited.at == index;
+        self.slow.with(|slow| slow.waited.iter().any(waits)) == Some(true)
     }
 
     /// Lets the operations that waited at `index` go on, in order. Each leaves the node again; only the outermost
     /// call takes the next one, so that the stack stays flat.
     #[cold]
     pub(crate) fn run_waiting_ops(&self, index: Index) {
-        match self
-            .slow()
-            .waited
-            .iter_mut()
-            .find(|waited| waited.at == index)
-        {
-            Some(waited) if !waited.is_draining => waited.is_draining = true,
-            _ => return,
+        let begins = self.with_slow(|slow| {
+            let mut waited = slow.waited.iter_mut();
+            let waited = waited.find(|waited| waited.at == index);
+            waited.is_some_and(|waited| !mem::replace(&mut waited.is_draining, true))
+        });
+        if !begins {
+            return;
         }
         while let Some(op) = self.next_waiting_op(index) {
             self.op_at(index, op);
@@ -482,21 +479,24 @@ impl Core {
     }
 
     fn next_waiting_op(&self, index: Index) -> Option<Op> {
-        let mut slow = self.slow();
-        let entry = slow.waited.iter().position(|waited| waited.at == index)?;
-        if slow.waited[entry].ops == 0 {
+        let next = self.with_slow(|slow| {
+            let entry = slow.waited.iter().position(|waited| waited.at == index)?;
+            if slow.waited[entry].ops > 0 {
+                slow.waited[entry].ops -= 1;
+                let position = slow.waiting.iter().position(|(at, _)| *at == index)?;
+                return slow.waiting.remove(position).map(|(_, op)| Some(op));
+            }
             slow.waited.remove(entry);
             if slow.waited.is_empty() {
                 self.attention
                     .set(self.attention.get() & !attention::WAITING);
             }
-            drop(slow);
+            Some(None)
+        })?;
+        if next.is_none() {
             self.release(index);
-            return None;
         }
-        slow.waited[entry].ops -= 1;
-        let position = slow.waiting.iter().position(|(at, _)| *at == index)?;
-        slow.waiting.remove(position).map(|(_, op)| op)
+        next
     }
 
     /// An operation whose next hop is the node `index` itself.

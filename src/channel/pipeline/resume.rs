@@ -32,11 +32,7 @@ impl Core {
         node.set_resume(Resume::Asked);
         let has_slot = self.resume_last.get() == HEAD
             && self.attention.get() & (attention::LIST | attention::SUSPENDED) == 0
-            && self
-                .slow
-                .borrow()
-                .as_ref()
-                .is_none_or(|slow| slow.has_no_event());
+            && self.slow.with(|slow| slow.has_no_event()) != Some(false);
         if has_slot {
             self.resume_last.set(node.index());
             self.attend(attention::RESUMING | attention::JUST_ASKED);
@@ -88,7 +84,7 @@ impl Core {
             unparked: false,
             emitted: false,
         };
-        self.slow().tail.push(event);
+        self.with_slow(|slow| slow.tail.push(event));
         self.attend(attention::LIST);
     }
 
@@ -149,18 +145,20 @@ impl Core {
         }
         if asked {
             // The request is in the tail list; it inherits the chain.
-            for event in &mut self.slow().tail {
-                if let Event::Resume {
-                    node: at,
-                    unparked: chain,
-                    emitted: so_far,
-                } = event
-                    && *at == node
-                {
-                    *chain = unparked;
-                    *so_far = emits;
+            self.with_slow(|slow| {
+                for event in &mut slow.tail {
+                    if let Event::Resume {
+                        node: at,
+                        unparked: chain,
+                        emitted: so_far,
+                    } = event
+                        && *at == node
+                    {
+                        *chain = unparked;
+                        *so_far = emits;
+                    }
                 }
-            }
+            });
         } else if unparked && emits {
             self.end_chain(node);
         }
@@ -169,9 +167,9 @@ impl Core {
     /// A resume that emitted nothing and asks again would be asked for ever: it waits for a read(), or has ended with the
     /// input.
     fn put_off(&self, node: Index) {
-        self.slow()
-            .tail
-            .retain(|event| !matches!(event, Event::Resume { node: at, .. } if *at == node));
+        let is_else =
+            |event: &Event| !matches!(event, Event::Resume { node: at, .. } if *at == node);
+        self.with_slow(|slow| slow.tail.retain(is_else));
         let parked = !self.has(flag::DRAINING);
         let resume = if parked { Resume::Parked } else { Resume::Idle };
         let place = self.nodes.get(node);

@@ -66,8 +66,8 @@ fn an_idle_channel_keeps_no_buffer_no_queue_and_no_lists() {
     let holds_nothing = || {
         let core = &rig.core;
         core.outbound.borrow().is_none()
-            && core.roots.borrow().is_none()
-            && core.slow.borrow().is_none()
+            && core.roots.is_none()
+            && core.slow.is_none()
             && core.look_at_rare(|_| Some(())).is_none()
     };
     assert!(holds_nothing(), "after the first events");
