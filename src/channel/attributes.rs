@@ -8,6 +8,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use crate::future::Promise;
+
 /// The name of an attribute with values of type `T`; a constant.
 ///
 /// Two keys mean the same attribute if their names and their types are equal, so keys of one name but
@@ -66,12 +68,20 @@ impl<T> fmt::Debug for AttributeKey<T> {
 /// is two words, since most channels have no attributes: one would need a compare-and-swap of a raw
 /// pointer, which is not worth unsafe code. Looking into a map that was never set takes no lock.
 #[derive(Default)]
-pub struct Attributes(OnceLock<Box<Mutex<Vec<Entry>>>>);
+pub struct Attributes(OnceLock<Box<Mutex<Kept>>>);
+
+/// What most channels have nothing of, in one box.
+#[derive(Default)]
+struct Kept {
+    /// A channel has few attributes: a list is smaller than a hash table, and as fast.
+    entries: Vec<Entry>,
+    /// Of the close future, see `close_future`. Void until somebody asks for it, and in maps that are no channel's.
+    closing: Promise,
+}
 
 type Id = (&'static str, TypeId);
 type Value = Arc<dyn Any + Send + Sync>;
 
-/// A channel has few attributes: a list is smaller than a hash table, and as fast.
 struct Entry {
     id: Id,
     value: Value,
@@ -94,7 +104,7 @@ impl Attributes {
         key: &AttributeKey<T>,
         value: Arc<T>,
     ) -> Option<Arc<T>> {
-        typed(put(&mut self.entries(), key.id(), value))
+        typed(put(&mut self.kept().entries, key.id(), value))
     }
 
     /// Sets the value unless there is one; gives back the one that is there instead.
@@ -104,15 +114,15 @@ impl Attributes {
         value: T,
     ) -> Option<Arc<T>> {
         let value = Arc::new(value);
-        let mut entries = self.entries();
-        if let Some(present) = find(&entries, key.id()) {
+        let mut kept = self.kept();
+        if let Some(present) = find(&kept.entries, key.id()) {
             let present = present.clone();
             // Its drop is foreign code.
-            drop(entries);
+            drop(kept);
             drop(value);
             return typed(Some(present));
         }
-        put(&mut entries, key.id(), value);
+        put(&mut kept.entries, key.id(), value);
         None
     }
 
@@ -128,8 +138,8 @@ impl Attributes {
         loop {
             let before = self.get(key);
             let after = update(before.as_deref()).map(Arc::new);
-            let mut entries = self.entries();
-            let now = find(&entries, key.id());
+            let mut kept = self.kept();
+            let now = find(&kept.entries, key.id());
             let unchanged = match (&before, now) {
                 (None, None) => true,
                 (Some(before), Some(now)) => {
@@ -139,10 +149,10 @@ impl Attributes {
             };
             if unchanged {
                 let replaced = match &after {
-                    Some(value) => put(&mut entries, key.id(), value.clone()),
-                    None => take(&mut entries, key.id()),
+                    Some(value) => put(&mut kept.entries, key.id(), value.clone()),
+                    None => take(&mut kept.entries, key.id()),
                 };
-                drop(entries);
+                drop(kept);
                 drop(replaced);
                 return after;
             }
@@ -151,8 +161,8 @@ impl Attributes {
 
     /// Removes the value and gives it out.
     pub fn remove<T: Any + Send + Sync>(&self, key: &AttributeKey<T>) -> Option<Arc<T>> {
-        let entries = self.0.get()?;
-        typed(take(&mut lock(entries), key.id()))
+        let kept = self.0.get()?;
+        typed(take(&mut lock(kept).entries, key.id()))
     }
 
     /// Takes over all of `other`'s values, which stay shared; for the attributes that a bootstrap gives
@@ -160,31 +170,32 @@ impl Attributes {
     pub fn extend_from(&self, other: &Attributes) {
         let Some(theirs) = other.0.get() else { return };
         let copies: Vec<(Id, Value)> = lock(theirs)
+            .entries
             .iter()
             .map(|entry| (entry.id, entry.value.clone()))
             .collect();
         for (id, value) in copies {
-            let replaced = put(&mut self.entries(), id, value);
+            let replaced = put(&mut self.kept().entries, id, value);
             drop(replaced);
         }
     }
 
     /// The value, if there is one.
     pub fn get<T: Any + Send + Sync>(&self, key: &AttributeKey<T>) -> Option<Arc<T>> {
-        let entries = lock(self.0.get()?);
-        typed(find(&entries, key.id()).cloned())
+        let kept = lock(self.0.get()?);
+        typed(find(&kept.entries, key.id()).cloned())
     }
 
     /// True if there is a value.
     pub fn contains<T: Any + Send + Sync>(&self, key: &AttributeKey<T>) -> bool {
         self.0
             .get()
-            .is_some_and(|entries| find(&lock(entries), key.id()).is_some())
+            .is_some_and(|kept| find(&lock(kept).entries, key.id()).is_some())
     }
 
     /// How many attributes have a value.
     pub fn len(&self) -> usize {
-        self.0.get().map_or(0, |entries| lock(entries).len())
+        self.0.get().map_or(0, |kept| lock(kept).entries.len())
     }
 
     /// True if no attribute has a value.
@@ -192,7 +203,20 @@ impl Attributes {
         self.len() == 0
     }
 
-    fn entries(&self) -> MutexGuard<'_, Vec<Entry>> {
+    /// Shows `look` the promise of the close future, under the lock.
+    pub(super) fn with_closing<T>(&self, look: impl FnOnce(&mut Promise) -> T) -> T {
+        look(&mut self.kept().closing)
+    }
+
+    /// Takes the promise of the close future out; a void one if there is none.
+    pub(super) fn take_closing(&self) -> Promise {
+        match self.0.get() {
+            Some(kept) => std::mem::take(&mut lock(kept).closing),
+            None => Promise::void(),
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         lock(self.0.get_or_init(Box::default))
     }
 }
@@ -209,15 +233,15 @@ impl Clone for Attributes {
 impl fmt::Debug for Attributes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut out = f.debug_set();
-        if let Some(entries) = self.0.get() {
-            out.entries(lock(entries).iter().map(|entry| entry.id.0));
+        if let Some(kept) = self.0.get() {
+            out.entries(lock(kept).entries.iter().map(|entry| entry.id.0));
         }
         out.finish()
     }
 }
 
-fn lock(entries: &Mutex<Vec<Entry>>) -> MutexGuard<'_, Vec<Entry>> {
-    entries.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+    kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn find(entries: &[Entry], id: Id) -> Option<&Value> {

@@ -8,7 +8,7 @@
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
 //! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
-//! - `shared`, `reach`, `channel`, `errand`, `future`: one channel for every thread.
+//! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
 //! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
 
 mod address;
@@ -18,6 +18,7 @@ pub mod attributes;
     reason = "the handle has the module's name, as Netty's Channel has its package's"
 )]
 mod channel;
+mod close_future;
 mod configure;
 mod connect;
 mod context;

@@ -2,38 +2,18 @@
 //! elsewhere. Promises and signals come in this way too.
 
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
-use std::sync::{Arc, PoisonError, Weak};
 
 use tidegate_sys::mem::Task;
 
 use super::core::{Core, Root};
-use super::lifetime::Life;
 use super::nodes::NodeId;
-use super::shared::{CloseFuture, DETACHED, Shared};
+use super::shared::{DETACHED, Shared};
 use super::signal::{News, NewsDesk};
 use crate::error::Error;
-use crate::event_loop::{EventLoop, LoopCore, is_current};
-use crate::future::{Completion, KeyTarget, ListenerHost, Promise};
-
-/// The host of the close future: it must not keep the channel's shared part alive, which owns the future.
-struct WeakHost {
-    shared: Weak<Shared>,
-    event_loop: EventLoop,
-}
-
-impl ListenerHost for WeakHost {
-    fn run_listener(&self, job: Task) {
-        match self.shared.upgrade() {
-            Some(shared) => shared.run_listener(job),
-            None => self.event_loop.host().run_listener(job),
-        }
-    }
-
-    fn would_deadlock(&self) -> bool {
-        self.event_loop.host().would_deadlock()
-    }
-}
+use crate::event_loop::{LoopCore, is_current};
+use crate::future::{KeyTarget, ListenerHost};
 
 impl Shared {
     // ---- finding the loop's side
@@ -117,31 +97,6 @@ impl Shared {
                 core.enter(Core::recheck_writability);
             }
         }));
-    }
-
-    pub(crate) fn close_future(self: &Arc<Self>) -> Completion {
-        let mut close = self.close.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: complete_close comes either before, and life says so, or finds the future.
-        if self.life.load(Ordering::Acquire) == Life::Closed as u8 {
-            return Completion::succeeded(self.clone());
-        }
-        close
-            .get_or_insert_with(|| {
-                let host = WeakHost {
-                    shared: Arc::downgrade(self),
-                    event_loop: self.event_loop.clone(),
-                };
-                let promise = Promise::new(Arc::new(host));
-                // The user's side can't cancel a close.
-                promise.set_uncancellable();
-                let completion = promise.completion();
-                Box::new(CloseFuture {
-                    promise,
-                    completion,
-                })
-            })
-            .completion
-            .clone()
     }
 }
 

@@ -5,13 +5,12 @@ use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use super::Attributes;
 use super::address::Address;
 use super::lifetime::Life;
 use crate::event_loop::EventLoop;
-use crate::future::{Completion, Promise};
 
 /// No slot yet, or no longer.
 pub(crate) const DETACHED: u32 = u32::MAX;
@@ -80,9 +79,8 @@ pub(crate) struct Shared {
     /// Mostly that of many channels: all that one listener accepts have one.
     local: OnceLock<Arc<Address>>,
     remote: OnceLock<Connected>,
+    /// The promise of the close future stands beside them.
     attributes: Attributes,
-    /// The close future, made when somebody asks for it.
-    pub(crate) close: Mutex<Option<Box<CloseFuture>>>,
 }
 
 /// What a connect brings.
@@ -94,15 +92,9 @@ enum Connected {
 
 // Where a lock takes more than a word there are fewer connections to think of.
 const _: () = assert!(
-    size_of::<Shared>() <= 152 || size_of::<Mutex<()>>() > 8,
+    size_of::<Shared>() <= 136 || size_of::<OnceLock<u32>>() > 8,
     "one per connection; benches/idle.sh adds up what a connection takes"
 );
-
-/// The close future, once somebody has asked for it.
-pub(crate) struct CloseFuture {
-    pub(crate) promise: Promise,
-    pub(crate) completion: Completion,
-}
 
 impl Shared {
     pub(crate) fn new(
@@ -129,7 +121,6 @@ impl Shared {
             local: OnceLock::new(),
             remote: OnceLock::new(),
             attributes,
-            close: Mutex::new(None),
         })
     }
 
@@ -200,18 +191,6 @@ impl Shared {
         let clamp = |bytes: usize| u64::from(u32::try_from(bytes).unwrap_or(u32::MAX));
         self.marks
             .store((clamp(low) << 32) | clamp(high), Ordering::Relaxed);
-    }
-
-    /// Completes the close future, if anybody asked for it; later ones are complete from the start.
-    pub(crate) fn complete_close(&self) {
-        let close = self
-            .close
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(close) = close {
-            close.promise.try_success();
-        }
     }
 
     // ---- what everybody reads
@@ -348,12 +327,5 @@ impl Shared {
             Connected::To(remote) => remote,
             Connected::Rebound(addresses) => &addresses.0,
         })
-    }
-}
-
-/// The channel never came to its loop, or its loop ended with it: whoever waits for the end is told.
-impl Drop for Shared {
-    fn drop(&mut self) {
-        self.complete_close();
     }
 }
