@@ -9,12 +9,12 @@
 # | block | bytes | in the heap |
 # |---|---|---|
 # | the core: state, slot for one event, places of lent parts | 264 | 272 |
-# | the pipeline: 5 nodes of 40, for the ends and up to 4 handlers | 216 | 224 |
+# | the pipeline: 5 nodes of 32, for the ends and up to 4 handlers | 176 | 192 |
 # | what every thread may see: state, remote address | 168 | 176 |
-# | the transport: descriptor, peer | 40 | 48 |
+# | the transport: descriptor, peer | 24 | 32 |
 # | tables of the loop: a registration 32, a handle 16 | 48 | 48 |
 #
-# Handlers come on top; those of the example have no state and take nothing. The sum is 768; the rest is the receive
+# Handlers come on top; those of the example have no state and take nothing. The sum is 720; the rest is the receive
 # memory of the loop. src/channel/spare.rs tells what an idle channel does without.
 #
 # When they have gone, CYCLES connections come and go. Afterwards the server must have exactly the descriptors

@@ -27,8 +27,9 @@ use crate::transport::kind::{ChildTransport, ClientTransport};
 /// [`FileRegion`](crate::buffer::FileRegion)s, and reads [`BytesMut`](bytes::BytesMut). What else there is, its kind tells:
 /// [`Tcp`](crate::transport::tcp::Tcp), [`UnixStream`](crate::transport::unix::UnixStream).
 pub struct Connection<K: StreamKind> {
-    socket: Socket,
-    peer: <K::Domain as Domain>::Peer,
+    /// None before it is made, and once it is closed.
+    socket: Option<OwnedFd>,
+    far: Far<<K::Domain as Domain>::Peer>,
     /// Where it was bound, if it was.
     place: <K::Domain as Domain>::Place,
     kind: K,
@@ -37,46 +38,41 @@ pub struct Connection<K: StreamKind> {
     is_connected: bool,
 }
 
+/// The far side. What the time before there is a socket takes is in the room of the peer, in the niche of its tag, and the
+/// descriptor has a niche of its own: an enum around both would take a word more than these two fields.
 #[derive(Debug)]
-enum Socket {
-    /// Not made yet; these wait for it. In a box, because there is only one of them in a connection's life.
+enum Far<P> {
+    /// No socket yet; these wait for it. In a box, because there is only one of them in a connection's life.
     Unopened(Box<Waiting>),
-    Open(OwnedFd),
-    Closed,
+    /// The socket is or was there, and leads to this one.
+    Peer(P),
 }
 
-impl Socket {
-    #[inline]
-    fn fd(&self, title: &str) -> Result<BorrowedFd<'_>, Error> {
-        match self {
-            Self::Open(fd) => Ok(fd.as_fd()),
-            Self::Unopened(_) | Self::Closed => Err(self.no_fd(title)),
-        }
+/// Nobody.
+impl<P: Default> Default for Far<P> {
+    fn default() -> Self {
+        Self::Peer(P::default())
     }
+}
 
-    #[cold]
-    fn no_fd(&self, title: &str) -> Error {
+/// For the text of errors.
+impl<P: Default + fmt::Display> fmt::Display for Far<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Closed => Error::new(
-                ErrorKind::ChannelClosed,
-                format!("the {title} channel is closed"),
-            ),
-            _ => Error::new(
-                ErrorKind::NotYetConnected,
-                format!("the {title} channel is not connected"),
-            ),
+            Self::Unopened(_) => P::default().fmt(f),
+            Self::Peer(peer) => peer.fmt(f),
         }
     }
 }
 
 impl<K: StreamKind> Connection<K> {
     fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
-        self.socket.fd(K::TITLE)
+        opened(&self.socket, &self.far, K::TITLE)
     }
 
     /// The socket, made now if there was none. If one of the options that waited can't be set there is none.
     fn open(&mut self, name: &NameOf<K>) -> Result<(), Error> {
-        let Socket::Unopened(waiting) = &self.socket else {
+        let Far::Unopened(waiting) = &self.far else {
             return self.fd().map(drop);
         };
         let socket = K::socket(name)
@@ -84,21 +80,29 @@ impl<K: StreamKind> Connection<K> {
         let family = K::Domain::family(Some(name.clone()));
         waiting.apply(|id, value| K::set_on(socket.as_fd(), family, id, value))?;
         self.kind.begin(socket.as_fd());
-        self.socket = Socket::Open(socket);
+        self.socket = Some(socket);
+        self.far = Far::default();
         Ok(())
     }
 
     fn bind_to(&mut self, name: &NameOf<K>) -> Result<(), Error> {
         self.open(name)?;
-        let socket = self.socket.fd(K::TITLE)?;
+        let socket = opened(&self.socket, &self.far, K::TITLE)?;
         let bound = self.place.bind(socket, name, || K::socket(name));
         self.place.ready();
         bound.map_err(|error| Error::io(format!("binding to {name}"), error))
     }
 
     fn family(&self) -> Family {
-        let known = self.peer.name();
+        let known = self.peer_name();
         K::Domain::family(known.or_else(|| net::local_addr(self.fd().ok()?).ok()))
+    }
+
+    fn peer_name(&self) -> Option<NameOf<K>> {
+        match &self.far {
+            Far::Unopened(_) => None,
+            Far::Peer(peer) => peer.name(),
+        }
     }
 }
 
@@ -107,8 +111,8 @@ impl<K: StreamKind> From<Accepted<K::Domain>> for Connection<K> {
         let lingers = lingers(accepted.linger());
         let (socket, peer) = accepted.into_parts();
         Self {
-            socket: Socket::Open(socket),
-            peer: Peer::of(peer),
+            socket: Some(socket),
+            far: Far::Peer(Peer::of(peer)),
             place: Default::default(),
             kind: K::default(),
             lingers,
@@ -122,8 +126,8 @@ impl<K: StreamKind> ClientTransport for Connection<K> {
 
     fn unconnected() -> Self {
         Self {
-            socket: Socket::Unopened(Box::default()),
-            peer: Default::default(),
+            socket: None,
+            far: Far::Unopened(Box::default()),
             place: Default::default(),
             kind: K::default(),
             lingers: false,
@@ -150,7 +154,7 @@ impl<K: StreamKind> fmt::Debug for Connection<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct(K::NAME)
             .field("socket", &self.socket)
-            .field("peer", &self.peer)
+            .field("far", &self.far)
             .field("is_connected", &self.is_connected)
             .finish_non_exhaustive()
     }
@@ -176,7 +180,7 @@ impl<K: StreamKind> Transport for Connection<K> {
 
     fn register(&mut self, _io: &mut Io<'_>) -> Result<(), Error> {
         if self.is_connected
-            && let Ok(socket) = self.socket.fd(K::TITLE)
+            && let Ok(socket) = opened(&self.socket, &self.far, K::TITLE)
         {
             self.kind.begin(socket);
         }
@@ -198,12 +202,12 @@ impl<K: StreamKind> Transport for Connection<K> {
             Some(local) => self.bind(io, local)?,
             None => self.open(&name)?,
         }
-        let socket = self.socket.fd(K::TITLE)?;
+        let socket = opened(&self.socket, &self.far, K::TITLE)?;
         let begun = self
             .kind
             .connect(socket, &name)
             .map_err(|error| Error::connect(&name, error))?;
-        self.peer = Peer::of(name);
+        self.far = Far::Peer(Peer::of(name));
         self.is_connected = begun == Connect::Done;
         Ok(match begun {
             Connect::Done => Progress::Done,
@@ -213,7 +217,7 @@ impl<K: StreamKind> Transport for Connection<K> {
 
     fn check_connect(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
         let fd = self.fd()?;
-        let failed = |error| Error::connect(&self.peer, error);
+        let failed = |error| Error::connect(&self.far, error);
         if let Some(error) = net::take_error(fd).map_err(failed)? {
             return Err(failed(error));
         }
@@ -239,30 +243,33 @@ impl<K: StreamKind> Transport for Connection<K> {
 
     #[inline]
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
-        let socket = self.socket.fd(K::TITLE)?;
-        self.kind.read(socket, io, &self.peer)
+        let socket = opened(&self.socket, &self.far, K::TITLE)?;
+        self.kind.read(socket, io, &self.far)
     }
 
     #[inline]
     fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
-        let socket = self.socket.fd(K::TITLE)?;
-        let (kind, peer) = (&mut self.kind, &self.peer);
+        let socket = opened(&self.socket, &self.far, K::TITLE)?;
+        let (kind, peer) = (&mut self.kind, &self.far);
         stream::flush(socket, io.write_spin_count(), out, peer, |out| {
             kind.send_object(socket, out, peer)
         })
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
-        stream::shutdown(self.fd()?, direction, &self.peer)
+        stream::shutdown(self.fd()?, direction, &self.far)
     }
 
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
         let lingers = std::mem::take(&mut self.is_connected) && self.lingers;
         self.place.leave();
-        match std::mem::replace(&mut self.socket, Socket::Closed) {
-            Socket::Open(socket) => Ok(stream::close(socket, lingers, io)),
-            Socket::Unopened(_) | Socket::Closed => Ok(Progress::Done),
+        if matches!(self.far, Far::Unopened(_)) {
+            self.far = Far::default();
         }
+        Ok(match self.socket.take() {
+            Some(socket) => stream::close(socket, lingers, io),
+            None => Progress::Done,
+        })
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
@@ -273,10 +280,9 @@ impl<K: StreamKind> Transport for Connection<K> {
         if !K::has_option(family, id) {
             return Err(options::no_such_option(K::NAME, id));
         }
-        match &mut self.socket {
-            Socket::Unopened(waiting) => waiting.set(id, value)?,
-            Socket::Open(fd) => K::set_on(fd.as_fd(), family, id, value)?,
-            Socket::Closed => return self.fd().map(drop),
+        match &mut self.far {
+            Far::Unopened(waiting) => waiting.set(id, value)?,
+            Far::Peer(_) => K::set_on(self.fd()?, family, id, value)?,
         }
         if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
             self.lingers = lingers(*linger);
@@ -293,10 +299,10 @@ impl<K: StreamKind> Transport for Connection<K> {
         if own.is_none() && !K::has_option(family, id) {
             return Err(options::no_such_option(K::NAME, id));
         }
-        match (&self.socket, own) {
-            (Socket::Unopened(waiting), own) => waiting.get(id, own.transpose()?),
-            (Socket::Open(_), Some(own)) => own,
-            (_, _) => K::get_on(self.fd()?, family, id),
+        match (&self.far, own) {
+            (Far::Unopened(waiting), own) => waiting.get(id, own.transpose()?),
+            (Far::Peer(_), Some(own)) if self.socket.is_some() => own,
+            (Far::Peer(_), _) => K::get_on(self.fd()?, family, id),
         }
     }
 
@@ -306,10 +312,36 @@ impl<K: StreamKind> Transport for Connection<K> {
     }
 
     fn remote_address(&self) -> Option<Address> {
-        self.peer
-            .name()
+        self.peer_name()
             .filter(|_| self.is_connected)
             .map(Into::into)
+    }
+}
+
+/// The descriptor, beside a mutable kind.
+#[inline]
+fn opened<'a, P>(
+    socket: &'a Option<OwnedFd>,
+    far: &Far<P>,
+    title: &str,
+) -> Result<BorrowedFd<'a>, Error> {
+    match socket {
+        Some(socket) => Ok(socket.as_fd()),
+        None => Err(not_open(far, title)),
+    }
+}
+
+#[cold]
+fn not_open<P>(far: &Far<P>, title: &str) -> Error {
+    match far {
+        Far::Unopened(_) => Error::new(
+            ErrorKind::NotYetConnected,
+            format!("the {title} channel is not connected"),
+        ),
+        Far::Peer(_) => Error::new(
+            ErrorKind::ChannelClosed,
+            format!("the {title} channel is closed"),
+        ),
     }
 }
 
