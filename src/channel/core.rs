@@ -39,30 +39,32 @@ use crate::future::Promise;
 
 /// Reasons to leave the fast path after a callback or at the end of a dispatch.
 pub(crate) mod attention {
+    // What is looked at after each callback stands in the lower byte: one instruction tests that in memory, two a word.
+
     /// The callback emitted more than fits the slot.
-    pub(crate) const LIST: u16 = 1;
+    pub(crate) const LIST: u16 = 1 << 0;
     /// A handler was taken out while on the stack.
-    pub(crate) const REMOVED_BUSY: u16 = 2;
+    pub(crate) const REMOVED_BUSY: u16 = 1 << 1;
     /// Operations wait at busy handlers.
-    pub(crate) const WAITING: u16 = 4;
-    /// The root queue has items.
-    pub(crate) const ROOTS: u16 = 8;
-    /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
-    pub(crate) const SUSPENDED: u16 = 16;
-    /// Some node asked for resume in this dispatch.
-    pub(crate) const RESUMING: u16 = 32;
-    /// Tombstones wait to be freed.
-    pub(crate) const DEAD: u16 = 64;
+    pub(crate) const WAITING: u16 = 1 << 2;
     /// The pipeline got a larger slab while handlers of the old one were on the stack.
-    pub(crate) const REGROWN: u16 = 128;
+    pub(crate) const REGROWN: u16 = 1 << 3;
     /// The resume in the slot was asked for in the callback that is running.
-    pub(crate) const JUST_ASKED: u16 = 256;
-    /// The message under way is the only one of its batch, whose end follows.
-    pub(crate) const BATCH_ENDS: u16 = 512;
+    pub(crate) const JUST_ASKED: u16 = 1 << 4;
     /// A flush has come to the head; it is done when the callback has returned.
-    pub(crate) const FLUSH: u16 = 1024;
+    pub(crate) const FLUSH: u16 = 1 << 5;
     /// The channel has the slow parts of the pipeline.
-    pub(crate) const SLOW: u16 = 2048;
+    pub(crate) const SLOW: u16 = 1 << 6;
+    /// The root queue has items.
+    pub(crate) const ROOTS: u16 = 1 << 7;
+    /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
+    pub(crate) const SUSPENDED: u16 = 1 << 8;
+    /// Some node asked for resume in this dispatch.
+    pub(crate) const RESUMING: u16 = 1 << 9;
+    /// Tombstones wait to be freed.
+    pub(crate) const DEAD: u16 = 1 << 10;
+    /// The message under way is the only one of its batch, whose end follows.
+    pub(crate) const BATCH_ENDS: u16 = 1 << 11;
 
     pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED | FLUSH;
     pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
