@@ -83,7 +83,9 @@ impl Core {
     /// If the queue is empty, gives it up.
     fn end_roots(&self) {
         if self.roots.with(|roots| roots.0.is_empty()) != Some(false) {
-            self.roots.take().map(Roots::give_back);
+            if let Some(spare) = self.roots.take() {
+                spare.give_back();
+            }
             self.attention.set(self.attention.get() & !attention::ROOTS);
         }
     }
