@@ -27,6 +27,8 @@ const LAST_ROUNDS: usize = 16;
 
 impl LoopCore {
     /// Goes on with ending, if that was asked for. The last step of every turn.
+    #[cold]
+    #[inline(never)]
     pub(super) fn closing_phase(&self) {
         match self.end.get() {
             EndState::Open if self.handle().shared().phase() >= Phase::Closing => self.begin(),

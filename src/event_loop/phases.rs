@@ -85,6 +85,7 @@ impl LoopCore {
         self.run_some_ready()
     }
 
+    #[inline(never)]
     fn run_some_ready(&self) -> usize {
         let queued = self.ready.len();
         for _ in 0..queued {
@@ -106,6 +107,7 @@ impl LoopCore {
         self.run_some_roots()
     }
 
+    #[inline(never)]
     fn run_some_roots(&self) -> usize {
         let mut queued = self.roots.len();
         let mut extra = 0;
@@ -153,6 +155,7 @@ impl LoopCore {
 
     /// The task phase of a turn: due timers and tasks within the allowance, at least one if there is
     /// one. Returns how many ran.
+    #[inline(never)]
     pub(super) fn run_task_phase(&self, allowance: Allowance, began: Time) -> u32 {
         let quota = matches!(allowance, Allowance::Queued).then(|| Quota {
             // Timers are bounded by their mark.

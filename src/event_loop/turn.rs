@@ -31,7 +31,8 @@ impl LoopCore {
     /// foreign code. Two readings of 25 ns are left in a turn that sleeps, after the sleep and after the I/O. The caller
     /// has entered the loop.
     ///
-    /// With one event it takes 450 instructions besides the handle's; what is asked once per turn lies in plain cells.
+    /// With one event it takes 450 instructions besides the handle's; what is asked once per turn lies in plain cells. What
+    /// most turns do without is not inlined: after a sleep each line of code comes from the second cache at best.
     pub(super) fn next_turn(&self, limit: Option<Duration>) {
         self.metrics().turns.add(1);
         let has_events = self.wait_phase(limit);
@@ -78,6 +79,7 @@ impl LoopCore {
     }
 
     /// Asks the kernel without waiting. Reads the clock afterwards.
+    #[inline(never)]
     fn look(&self, reactor: &Reactor) -> Outcome {
         let outcome = reactor.poll();
         self.now();
@@ -104,10 +106,16 @@ impl LoopCore {
         let slept = self.now().nanos_since(began);
         self.metrics().sleep_ns.add(slept);
         if self.spins {
-            let slept = Duration::from_nanos(slept);
-            self.spinner.borrow_mut().slept(slept);
+            self.note_sleep(slept);
         }
         outcome
+    }
+
+    /// Whoever spins learns from how long it has slept, in nanoseconds.
+    #[inline(never)]
+    fn note_sleep(&self, slept: u64) {
+        let slept = Duration::from_nanos(slept);
+        self.spinner.borrow_mut().slept(slept);
     }
 
     /// Polls for as long as the user's choice says; `None` if nothing was found. Reads the clock afterwards.
@@ -119,6 +127,7 @@ impl LoopCore {
         self.spin_for_long(reactor, deadline, began)
     }
 
+    #[inline(never)]
     fn spin_for_long(&self, reactor: &Reactor, deadline: Time, began: Time) -> Option<Outcome> {
         if self.is_called() {
             return Some(self.look(reactor));

@@ -402,8 +402,13 @@ impl Reactor {
     #[inline]
     fn note_sound(&self) {
         if self.must_bring.replace(false) && !self.is_calm.get() {
-            self.change_health(Health::sound);
+            self.note_recovery();
         }
+    }
+
+    #[cold]
+    fn note_recovery(&self) {
+        self.change_health(Health::sound);
     }
 
     fn change_health(&self, change: impl FnOnce(&mut Health)) {
