@@ -322,44 +322,42 @@ impl LoopCore {
 
     /// The same with tasks of the loop itself.
     fn run_local(&self, most: u32) -> u32 {
-        let run = self.run_row("a task", most, || {
+        let metrics = self.metrics();
+        self.run_row("a task", most, || {
             let task = self.local.pop()?;
+            metrics.tasks_run.add(1);
             Some(|| task.run())
-        });
-        self.metrics().tasks_run.add(run.into());
-        run
+        })
     }
 
     /// The same with what may not be lost.
     fn run_insistent(&self, most: u32) -> u32 {
-        let shared = self.handle().shared();
-        let run = self.run_row("a listener", most, || {
+        let (shared, metrics) = (self.handle().shared(), self.metrics());
+        self.run_row("a listener", most, || {
             if !shared.has_insistent() {
                 return None;
             }
             let task = shared.pop_insistent()?;
+            metrics.tasks_run.add(1);
             Some(|| task.run())
-        });
-        self.metrics().tasks_run.add(run.into());
-        run
+        })
     }
 
     /// The same with tasks from other threads.
     fn run_remote(&self, most: u32) -> u32 {
-        let run = self.run_row("a task", most, || {
-            let task = self.remote.borrow_mut().pop()?;
-            Some(|| task.run())
-        });
         let metrics = self.metrics();
-        metrics.tasks_run.add(run.into());
-        metrics.remote_tasks_run.add(run.into());
-        run
+        self.run_row("a task", most, || {
+            let task = self.remote.borrow_mut().pop()?;
+            // Whoever hears from the task finds it counted.
+            metrics.tasks_run.add(1);
+            metrics.remote_tasks_run.add(1);
+            Some(|| task.run())
+        })
     }
 
     /// Runs what `next` gives, at most so many; how many it ran. A panic ends what panicked and nothing else.
     ///
-    /// They share a catch boundary and are counted together: short tasks from another thread went from 30 million a second
-    /// to 40.
+    /// They share a catch boundary: 28 million short tasks a second from another thread became 37.
     #[inline(always)]
     fn run_row<J: FnOnce()>(
         &self,
