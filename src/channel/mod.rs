@@ -4,10 +4,11 @@
 //!
 //! - `options`, `attributes`, `address`, `family`, `datagram`, `events`: the vocabulary.
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
-//! - `node`, `nodes`, `names`, `slow`, `mask`, `op`: what a pipeline is made of.
+//! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins.
-//! - `core`, `entry`, `life`, `connect`, `reading`, `writing`, `root`, `tail`, `configure`, `relay`: one channel on its loop.
+//! - `core`, `entry`, `life`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`: one
+//!   channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
 //! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
 
