@@ -376,8 +376,12 @@ impl Core {
                 self.deliver_last(msg, total);
                 return self.after_batch();
             }
+            if matches!(end, BatchEnd::Unread) {
+                // Nothing is learned from it: the predictor would take it for a small batch.
+                return batch.end();
+            }
             self.predict(|predictor| predictor.read_complete(total));
-            if self.life.get() >= Life::Closing || matches!(end, BatchEnd::Unread) {
+            if self.life.get() >= Life::Closing {
                 return batch.end();
             }
             self.enter(|core| core.end_batch(end));
@@ -385,7 +389,7 @@ impl Core {
                 batch.end();
                 return self.after_batch();
             }
-            self.predict(RecvPredictor::reset);
+            // A budget of bytes is not made whole: it is one for all of them, or a peer that always sends would keep the loop.
             read = self.with_transport(|transport, io| transport.read(io));
         }
     }

@@ -366,8 +366,9 @@ impl LoopCore {
         mut next: impl FnMut() -> Option<J>,
     ) -> u32 {
         let run = Cell::new(0);
-        let mut is_over = false;
-        while !is_over {
+        loop {
+            let before = run.get();
+            let mut is_over = false;
             self.protect(what, || {
                 while run.get() < most {
                     let Some(job) = next() else { break };
@@ -376,8 +377,11 @@ impl LoopCore {
                 }
                 is_over = true;
             });
+            // A panic before anything was taken is our own, and would only come again.
+            if is_over || run.get() == before {
+                return run.get();
+            }
         }
-        run.get()
     }
 
     /// Enters foreign code. A panic in it is logged and counted, and goes no further.

@@ -1,13 +1,91 @@
-//! What only TCP shows while nobody reads: edges that nobody wants, and urgent data.
+//! What only TCP shows: edges that nobody wants, urgent data, and budgets of bytes.
 
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{self, Sender};
 
 use nix::sys::socket::{MsgFlags, send};
-use tidegate::channel::options::AUTO_READ;
+use tidegate::bootstrap::Bootstrap;
+use tidegate::buffer::{Message, RecvAllocator};
+use tidegate::channel::options::{AUTO_READ, RECV_ALLOCATOR};
+use tidegate::channel::{Context, Handler, HandlerResult};
 
+use crate::plain::{accept_plain, plain_listener};
 use crate::probe::{DEADLINE, read_exactly};
 use crate::support::{client_and_plain_peer, with_each_group};
+
+/// Asks for each batch at the end of the one before.
+struct Asks {
+    bytes: Arc<AtomicUsize>,
+    /// How many bytes had come when the loop's first task after the first of them ran.
+    at_first_task: Sender<usize>,
+}
+
+impl Handler for Asks {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let come = msg.readable_bytes().unwrap_or(0);
+        if self.bytes.fetch_add(come, Ordering::Relaxed) == 0 {
+            let (bytes, tell) = (self.bytes.clone(), self.at_first_task.clone());
+            ctx.event_loop().execute(move || {
+                let _ = tell.send(bytes.load(Ordering::Relaxed));
+            })?;
+        }
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.read();
+        Ok(())
+    }
+}
+
+/// Rules: D10
+///
+/// Each batch here is one read, and the next one follows at once: the budget is one for all of them.
+#[test]
+fn a_budget_of_bytes_ends_batches_that_follow_each_other() {
+    const BUDGET: usize = 1_000;
+    with_each_group(|group| {
+        let bytes = Arc::new(AtomicUsize::new(0));
+        let (tell, told) = mpsc::channel();
+        let (listener, address) = plain_listener();
+        let client = Bootstrap::new(group)
+            .option(AUTO_READ, false)
+            .option(
+                RECV_ALLOCATOR,
+                RecvAllocator::MaxBytes {
+                    per_loop: BUDGET,
+                    per_read: 100,
+                },
+            )
+            .handler({
+                let bytes = bytes.clone();
+                move |pipeline| {
+                    pipeline.add_last(Asks {
+                        bytes: bytes.clone(),
+                        at_first_task: tell.clone(),
+                    })
+                }
+            })
+            .connect(address);
+        let mut peer = accept_plain(&listener);
+        let client = client.sync_timeout(DEADLINE).expect("connected");
+        peer.write_all(&[7; 20 * BUDGET]).unwrap();
+        client.read();
+        let at_first_task = told.recv_timeout(DEADLINE).expect("the task runs");
+        // An I/O phase is the selector's report and then the ready list.
+        assert!(
+            at_first_task <= 2 * BUDGET,
+            "{at_first_task} bytes in one go"
+        );
+        while bytes.load(Ordering::Relaxed) < 20 * BUDGET {
+            std::thread::yield_now();
+        }
+        client.close().sync_timeout(DEADLINE).unwrap();
+    });
+}
 
 /// Rules: D18, 4.4
 #[test]

@@ -513,3 +513,14 @@ fn a_batch_that_is_asked_for_at_the_end_of_another_follows_at_once() {
     );
     assert_eq!(rig.script.asked.get(), asked + 20 + 1);
 }
+
+/// A read that brings nothing says nothing about the size of the next one.
+#[test]
+fn the_predictor_learns_nothing_from_reads_that_are_handed_on() {
+    let rig = Rig::new(Script::new());
+    let guess = rig.core.predictor.get().guess();
+    for _ in 0..8 {
+        rig.reads([Ok(Read::Asked)]);
+    }
+    assert_eq!(rig.core.predictor.get().guess(), guess);
+}
