@@ -1,4 +1,5 @@
-//! The documents: that they are there, and that the commands, files, examples and rooms which they name are.
+//! The documents: that they are there, that the commands, files, examples and rooms which they name are, and that their
+//! programs are compiled.
 
 use std::collections::BTreeSet;
 
@@ -25,9 +26,15 @@ pub fn check(tree: &Tree) -> Vec<String> {
         .map(|path| format!("{path} is missing"))
         .collect();
     let targets = make_targets(tree.document("Makefile"));
+    let guide = tree
+        .rust
+        .iter()
+        .find(|file| file.path == "src/guide.rs")
+        .map_or("", |file| &file.text);
     for document in tree.texts.iter().filter(|text| text.path.ends_with(".md")) {
         complaints.extend(unknown_commands(document, &targets));
         complaints.extend(dead_links(document, |path| tree.exists(path)));
+        complaints.extend(uncompiled(document, guide));
     }
     for command in ["`make run`", "`make test`"] {
         if !tree.document("README.md").contains(command) {
@@ -99,6 +106,30 @@ fn dead_links(document: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
                 complaints
                     .push(document.complain(at, format!("the link to {target} leads nowhere")));
             }
+        }
+    }
+    complaints
+}
+
+/// Programs that no doc test compiles: in a document that src/guide.rs does not take in, or marked to be left out.
+fn uncompiled(document: &Source, guide: &str) -> Vec<String> {
+    let taken_in = guide.contains(&format!("include_str!(\"../{}\")", document.path));
+    let mut complaints = Vec::new();
+    let mut open = false;
+    for (at, line) in document.text.lines().enumerate() {
+        let Some(language) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        open = !open;
+        let mut words = language.split(',').map(str::trim);
+        // rustdoc takes a block without a language for Rust.
+        if !open || !matches!(words.next(), Some("" | "rust")) {
+            continue;
+        }
+        if !taken_in {
+            complaints.push(document.complain(at, "src/guide.rs does not take this program in"));
+        } else if words.any(|word| word.starts_with("ignore")) {
+            complaints.push(document.complain(at, "this program is not compiled"));
         }
     }
     complaints
@@ -197,6 +228,19 @@ mod tests {
             complaints,
             ["docs/x.md:1: the link to gone.md leads nowhere"]
         );
+    }
+
+    #[test]
+    fn a_program_that_nobody_compiles_is_caught() {
+        let guide = "#[doc = include_str!(\"../a.md\")]";
+        let text = "```rust,no_run\nf();\n```\n\n```text\nx\n```\n```\ng();\n```\n```rust,ignore\nh();\n```\n";
+        assert_eq!(
+            uncompiled(&Source::plain("a.md", text), guide),
+            ["a.md:11: this program is not compiled"]
+        );
+        let lines: Vec<String> = uncompiled(&Source::plain("b.md", text), guide);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].starts_with("b.md:8: "));
     }
 
     #[test]
