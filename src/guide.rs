@@ -4,9 +4,15 @@
 //! 1. [Pipelines](pipeline): how an event travels, and what a handler may do.
 //! 2. [Back-pressure](back_pressure): what to do about a peer that is slower than you.
 //! 3. [Testing](testing): protocols without sockets and without sleeping.
-//! 4. [Tuning](tuning): the knobs, what each trades, and how to see which one to turn.
-//! 5. [For Netty users](from_netty): what is called what, and what is different.
+//! 4. [Logging](logging): where errors and panics are told, and how to see them.
+//! 5. [Tuning](tuning): the knobs, what each trades, and how to see which one to turn.
+//! 6. [For Netty users](from_netty): what is called what, and what is different.
+//
+// Pages name each other by labels. The label that is defined first counts: in the reference the one given here, with a page of
+// the reference; in the checkout the one at the end of the page, with a file.
 
+#[doc = "[logging]: crate::guide::logging"]
+#[doc = ""]
 #[doc = include_str!("../docs/guide/pipeline.md")]
 pub mod pipeline {}
 
@@ -16,9 +22,16 @@ pub mod back_pressure {}
 #[doc = include_str!("../docs/guide/testing.md")]
 pub mod testing {}
 
+#[doc = "[tuning]: crate::guide::tuning"]
+#[doc = ""]
+#[doc = include_str!("../docs/guide/logging.md")]
+pub mod logging {}
+
 #[doc = include_str!("../docs/guide/tuning.md")]
 pub mod tuning {}
 
+#[doc = "[logging]: crate::guide::logging"]
+#[doc = ""]
 #[doc = include_str!("../docs/guide/from-netty.md")]
 pub mod from_netty {}
 

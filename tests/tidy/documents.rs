@@ -35,6 +35,9 @@ pub fn check(tree: &Tree) -> Vec<String> {
         complaints.extend(unknown_commands(document, &targets));
         complaints.extend(dead_links(document, |path| tree.exists(path)));
         complaints.extend(uncompiled(document, guide));
+        if document.path.starts_with("docs/guide/") {
+            complaints.extend(unmoved_labels(document, guide));
+        }
     }
     for command in ["`make run`", "`make test`"] {
         if !tree.document("README.md").contains(command) {
@@ -94,17 +97,28 @@ fn dead_links(document: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
         .path
         .rsplit_once('/')
         .map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    // In the reference, of which the guide is a part, there are no files: only labels have two meanings.
+    let is_page =
+        document.path.starts_with("docs/guide/") && !document.path.ends_with("/README.md");
     let mut complaints = Vec::new();
     for (at, line) in document.text.lines().enumerate() {
-        for (start, _) in line.match_indices("](") {
+        let label = line.strip_prefix('[').and_then(|line| line.find("]: "));
+        for (start, _) in line.match_indices("](").chain(label.map(|at| (at + 2, ""))) {
             let target = line[start + 2..]
                 .split([')', '#', ' '])
                 .next()
                 .unwrap_or_default();
-            if !target.is_empty() && !target.contains(':') && !exists(&format!("{folder}{target}"))
-            {
+            if target.is_empty() || target.contains(':') {
+                continue;
+            }
+            if !exists(&format!("{folder}{target}")) {
                 complaints
                     .push(document.complain(at, format!("the link to {target} leads nowhere")));
+            } else if is_page && label.is_none() {
+                complaints.push(document.complain(
+                    at,
+                    format!("the link to {target} is dead in the reference: give it a label"),
+                ));
             }
         }
     }
@@ -130,6 +144,27 @@ fn uncompiled(document: &Source, guide: &str) -> Vec<String> {
             complaints.push(document.complain(at, "src/guide.rs does not take this program in"));
         } else if words.any(|word| word.starts_with("ignore")) {
             complaints.push(document.complain(at, "this program is not compiled"));
+        }
+    }
+    complaints
+}
+
+/// Labels of links to files, in a page of the guide, that src/guide.rs does not point to a page of the reference.
+fn unmoved_labels(document: &Source, guide: &str) -> Vec<String> {
+    let include = format!("include_str!(\"../{}\")", document.path);
+    let attributes = guide
+        .split("mod ")
+        .find(|item| item.contains(&include))
+        .unwrap_or_default();
+    let mut complaints = Vec::new();
+    for (at, line) in document.text.lines().enumerate() {
+        let Some((label, target)) = line.split_once("]: ") else {
+            continue;
+        };
+        let is_file = label.starts_with('[') && target.ends_with(".md");
+        if is_file && !attributes.contains(&format!("\"{label}]: crate::")) {
+            let text = format!("src/guide.rs has no {label}]: for this page");
+            complaints.push(document.complain(at, text));
         }
     }
     complaints
@@ -228,6 +263,23 @@ mod tests {
             complaints,
             ["docs/x.md:1: the link to gone.md leads nowhere"]
         );
+    }
+
+    #[test]
+    fn links_between_pages_of_the_guide_have_labels_with_two_meanings() {
+        let exists = |path: &str| path == "docs/guide/b.md";
+        let inline = Source::plain("docs/guide/a.md", "[b](b.md)");
+        assert_eq!(dead_links(&inline, exists).len(), 1);
+        let labelled = Source::plain("docs/guide/a.md", "[b]\n\n[b]: b.md\n[c]: gone.md");
+        let complaints = dead_links(&labelled, exists);
+        assert_eq!(
+            complaints,
+            ["docs/guide/a.md:4: the link to gone.md leads nowhere"]
+        );
+        let of_another = "#[doc = \"[b]: crate::b\"]\nmod b {}\n#[doc = include_str!(\"../docs/guide/a.md\")]\nmod a {}";
+        assert_eq!(unmoved_labels(&labelled, of_another).len(), 2);
+        let both = "#[doc = \"[b]: crate::b\"]\n#[doc = \"[c]: crate::c\"]\n#[doc = include_str!(\"../docs/guide/a.md\")]\nmod a {}";
+        assert_eq!(unmoved_labels(&labelled, both), [""; 0]);
     }
 
     #[test]
