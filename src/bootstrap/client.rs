@@ -9,8 +9,10 @@ use super::loops::Loops;
 use super::opening;
 use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
+use crate::channel::tries::Renew;
 use crate::channel::{
     Address, AttributeKey, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
+    Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
@@ -128,6 +130,12 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
+    /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
+    /// them, each for at most `CONNECT_TIMEOUT`. It is one channel all the time, and its handlers see one connect, to the
+    /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
+    /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
+    /// to something else, has one try.
+    ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.
     pub fn connect(&self, remote: impl IntoAddress<T::Family>) -> ChannelFuture {
@@ -138,16 +146,19 @@ impl<T: ClientTransport> Bootstrap<T> {
         }
         let local = self.local.clone();
         let resolver = self.resolver.clone();
+        let is_name = resolver.is_some() && matches!(remote, Address::Unresolved(..));
+        let renew = is_name.then(|| Box::new(fresh::<T>) as Renew);
         opening::open(
             event_loop,
             self.recipe.clone(),
-            || Box::new(T::unconnected()),
+            renew,
+            fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
                 let found = {
                     let channel = channel.clone();
                     move |found| match found {
-                        Ok(remote) => channel.connect_with(remote, local, promise),
+                        Ok(addresses) => channel.connect_to_one_of(addresses, local, promise),
                         Err(error) => drop(promise.try_failure(error)),
                     }
                 };
@@ -177,7 +188,8 @@ impl<T: ClientTransport> Bootstrap<T> {
         opening::open(
             event_loop,
             self.recipe.clone(),
-            || Box::new(T::unconnected()),
+            None,
+            fresh::<T>,
             Recipe::fill,
             move |channel, promise| channel.bind_with(local, promise),
         )
@@ -195,6 +207,10 @@ impl<T: ClientTransport> Bootstrap<T> {
         }
         Ok(())
     }
+}
+
+fn fresh<T: ClientTransport>() -> Box<dyn Transport> {
+    Box::new(T::unconnected())
 }
 
 impl<T: ClientTransport> Clone for Bootstrap<T> {

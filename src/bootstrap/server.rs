@@ -166,7 +166,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         self
     }
 
-    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise.
+    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise. Of several addresses of a name the first
+    /// is bound.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
@@ -234,6 +235,7 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         opening::open(
             event_loop,
             recipe,
+            None,
             || Box::new(T::server()),
             move |recipe, pipeline| {
                 recipe.fill(pipeline)?;
@@ -243,7 +245,7 @@ impl<T: ChildTransport> ServerBootstrap<T> {
             move |channel, promise| {
                 let found = {
                     let channel = channel.clone();
-                    move |found| match found {
+                    move |found| match resolver::first(found) {
                         Ok(local) => channel.bind_with(local, promise),
                         Err(error) => drop(promise.try_failure(error)),
                     }
