@@ -5,7 +5,8 @@
 //! 2. [Back-pressure](back_pressure): what to do about a peer that is slower than you.
 //! 3. [Testing](testing): protocols without sockets and without sleeping.
 //! 4. [Tuning](tuning): the knobs, what each trades, and how to see which one to turn.
-//! 5. [For Netty users](from_netty): what is called what, and what is different.
+//! 5. [Restarting](restarting): the next version takes over, and no client notices.
+//! 6. [For Netty users](from_netty): what is called what, and what is different.
 
 #[doc = include_str!("../docs/guide/pipeline.md")]
 pub mod pipeline {}
@@ -18,6 +19,9 @@ pub mod testing {}
 
 #[doc = include_str!("../docs/guide/tuning.md")]
 pub mod tuning {}
+
+#[doc = include_str!("../docs/guide/restarting.md")]
+pub mod restarting {}
 
 #[doc = include_str!("../docs/guide/from-netty.md")]
 pub mod from_netty {}
