@@ -375,6 +375,26 @@ impl Resolver for Scripted {
     }
 }
 
+/// What is preset can be connected to without being named, and says so if it is missing.
+///
+/// Rules: G1
+#[test]
+fn a_recipe_may_have_its_remote_address() {
+    each_way(|way| {
+        let group = way.group(1);
+        let (_listener, address) = listener();
+        let recipe = client(&group).remote_address(address);
+        for recipe in [recipe.clone(), recipe] {
+            let connected = recipe.connect_preset().sync_timeout(DEADLINE).unwrap();
+            assert_eq!(connected.remote_address(), Some(&Address::Inet(address)));
+        }
+        let future = client(&group).connect_preset();
+        let error = future.sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        expect_closed(future.channel());
+    });
+}
+
 /// Rules: G7, A24
 #[test]
 fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {

@@ -45,11 +45,32 @@ use crate::transport::{ClientTransport, DatagramTransport};
 /// channel.close().sync()?;
 /// # Ok::<(), tidegate::error::Error>(())
 /// ```
+///
+/// A channel that is to be on its loop before it connects (Netty's `register()`) needs no bootstrap:
+/// [`Channel::builder`](crate::channel::Channel::builder) opens any transport as it is, and
+/// [`connect`](crate::channel::Channel::connect) or [`bind`](crate::channel::Channel::bind) may come whenever its owner
+/// likes.
+///
+/// ```
+/// use tidegate::transport::ClientTransport;
+/// use tidegate::transport::tcp::Tcp;
+/// use tidegate::{Channel, EventLoopGroup};
+///
+/// let group = EventLoopGroup::new(1)?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let channel = Channel::builder()
+///     .open_on(&group.next(), Tcp::unconnected, |_pipeline| Ok::<_, tidegate::Error>(()))
+///     .sync()?;
+/// assert!(channel.is_registered() && !channel.is_active());
+/// channel.connect(listener.local_addr()?, None).sync()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a bootstrap does nothing until connect() is called"]
 pub struct Bootstrap<T: ClientTransport = Tcp> {
     loops: Loops,
     recipe: Recipe,
     local: Option<Address>,
+    remote: Option<Address>,
     /// `None`: names go through the pipeline as they are.
     resolver: Option<Arc<dyn Resolver>>,
     transport: PhantomData<fn() -> T>,
@@ -62,6 +83,7 @@ impl Bootstrap<Tcp> {
             loops: loops.into(),
             recipe: Recipe::default(),
             local: None,
+            remote: None,
             resolver: Some(Arc::new(SystemResolver)),
             transport: PhantomData,
         }
@@ -75,6 +97,7 @@ impl<T: ClientTransport> Bootstrap<T> {
             loops: self.loops,
             recipe: self.recipe,
             local: self.local,
+            remote: self.remote,
             resolver: self.resolver,
             transport: PhantomData,
         }
@@ -116,6 +139,13 @@ impl<T: ClientTransport> Bootstrap<T> {
         self
     }
 
+    /// The address that [`connect_preset`](Self::connect_preset) connects to: for a recipe that is made in one place and used
+    /// in another. [`connect`](Self::connect) does not look at it.
+    pub fn remote_address(mut self, remote: impl IntoAddress<T::Family>) -> Self {
+        self.remote = Some(remote.into_address());
+        self
+    }
+
     /// Looks up names with `resolver`; [`SystemResolver`] otherwise.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
@@ -139,7 +169,23 @@ impl<T: ClientTransport> Bootstrap<T> {
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.
     pub fn connect(&self, remote: impl IntoAddress<T::Family>) -> ChannelFuture {
-        let remote = remote.into_address();
+        self.connect_to(remote.into_address())
+    }
+
+    /// As [`connect`](Self::connect), to the address that was given to [`remote_address`](Self::remote_address). Without one
+    /// the future fails with [`ErrorKind::InvalidArgument`].
+    pub fn connect_preset(&self) -> ChannelFuture {
+        match &self.remote {
+            Some(remote) => self.connect_to(remote.clone()),
+            None => {
+                let text = "the bootstrap has no remote address; give it one with remote_address(), or connect(address)";
+                let error = Error::new(ErrorKind::InvalidArgument, text);
+                opening::refused(self.loops.next(), error)
+            }
+        }
+    }
+
+    fn connect_to(&self, remote: Address) -> ChannelFuture {
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);
@@ -219,6 +265,7 @@ impl<T: ClientTransport> Clone for Bootstrap<T> {
             loops: self.loops.clone(),
             recipe: self.recipe.clone(),
             local: self.local.clone(),
+            remote: self.remote.clone(),
             resolver: self.resolver.clone(),
             transport: PhantomData,
         }
@@ -231,6 +278,7 @@ impl<T: ClientTransport> fmt::Debug for Bootstrap<T> {
             .field("loops", &self.loops)
             .field("recipe", &self.recipe)
             .field("local", &self.local)
+            .field("remote", &self.remote)
             .finish_non_exhaustive()
     }
 }
