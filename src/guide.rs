@@ -8,7 +8,8 @@
 //! 5. [Testing](testing): protocols without sockets and without sleeping.
 //! 6. [Logging](logging): where errors and panics are told, and how to see them.
 //! 7. [Tuning](tuning): the knobs, what each trades, and how to see which one to turn.
-//! 8. [For Netty users](from_netty): what is called what, what is different, and what is not there.
+//! 8. [Restarting](restarting): the next version takes over, and no client notices.
+//! 9. [For Netty users](from_netty): what is called what, what is different, and what is not there.
 //
 // Pages name each other by labels. The label that is defined first counts: in the reference the one given here, with a page of
 // the reference; in the checkout the one at the end of the page, with a file.
@@ -42,6 +43,9 @@ pub mod logging {}
 
 #[doc = include_str!("../docs/guide/tuning.md")]
 pub mod tuning {}
+
+#[doc = include_str!("../docs/guide/restarting.md")]
+pub mod restarting {}
 
 #[doc = "[logging]: crate::guide::logging"]
 #[doc = "[transports]: crate::guide::transports"]

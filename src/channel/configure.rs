@@ -63,7 +63,11 @@ impl Core {
                 }
                 // It is for what is sent from now on.
                 self.flush_put_off();
-                return self.transport.borrow_mut().set_option(id, value);
+                self.transport.borrow_mut().set_option(id, value)?;
+                self.look_at_rare(|rare| {
+                    rare.tries.as_mut()?.note(id, value);
+                    Some(())
+                });
             }
         }
         Ok(())

@@ -141,7 +141,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Write a message; the future tells when it was handed to the kernel.
+    /// Write a message; the future tells when it was handed to the kernel. It says nothing before somebody flushes.
     pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
         self.core.op_write(self.index(), msg.into(), promise);
@@ -160,11 +160,29 @@ impl<'a> Context<'a> {
         Core::op_flush_along(self);
     }
 
-    /// Write and flush.
+    /// Write and flush; nobody waits for the result, as with [`write`](Self::write).
     #[inline]
     pub fn write_and_flush(&mut self, msg: impl Into<Message>) {
         self.write(msg);
         self.flush();
+    }
+
+    /// Write and flush; the future tells when the message was handed to the kernel. Netty's `ctx.writeAndFlush(msg)`.
+    ///
+    /// | | flushes | tells |
+    /// |---|---|---|
+    /// | [`write`](Self::write) | no | nobody |
+    /// | [`write_future`](Self::write_future) | no | its future |
+    /// | [`write_and_flush`](Self::write_and_flush) | yes | nobody |
+    /// | `write_and_flush_future` | yes | its future |
+    ///
+    /// It flushes though the write has failed. As with every [`flush`](Self::flush) behind a promise that is somebody's, the
+    /// transport is called before this returns: if no handler kept the message and the kernel took all of it, the future is
+    /// done by then. (Not on another group's loop, from where both travel.)
+    pub fn write_and_flush_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
+        let future = self.write_future(msg);
+        self.flush();
+        future
     }
 
     /// Ask for one read, where auto-read is off.

@@ -32,6 +32,7 @@ use super::slow::{Inbound, Slow};
 use super::spare::{Lent, Part, Spares};
 use super::tail::Tail;
 use super::transport::Transport;
+use super::tries::Tries;
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, Failure};
 use crate::event_loop::{LoopCore, TimerKey};
@@ -473,6 +474,8 @@ impl Roots {
 pub(crate) struct Rare {
     pub(crate) tail: Option<Rc<dyn Tail>>,
     pub(crate) connecting: Option<Connecting>,
+    /// While a name's addresses are tried.
+    pub(crate) tries: Option<Box<Tries>>,
     pub(crate) closing: Option<Closing>,
     pub(crate) leaving: Option<Leaving>,
     /// Where it is not the default.
@@ -483,6 +486,7 @@ impl Rare {
     pub(crate) fn is_empty(&self) -> bool {
         self.tail.is_none()
             && self.connecting.is_none()
+            && self.tries.is_none()
             && self.closing.is_none()
             && self.leaving.is_none()
             && self.connect_timeout_ms.is_none()
