@@ -12,6 +12,7 @@ use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, UNREGISTERED, attention, flag};
+use super::drain_report::Lingered;
 use super::events::ChannelOutputShutdown;
 use super::interest::interest;
 use super::lifetime::Life;
@@ -263,10 +264,15 @@ impl Core {
                         Some(())
                     });
                 }
+                // A loop that ends waits for no peer.
+                if self.lp.handle().is_shutting_down() {
+                    self.end_linger(Lingered::Cut);
+                }
                 return;
             }
             Life::Open | Life::Connecting | Life::Active => {}
         }
+        let may_linger = self.may_linger(&cause);
         self.set_life(Life::Closing);
         let mut closing = Closing {
             cause: Some(cause),
@@ -282,6 +288,13 @@ impl Core {
             connecting.promise.try_failure(self.closed_error());
         }
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
+        if !(may_linger && self.begin_linger()) {
+            self.close_transport();
+        }
+    }
+
+    /// The last step of a close that the transport takes part in.
+    pub(crate) fn close_transport(&self) {
         match self.with_transport(|transport, io| transport.close(io)) {
             Ok(Progress::Pending) => {}
             Ok(Progress::Done) => self.finish_close(),
