@@ -228,7 +228,8 @@ impl Channel {
         future
     }
 
-    /// Completes when the channel has closed, for whatever reason. It never fails.
+    /// Completes when the channel has closed, for whatever reason. It never fails: where the loop ends while the transport
+    /// still closes, it completes as well, and the promise of the [`close`](Self::close) is the one that tells.
     pub fn close_future(&self) -> ChannelFuture {
         ChannelFuture::new(self.clone(), self.shared.close_future())
     }
