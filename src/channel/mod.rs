@@ -10,7 +10,7 @@
 //! - `core`, `entry`, `life`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
 
 mod address;
 pub mod attributes;
@@ -41,6 +41,7 @@ mod into_handler;
 mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
+mod linger;
 mod mask;
 mod names;
 mod node;
