@@ -390,8 +390,8 @@ impl Core {
         if messages > 0 || is_held {
             leaving.tally.drain.report().unsent.push(Unsent {
                 channel: self.shared.id(),
-                remote: self.shared.remote_address().cloned(),
-                local: self.shared.local_address().cloned(),
+                remote: self.shared.remote_address(),
+                local: self.shared.local_address(),
                 bytes,
                 messages,
                 is_held,

@@ -84,7 +84,8 @@ impl Place<'_> {
 
     /// A foreign client of a server of ours.
     pub fn visit(&self, server: &Channel) -> Box<dyn Peer> {
-        self.row.visit(server.local_address().expect("it is bound"))
+        self.row
+            .visit(&server.local_address().expect("it is bound"))
     }
 
     /// See [`Row::narrow`].

@@ -71,7 +71,7 @@ impl PcapCapture {
         if self.stream.is_some() || channel.is_server() {
             return;
         }
-        let inet = |address: Option<&Address>| address.and_then(Address::as_inet);
+        let inet = |address: Option<Address>| address.and_then(|address| address.as_inet());
         let (local, remote) = match (
             inet(channel.local_address()),
             inet(channel.remote_address()),

@@ -106,6 +106,13 @@ impl<K: DatagramKind> DatagramSocket<K> {
         self.set_waiting()
     }
 
+    /// The BSDs disconnect before they look at the address to connect to (soconnect), so a connect that failed may have
+    /// cost the peer that there was. Linux keeps it.
+    fn has_lost_its_peer(&self) -> bool {
+        let peer = self.fd().map(net::peer_addr::<NameOf<K>>);
+        !matches!(peer, Ok(Ok(_)))
+    }
+
     /// Gives the socket up after a bind or connect that failed half way.
     fn undo<T>(&mut self, result: Result<T, Error>, was_open: bool) -> Result<T, Error> {
         if result.is_err() && !was_open {
@@ -192,6 +199,9 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
         }
         let connected =
             net::connect(self.fd()?, &name).map_err(|error| Error::connect(&name, error));
+        if connected.is_err() && self.has_lost_its_peer() {
+            self.peer = None;
+        }
         self.undo(connected, was_open)?;
         if !was_open && local.is_none() {
             self.set_waiting()?;
