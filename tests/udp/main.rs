@@ -1,6 +1,7 @@
 //! UDP channels over real sockets of this machine, with every selector that it has.
 
 mod addresses;
+mod options;
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver, Sender};

@@ -62,9 +62,11 @@ options! {
     /// Default 16, at least 1. Source: this crate.
     MAX_MESSAGES_PER_READ: i32 => MaxMessagesPerRead;
 
-    /// The most messages of one flush, for transports that send message by message (datagrams).
+    /// The most messages of one flush on a datagram channel, those that fail among them. What is left goes on in the next
+    /// turn, so that one channel with much to send does not hold up the others. Channels whose own thread sends
+    /// ([`oio`](crate::transport::oio)) hold up nobody and do not have it.
     ///
-    /// Default 2,147,483,647 (no limit), at least 1. Source: this crate.
+    /// Default 2,147,483,647 (no limit), at least 1. Source: this crate; the name and the default are Netty's.
     MAX_MESSAGES_PER_WRITE: i32 => MaxMessagesPerWrite;
 
     /// When the channel counts as writable, in bytes.

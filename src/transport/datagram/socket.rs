@@ -257,11 +257,16 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        if id == OptionId::MaxDatagramPayloadSize {
-            if let OptionValue::Int(bytes) = value {
+        match (id, value) {
+            (OptionId::MaxDatagramPayloadSize, OptionValue::Int(bytes)) => {
                 self.receiver.set_size_max(*bytes as usize);
+                return Ok(());
             }
-            return Ok(());
+            (OptionId::MaxMessagesPerWrite, OptionValue::Int(messages)) => {
+                self.sender.set_messages_max(*messages as usize);
+                return Ok(());
+            }
+            _ => {}
         }
         if self.place.set_option(id, value) {
             return Ok(());
@@ -284,8 +289,14 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        if id == OptionId::MaxDatagramPayloadSize {
-            return Ok(OptionValue::Int(self.receiver.size_max() as i32));
+        match id {
+            OptionId::MaxDatagramPayloadSize => {
+                return Ok(OptionValue::Int(self.receiver.size_max() as i32));
+            }
+            OptionId::MaxMessagesPerWrite => {
+                return Ok(OptionValue::Int(self.sender.messages_max() as i32));
+            }
+            _ => {}
         }
         if let Some(value) = self.place.option(id) {
             return Ok(value);

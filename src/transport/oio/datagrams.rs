@@ -21,6 +21,7 @@ use crate::channel::{
 use crate::error::{Error, ErrorKind};
 use crate::transport::datagram::Sender;
 use crate::transport::kind::{ClientTransport, DatagramTransport};
+use crate::transport::socket::options::no_such_option;
 use crate::transport::udp::{self, UdpKind};
 
 /// A UDP socket whose batches are received and sent on two threads of its own; everything else is as with
@@ -54,6 +55,14 @@ impl Udp {
 
     fn inner_mut(&mut self) -> Result<&mut udp::Udp, Error> {
         self.inner.as_mut().ok_or_else(closed)
+    }
+
+    /// The thread that sends holds up no other channel, so nothing limits it.
+    fn check_option(&self, id: OptionId) -> Result<(), Error> {
+        match id {
+            OptionId::MaxMessagesPerWrite => Err(no_such_option(self.metadata().name, id)),
+            _ => Ok(()),
+        }
     }
 
     fn start(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
@@ -200,17 +209,19 @@ impl Transport for Udp {
     }
 
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        match self.timeout.set_option(id, value) {
-            true => Ok(()),
-            false => self.inner_mut()?.set_option(id, value),
+        if self.timeout.set_option(id, value) {
+            return Ok(());
         }
+        self.check_option(id)?;
+        self.inner_mut()?.set_option(id, value)
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        match self.timeout.option(id) {
-            Some(value) => Ok(value),
-            None => self.inner()?.option(id),
+        if let Some(value) = self.timeout.option(id) {
+            return Ok(value);
         }
+        self.check_option(id)?;
+        self.inner()?.option(id)
     }
 
     fn local_address(&self) -> Option<Address> {
