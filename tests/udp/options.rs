@@ -1,13 +1,16 @@
 //! What the options of datagram channels do.
 
+use std::net::UdpSocket;
 use std::sync::mpsc;
 
-use tidegate::channel::options::MAX_MESSAGES_PER_WRITE;
+use tidegate::channel::options::{
+    MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE, RECV_ALLOCATOR, WRITE_SPIN_COUNT,
+};
 use tidegate::transport::{oio, udp::Datagram};
-use tidegate::{Bootstrap, Failure};
+use tidegate::{Bootstrap, Failure, RecvAllocator};
 use tidegate::{Channel, ErrorKind, EventLoopGroup, Message};
 
-use crate::{DEADLINE, address, close, datagram, probe, probe_of, with_each_backend};
+use crate::{DEADLINE, address, close, datagram, probe, probe_of, udp, with_each_backend};
 
 /// Channels of one loop that send to `to`, at most so many datagrams with one flush.
 fn senders(group: &EventLoopGroup, most: i32) -> [Channel; 2] {
@@ -96,13 +99,60 @@ fn the_limit_of_messages_is_none_at_first_and_can_be_read() {
         close(&[&channel]);
 
         // Where a thread of its own sends, a limit would do nothing.
-        let refused = Bootstrap::new(group)
-            .transport::<oio::Udp>()
-            .option(MAX_MESSAGES_PER_WRITE, 7)
-            .handler(|_| Ok::<(), Failure>(()))
-            .bind("127.0.0.1:0")
-            .sync_timeout(DEADLINE)
-            .expect_err("it has no such option");
-        assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        for limit in [MAX_MESSAGES_PER_WRITE, WRITE_SPIN_COUNT] {
+            let refused = Bootstrap::new(group)
+                .transport::<oio::Udp>()
+                .option(limit, 7)
+                .handler(|_| Ok::<(), Failure>(()))
+                .bind("127.0.0.1:0")
+                .sync_timeout(DEADLINE)
+                .expect_err("it has no such option");
+            assert_eq!(refused.kind(), ErrorKind::Unsupported);
+        }
+    });
+}
+
+/// Netty's way to receive long datagrams.
+#[test]
+fn a_fixed_receive_allocator_is_the_room_for_one_datagram() {
+    with_each_backend(|group| {
+        let sizes = RecvAllocator::Fixed(5000);
+        let (receiver, heard) = probe_of(udp(group).option(RECV_ALLOCATOR, sizes), "127.0.0.1:0");
+        let size = receiver.option(MAX_DATAGRAM_PAYLOAD_SIZE);
+        assert_eq!(size.sync_timeout(DEADLINE).unwrap(), 5000);
+        let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
+        sender.send_to(&[7; 5000], address(&receiver)).unwrap();
+        assert_eq!(datagram(&heard).content.len(), 5000);
+
+        // The other name sets the same.
+        let set = receiver.set_option(MAX_DATAGRAM_PAYLOAD_SIZE, 100);
+        set.sync_timeout(DEADLINE).unwrap();
+        let read = receiver.option(RECV_ALLOCATOR).sync_timeout(DEADLINE);
+        assert_eq!(read.unwrap(), RecvAllocator::Fixed(100));
+
+        // What would cut datagrams, and what none can have.
+        let budget = RecvAllocator::MaxBytes {
+            per_loop: 4096,
+            per_read: 512,
+        };
+        for wrong in [
+            RecvAllocator::default(),
+            budget,
+            RecvAllocator::Fixed(65_536),
+        ] {
+            let refused = receiver.set_option(RECV_ALLOCATOR, wrong);
+            let error = refused.sync_timeout(DEADLINE).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+            assert!(error.to_string().contains("RECV_ALLOCATOR"), "{error}");
+        }
+        assert_eq!(
+            receiver
+                .option(RECV_ALLOCATOR)
+                .sync_timeout(DEADLINE)
+                .unwrap(),
+            RecvAllocator::Fixed(100),
+            "as it was"
+        );
+        close(&[&receiver]);
     });
 }

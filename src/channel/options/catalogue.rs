@@ -54,6 +54,9 @@ options! {
     /// The most write calls of one flush. What is left goes on in the next turn, so that one fast peer
     /// does not hold up the others.
     ///
+    /// Channels that make no such calls in their loop's turn refuse it: local ones, and those whose own thread writes
+    /// ([`oio`](crate::transport::oio)).
+    ///
     /// Default 16, at least 1. Source: this crate.
     WRITE_SPIN_COUNT: i32 => WriteSpinCount;
 
@@ -74,7 +77,12 @@ options! {
     /// Default 32 KiB and 64 KiB. Source: this crate.
     WRITE_BUFFER_WATER_MARK: WaterMark => WriteBufferWaterMark;
 
-    /// How the size of the next read is chosen, in bytes.
+    /// How the size of the next read is chosen, in bytes. Read back, `initial` of an adaptive one is what the next read asks
+    /// for.
+    ///
+    /// On datagram channels it is another name of [`MAX_DATAGRAM_PAYLOAD_SIZE`], as in Netty: how much room a datagram finds.
+    /// They take [`RecvAllocator::Fixed`] alone, because one that learns would cut what is longer than it expects. Local
+    /// channels refuse it: their messages cross as they are.
     ///
     /// Default adaptive: 64, at first 2,048, through 65,536. Source: this crate.
     RECV_ALLOCATOR: RecvAllocator => RecvAllocator;

@@ -10,7 +10,7 @@ use tidegate_sys::os::net::{self, Received};
 use super::kind::{DatagramKind, NameOf};
 use super::receive::Receiver;
 use super::send::Sender;
-use crate::buffer::Message;
+use crate::buffer::{Message, RecvAllocator};
 use crate::channel::Datagram;
 use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
@@ -20,6 +20,9 @@ use crate::transport::kind::{ClientTransport, DatagramTransport};
 use crate::transport::socket::Descriptors;
 use crate::transport::socket::domain::{Domain, Place};
 use crate::transport::socket::options::{self, Family, Waiting};
+
+/// The most bytes that MAX_DATAGRAM_PAYLOAD_SIZE can be.
+const SIZE_MAX: usize = 65_535;
 
 /// A datagram socket. It has none before it is bound or connected, because the socket's family is that of the address;
 /// options set before are kept and applied then.
@@ -256,8 +259,17 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
         Ok(Progress::Done)
     }
 
+    /// How much room a datagram needs can't be told from the one before, so nothing is predicted.
+    fn goes_by(&self, id: OptionId) -> bool {
+        id != OptionId::RecvAllocator
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         match (id, value) {
+            (OptionId::RecvAllocator, OptionValue::Recv(allocator)) => {
+                self.receiver.set_size_max(fixed_size(*allocator)?);
+                return Ok(());
+            }
             (OptionId::MaxDatagramPayloadSize, OptionValue::Int(bytes)) => {
                 self.receiver.set_size_max(*bytes as usize);
                 return Ok(());
@@ -290,6 +302,10 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
         match id {
+            OptionId::RecvAllocator => {
+                let allocator = RecvAllocator::Fixed(self.receiver.size_max());
+                return Ok(OptionValue::Recv(allocator));
+            }
             OptionId::MaxDatagramPayloadSize => {
                 return Ok(OptionValue::Int(self.receiver.size_max() as i32));
             }
@@ -317,5 +333,19 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
 
     fn remote_address(&self) -> Option<Address> {
         self.peer.clone().map(Into::into)
+    }
+}
+
+/// The most bytes of a datagram, of a receive allocator that says it. One that learns would cut what is longer than it
+/// expects.
+fn fixed_size(allocator: RecvAllocator) -> Result<usize, Error> {
+    match allocator {
+        RecvAllocator::Fixed(bytes) if bytes <= SIZE_MAX => Ok(bytes),
+        other => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "option RECV_ALLOCATOR: {other:?} is outside Fixed(1)..=Fixed({SIZE_MAX}), which is how many bytes a datagram may have to be received"
+            ),
+        )),
     }
 }

@@ -11,7 +11,7 @@ use tidegate_sys::os::net::{self, Received};
 
 use super::census;
 use super::hand::{Hand, Last, Stop, Tell, Work};
-use super::output::{Output, Sink};
+use super::output::{self, Output, Sink};
 use super::patient::{Patient, TIMEOUT, Timeout};
 use super::threads::{Threads, duplicate};
 use crate::buffer::Message;
@@ -21,7 +21,6 @@ use crate::channel::{
 use crate::error::{Error, ErrorKind};
 use crate::transport::datagram::Sender;
 use crate::transport::kind::{ClientTransport, DatagramTransport};
-use crate::transport::socket::options::no_such_option;
 use crate::transport::udp::{self, UdpKind};
 
 /// A UDP socket whose batches are received and sent on two threads of its own; everything else is as with
@@ -55,14 +54,6 @@ impl Udp {
 
     fn inner_mut(&mut self) -> Result<&mut udp::Udp, Error> {
         self.inner.as_mut().ok_or_else(closed)
-    }
-
-    /// The thread that sends holds up no other channel, so nothing limits it.
-    fn check_option(&self, id: OptionId) -> Result<(), Error> {
-        match id {
-            OptionId::MaxMessagesPerWrite => Err(no_such_option(self.metadata().name, id)),
-            _ => Ok(()),
-        }
     }
 
     fn start(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
@@ -208,11 +199,16 @@ impl Transport for Udp {
         })
     }
 
+    fn goes_by(&self, id: OptionId) -> bool {
+        let inner = self.inner.as_ref();
+        !output::is_limit(id) && inner.is_some_and(|inner| inner.goes_by(id))
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         if self.timeout.set_option(id, value) {
             return Ok(());
         }
-        self.check_option(id)?;
+        output::refuse_limit(self.metadata().name, id)?;
         self.inner_mut()?.set_option(id, value)
     }
 
@@ -220,7 +216,7 @@ impl Transport for Udp {
         if let Some(value) = self.timeout.option(id) {
             return Ok(value);
         }
-        self.check_option(id)?;
+        output::refuse_limit(self.metadata().name, id)?;
         self.inner()?.option(id)
     }
 
