@@ -39,6 +39,7 @@ impl Core {
                 self.set_connect_timeout_ms(u32::try_from(ms).unwrap_or(u32::MAX));
             }
             (OptionId::WriteSpinCount, OptionValue::Int(count)) => {
+                // What does not fit was refused by the check.
                 self.write_spin
                     .set(u16::try_from(*count).unwrap_or(u16::MAX));
             }

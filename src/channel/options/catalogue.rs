@@ -57,12 +57,14 @@ options! {
     /// Channels that make no such calls in their loop's turn refuse it: local ones, and those whose own thread writes
     /// ([`oio`](crate::transport::oio)).
     ///
-    /// Default 16, at least 1. Source: this crate.
+    /// 1 through 65,535: a channel keeps it in two bytes, and a flush of more calls would be no limit. Default 16. Source:
+    /// this crate.
     WRITE_SPIN_COUNT: i32 => WriteSpinCount;
 
     /// The most read calls, or accepts, of one readiness.
     ///
-    /// Default 16, at least 1. Source: this crate.
+    /// 1 through 65,535: a channel keeps it in two bytes, and a batch of more reads would be no limit. Default 16; on
+    /// datagram channels 32, which is what one call brings. Source: this crate.
     MAX_MESSAGES_PER_READ: i32 => MaxMessagesPerRead;
 
     /// The most messages of one flush on a datagram channel, those that fail among them. What is left goes on in the next
@@ -72,7 +74,8 @@ options! {
     /// Default 2,147,483,647 (no limit), at least 1. Source: this crate; the name and the default are Netty's.
     MAX_MESSAGES_PER_WRITE: i32 => MaxMessagesPerWrite;
 
-    /// When the channel counts as writable, in bytes.
+    /// When the channel counts as writable, in bytes. A mark above 4,294,967,295 is kept as that, which is what reading it
+    /// tells.
     ///
     /// Default 32 KiB and 64 KiB. Source: this crate.
     WRITE_BUFFER_WATER_MARK: WaterMark => WriteBufferWaterMark;
