@@ -140,8 +140,10 @@ options! {
     SO_SNDBUF: i32 => SoSndbuf;
 
     /// What close does with data not yet sent: `None`, the kernel sends it in the background; zero, it is
-    /// thrown away and the peer sees a reset; longer, close blocks its thread for up to that time, so use
-    /// it with care.
+    /// thrown away and the peer sees a reset; longer, the close is not done before the peer has acknowledged it,
+    /// or that time is over. The system call that waits for this is made on a thread beside the loops (there are up
+    /// to 16, later closes wait for one), so no loop waits; the close's future and `channel_inactive` come when it
+    /// has returned.
     ///
     /// In whole seconds, through 32,767 (the BSDs keep 16 bits). Default `None`. Source: socket(7).
     SO_LINGER: Option<Duration> => SoLinger;
