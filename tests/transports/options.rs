@@ -22,8 +22,8 @@ where
     let set = set.sync_timeout(DEADLINE);
     let read = channel.option(option).sync_timeout(DEADLINE);
     if is_there {
-        set.expect(option.name());
-        assert_eq!(read.expect(option.name()), value);
+        assert!(set.is_ok(), "{}: {set:?}", option.name());
+        assert_eq!(read.ok(), Some(value), "{}", option.name());
         return;
     }
     for error in [set.unwrap_err(), read.unwrap_err()] {
