@@ -4,7 +4,8 @@ use std::net::UdpSocket;
 use std::sync::mpsc;
 
 use tidegate::channel::options::{
-    MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE, RECV_ALLOCATOR, WRITE_SPIN_COUNT,
+    IP_MULTICAST_TTL, MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE, RECV_ALLOCATOR,
+    WRITE_SPIN_COUNT,
 };
 use tidegate::transport::{oio, udp::Datagram};
 use tidegate::{Bootstrap, Failure, RecvAllocator};
@@ -154,5 +155,25 @@ fn a_fixed_receive_allocator_is_the_room_for_one_datagram() {
             "as it was"
         );
         close(&[&receiver]);
+    });
+}
+
+#[test]
+fn packets_to_groups_pass_as_many_routers_as_was_set() {
+    with_each_backend(|group| {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (channel, _) = probe_of(udp(group).option(IP_MULTICAST_TTL, 3), local);
+            let hops = || {
+                let read = channel.option(IP_MULTICAST_TTL);
+                read.sync_timeout(DEADLINE).expect("it can be read")
+            };
+            assert_eq!(hops(), 3);
+            for set in [0, 255] {
+                let done = channel.set_option(IP_MULTICAST_TTL, set);
+                done.sync_timeout(DEADLINE).expect("it can be set");
+                assert_eq!(hops(), set);
+            }
+            close(&[&channel]);
+        }
     });
 }
