@@ -60,6 +60,11 @@ impl Channel {
         self.shared.remote_address()
     }
 
+    /// True if a connect of this channel can be undone, and its peer become another one: it carries datagrams.
+    pub fn has_disconnect(&self) -> bool {
+        self.shared.has_disconnect()
+    }
+
     /// True until a close begins.
     pub fn is_open(&self) -> bool {
         self.shared.is_open()
