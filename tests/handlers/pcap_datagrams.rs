@@ -86,8 +86,7 @@ fn over(loopback: &str, any: &str) {
     };
     let (first, second) = (peer(1), peer(2));
     let own = format!("{loopback}:{}", port(&channel));
-    let bound = format!("{any}").replace(":0", "");
-    let bound = format!("{bound}:{}", port(&channel));
+    let bound = format!("{}:{}", any.trim_end_matches(":0"), port(&channel));
     let own_address: SocketAddr = own.parse().expect("an address");
 
     // In: to the address that it was sent to. Out: from the one that it is bound to, which is any.
