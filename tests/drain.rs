@@ -135,7 +135,7 @@ fn a_peer_that_does_not_read_is_cut_off_at_the_deadline_and_reported() {
         assert_eq!(report.cut, 1, "the other one had got all, and not ended");
         let rest = &report.unsent[0];
         assert_eq!(rest.channel, child.id());
-        assert_eq!(rest.remote.as_ref(), child.remote_address());
+        assert_eq!(rest.remote, child.remote_address());
         assert!(!rest.is_held);
         let sent = writes.iter().filter(|write| write.is_success()).count();
         assert_eq!(rest.messages, writes.len() - sent);

@@ -121,6 +121,26 @@ impl RecvPredictor {
         Self { state }
     }
 
+    /// How it predicts. `initial` of an adaptive one is the size of the next read, which is what it begins with from here
+    /// on.
+    #[must_use]
+    pub fn allocator(&self) -> RecvAllocator {
+        match self.state {
+            State::Adaptive(Adaptive { next, min, max, .. }) => RecvAllocator::Adaptive {
+                min: min as usize,
+                initial: next as usize,
+                max: max as usize,
+            },
+            State::Fixed(bytes) => RecvAllocator::Fixed(bytes as usize),
+            State::MaxBytes {
+                per_loop, per_read, ..
+            } => RecvAllocator::MaxBytes {
+                per_loop: per_loop as usize,
+                per_read: per_read as usize,
+            },
+        }
+    }
+
     /// Begins a batch: a byte budget is whole again. What was learned stays.
     pub fn reset(&mut self) {
         if let State::MaxBytes { per_loop, left, .. } = &mut self.state {

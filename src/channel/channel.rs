@@ -48,14 +48,21 @@ impl Channel {
         self.shared.parent()
     }
 
-    /// The local address, once bound or connected; still there after a close.
-    pub fn local_address(&self) -> Option<&Address> {
+    /// The local address, once bound or connected; still there after a close. Of a datagram channel it may be another one
+    /// after each connect and disconnect: the kernel chooses what was left open.
+    pub fn local_address(&self) -> Option<Address> {
         self.shared.local_address()
     }
 
-    /// The peer's address, once connected; still there after a close.
-    pub fn remote_address(&self) -> Option<&Address> {
+    /// The peer's address, once connected; still there after a close. After a disconnect there is none, and after another
+    /// connect another one (datagrams).
+    pub fn remote_address(&self) -> Option<Address> {
         self.shared.remote_address()
+    }
+
+    /// True if a connect of this channel can be undone, and its peer become another one: it carries datagrams.
+    pub fn has_disconnect(&self) -> bool {
+        self.shared.has_disconnect()
     }
 
     /// True until a close begins.

@@ -466,8 +466,8 @@ impl Core {
             leaving.note(|report| {
                 report.unsent.push(Unsent {
                     channel: self.shared.id(),
-                    remote: self.shared.remote_address().cloned(),
-                    local: self.shared.local_address().cloned(),
+                    remote: self.shared.remote_address(),
+                    local: self.shared.local_address(),
                     bytes,
                     messages,
                     is_held,

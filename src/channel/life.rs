@@ -155,19 +155,11 @@ impl Core {
         }
     }
 
-    /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
+    /// Copies the addresses where every thread can read them. A remote one that is given keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
-        let rebound = self.capture_local_address();
         let transport = self.transport.borrow();
-        if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
-            self.shared.set_remote_address(remote, rebound);
-        }
-    }
-
-    /// Returns the local address if it is not the one that was captured before.
-    pub(crate) fn capture_local_address(&self) -> Option<Address> {
-        let local = self.transport.borrow().local_address()?;
-        self.shared.set_local_address(local)
+        let remote = remote.cloned().or_else(|| transport.remote_address());
+        self.shared.set_addresses(transport.local_address(), remote);
     }
 
     pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
@@ -214,6 +206,7 @@ impl Core {
         }
         self.flush_put_off();
         let result = self.with_transport(|transport, io| transport.disconnect(io));
+        self.capture_addresses(None);
         promise.complete(&result);
     }
 
