@@ -331,7 +331,7 @@ impl<T: Send + 'static> Drop for Job<T> {
 
 #[cold]
 fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, panic: &str) {
-    LoopCore::with_current(|core| core.note_panic("a task", panic));
+    LoopCore::with_current(|core| core.note_panic("a task", panic.to_owned()));
     let text = format!("the task panicked: {panic}");
     promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
 }
