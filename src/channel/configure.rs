@@ -67,7 +67,12 @@ impl Core {
         }
         // It is for what is sent from now on.
         self.flush_put_off();
-        self.transport.borrow_mut().set_option(id, value)
+        self.transport.borrow_mut().set_option(id, value)?;
+        self.look_at_rare(|rare| {
+            rare.tries.as_mut()?.note(id, value);
+            Some(())
+        });
+        Ok(())
     }
 
     pub(crate) fn option(&self, id: OptionId) -> Result<OptionValue, Error> {

@@ -12,6 +12,7 @@ use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, UNREGISTERED, attention, flag};
+use super::drain_report::Lingered;
 use super::events::ChannelOutputShutdown;
 use super::interest::interest;
 use super::lifetime::Life;
@@ -247,7 +248,7 @@ impl Core {
         match self.life.get() {
             Life::Closed => {
                 promise.try_success();
-                return;
+                return self.leave_at_the_end();
             }
             Life::Closing => {
                 if !promise.is_void() {
@@ -256,10 +257,18 @@ impl Core {
                         Some(())
                     });
                 }
+                // A loop that ends waits for no peer.
+                if self.lp.handle().is_shutting_down() {
+                    self.end_linger(Lingered::Cut);
+                }
+                if self.lp.gives_up_channels() {
+                    self.give_up_close();
+                }
                 return;
             }
             Life::Open | Life::Connecting | Life::Active => {}
         }
+        let may_linger = self.may_linger(&cause);
         self.set_life(Life::Closing);
         let mut closing = Closing {
             cause: Some(cause),
@@ -275,16 +284,46 @@ impl Core {
             connecting.promise.try_failure(self.closed_error());
         }
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
+        if !(may_linger && self.begin_linger()) {
+            self.close_transport();
+        }
+    }
+
+    /// The last step of a close that the transport takes part in.
+    pub(crate) fn close_transport(&self) {
         match self.with_transport(|transport, io| transport.close(io)) {
+            Ok(Progress::Pending) if self.lp.gives_up_channels() => self.give_up_close(),
             Ok(Progress::Pending) => {}
             Ok(Progress::Done) => self.finish_close(),
-            Err(error) => {
-                self.look_at_rare(|rare| {
-                    rare.closing.as_mut()?.failure = Some(error);
-                    Some(())
-                });
-                self.finish_close();
-            }
+            Err(error) => self.fail_close(error),
+        }
+    }
+
+    fn fail_close(&self, error: Error) {
+        self.look_at_rare(|rare| {
+            rare.closing.as_mut()?.failure = Some(error);
+            Some(())
+        });
+        self.finish_close();
+    }
+
+    /// The loop ends and the transport is not done (a thread closes for it): nobody will hear when it is. Whoever waits for
+    /// that is told so, and the handlers have their last events now.
+    #[cold]
+    fn give_up_close(&self) {
+        let text = "the event loop ended before the transport had closed the channel";
+        self.fail_close(Error::new(ErrorKind::Terminated, text));
+    }
+
+    /// The loop ends and the handlers of a closed channel are still there: the last events have not come back from another
+    /// group's loop, and can't any more.
+    fn leave_at_the_end(&self) {
+        if self.lp.gives_up_channels()
+            && self.has(flag::ENDED)
+            && self.attention.get() & attention::SUSPENDED == 0
+            && !self.nodes.any_busy()
+        {
+            self.dissolve();
         }
     }
 
@@ -559,7 +598,9 @@ impl Drop for Farewell {
 }
 
 impl Core {
-    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
+    /// The loop is gone, or never was, and the channel goes without its last events: nobody is left to hear them. Whoever
+    /// waits is told. A loop that ends in an orderly way has given all its channels the end that they are due
+    /// (`give_up_close`).
     pub(crate) fn abandon(&self) {
         if self.life.get() == Life::Closed {
             return;
@@ -575,7 +616,7 @@ impl Core {
         self.end_drain();
         let closing = self.look_at_rare(|rare| rare.closing.take());
         for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
-            promise.try_success();
+            promise.try_failure(Error::new(ErrorKind::Terminated, text));
         }
         self.fail_writes(error.clone(), &error);
         let roots = self.roots.take().unwrap_or_default();
