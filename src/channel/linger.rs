@@ -61,6 +61,25 @@ impl IoHandle for Ear {
 }
 
 impl Core {
+    /// Whether something is to be sent before the close that a drain has asked for: what a handler has said on its way here
+    /// (a goodbye), where the socket did not take it at once. What is not flushed yet is flushed.
+    pub(crate) fn sends_before_close(&self) -> bool {
+        let is_asked = self.look_at_rare(|rare| {
+            let leaving = rare.leaving.as_ref()?;
+            Some(leaving.is_asked && !leaving.is_late())
+        });
+        if is_asked != Some(true) || self.in_transport.get() || self.lp.ends_channels() {
+            return false;
+        }
+        self.head_flush();
+        self.flush_put_off();
+        let mut outbound = self.outbound.borrow_mut();
+        let waits = outbound
+            .as_deref_mut()
+            .is_some_and(|out| out.last_promise().is_some());
+        waits && self.life.get() == Life::Active
+    }
+
     /// Whether a close for this reason is to linger. Asked before anything of the close is done.
     pub(crate) fn may_linger(&self, cause: &Error) -> bool {
         self.life.get() == Life::Active
