@@ -7,6 +7,7 @@
 //! kernel had taken for the peer and not sent yet is thrown away then, and a peer that gets the reset may throw away what it
 //! has got and not read. To a peer that sends one request after the other without waiting, that is its answers.
 //!
+//! 0. What a handler sends when a drain's close passes it goes out before anything of this begins.
 //! 1. For the pipeline the channel is closing: it hears nothing of what is dropped, and nothing of an input or output that
 //!    was shut down, and channel_inactive comes when the transport has closed, as after every close that takes its time.
 //! 2. Only what has a descriptor and can end its output alone lingers. Everything else, and a peer that has ended its side
