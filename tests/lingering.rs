@@ -426,6 +426,21 @@ fn a_shutdown_ends_it_at_once() {
     });
 }
 
+/// Whoever drains and lets go of the group: its channels stay for the quiet period, and linger.
+#[test]
+fn a_group_that_is_dropped_in_a_drain_loses_nothing() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let mut pair = Pair::new(&group, true);
+    pair.ask();
+    let pump = pair.pump();
+    let draining = group.drain(DEADLINE);
+    drop(group);
+    assert_eq!(pair.read_all(), ANSWER);
+    pump.stop();
+    drop(pair.peer);
+    assert!(draining.sync().unwrap().is_complete());
+}
+
 /// Nothing there can end its output alone: they are closed at once.
 #[test]
 fn datagrams_are_closed_without_it() {

@@ -257,8 +257,8 @@ impl Core {
                         Some(())
                     });
                 }
-                // A loop that ends waits for no peer.
-                if self.lp.handle().is_shutting_down() {
+                // A loop that ends waits for no peer, and in the end for no transport.
+                if self.lp.ends_channels() {
                     self.end_linger(Lingered::Cut);
                 }
                 if self.lp.gives_up_channels() {
@@ -299,32 +299,13 @@ impl Core {
         }
     }
 
-    fn fail_close(&self, error: Error) {
+    /// The transport has closed, and not well.
+    pub(crate) fn fail_close(&self, error: Error) {
         self.look_at_rare(|rare| {
             rare.closing.as_mut()?.failure = Some(error);
             Some(())
         });
         self.finish_close();
-    }
-
-    /// The loop ends and the transport is not done (a thread closes for it): nobody will hear when it is. Whoever waits for
-    /// that is told so, and the handlers have their last events now.
-    #[cold]
-    fn give_up_close(&self) {
-        let text = "the event loop ended before the transport had closed the channel";
-        self.fail_close(Error::new(ErrorKind::Terminated, text));
-    }
-
-    /// The loop ends and the handlers of a closed channel are still there: the last events have not come back from another
-    /// group's loop, and can't any more.
-    fn leave_at_the_end(&self) {
-        if self.lp.gives_up_channels()
-            && self.has(flag::ENDED)
-            && self.attention.get() & attention::SUSPENDED == 0
-            && !self.nodes.any_busy()
-        {
-            self.dissolve();
-        }
     }
 
     /// The transport has closed.
@@ -594,42 +575,5 @@ impl Drop for Farewell {
         let elsewhere = std::mem::take(&mut self.elsewhere);
         self.shared
             .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
-    }
-}
-
-impl Core {
-    /// The loop is gone, or never was, and the channel goes without its last events: nobody is left to hear them. Whoever
-    /// waits is told. A loop that ends in an orderly way has given all its channels the end that they are due
-    /// (`give_up_close`).
-    pub(crate) fn abandon(&self) {
-        if self.life.get() == Life::Closed {
-            return;
-        }
-        self.life.set(Life::Closed);
-        self.shared.publish_life(Life::Closed);
-        self.shared.complete_close();
-        let text = "the event loop ended before the channel had closed";
-        let error = Error::new(ErrorKind::ChannelClosed, text);
-        if let Some(connecting) = self.take_connecting() {
-            connecting.promise.try_failure(error.clone());
-        }
-        self.end_drain();
-        let closing = self.look_at_rare(|rare| rare.closing.take());
-        for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
-            promise.try_failure(Error::new(ErrorKind::Terminated, text));
-        }
-        self.fail_writes(error.clone(), &error);
-        let roots = self.roots.take().unwrap_or_default();
-        for root in roots.0 {
-            if let Err(panic) = boundary::catch(|| root.abandon(&error)) {
-                tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
-            }
-        }
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        self.abandon();
     }
 }

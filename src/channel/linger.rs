@@ -68,7 +68,7 @@ impl Core {
             && !self.has(flag::INPUT_SHUT)
             && self.look_at_rare(|rare| rare.leaving.as_ref().map(|leaving| !leaving.is_late()))
                 == Some(true)
-            && !self.lp.handle().is_shutting_down()
+            && !self.lp.ends_channels()
     }
 
     /// Whether the channel lingers.

@@ -167,6 +167,15 @@ impl LoopCore {
         }
     }
 
+    /// Whether channels have been told to close, or are being told: from now on none waits for its peer.
+    pub(crate) fn ends_channels(&self) -> bool {
+        match self.end.get() {
+            EndState::Open => false,
+            EndState::Closing { told_channels, .. } => told_channels,
+            EndState::Ended => true,
+        }
+    }
+
     /// Whether the loop waits for its channels no longer: one that can't close by itself now is over all the same.
     pub(crate) fn gives_up_channels(&self) -> bool {
         self.attached.borrow().are_given_up()
@@ -183,6 +192,18 @@ impl LoopCore {
     /// Ends without a request and without waiting.
     pub(crate) fn end_now(&self) {
         self.handle().shared().advance(Phase::Closing);
+        if self.is_open() {
+            let closing = Closing {
+                quiet: Duration::ZERO,
+                timeout: Duration::ZERO,
+                spares_channels: false,
+            };
+            self.end.set(EndState::Closing {
+                closing,
+                since: self.now(),
+                told_channels: false,
+            });
+        }
         self.end_loop(true);
     }
 
