@@ -15,7 +15,6 @@
 //!
 //! Promises with a value do not come here: their states differ in size.
 
-#[cfg(not(all(loom, test)))]
 use std::cell::RefCell;
 use std::sync::Arc;
 
@@ -23,11 +22,11 @@ use super::host::ListenerHost;
 use super::inner::Inner;
 
 /// A burst of writes within one turn, at about 200 bytes each.
-#[cfg(not(all(loom, test)))]
 const LIMIT: usize = 256;
 
-// Loom's locks do not outlive the execution that they were made in.
-#[cfg(not(all(loom, test)))]
+/// Loom's locks do not outlive the execution that they were made in.
+const IS_USED: bool = !cfg!(all(loom, test));
+
 thread_local! {
     static FREE: RefCell<Vec<Arc<Inner<()>>>> = const { RefCell::new(Vec::new()) };
 }
@@ -35,9 +34,9 @@ thread_local! {
 /// A state whose listeners run at `host`: an old one, else a new one.
 #[inline]
 pub(super) fn take(host: Arc<dyn ListenerHost>) -> Arc<Inner<()>> {
-    #[cfg(not(all(loom, test)))]
     // A thread that ends has no list any more.
-    if let Ok(Some(mut inner)) = FREE.try_with(|free| free.borrow_mut().pop())
+    if IS_USED
+        && let Ok(Some(mut inner)) = FREE.try_with(|free| free.borrow_mut().pop())
         && let Some(alone) = Arc::get_mut(&mut inner)
     {
         alone.set_host(host);
@@ -56,8 +55,8 @@ pub(super) fn give(inner: &mut Arc<Inner<()>>) {
 }
 
 fn keep(inner: &mut Arc<Inner<()>>) {
-    #[cfg(not(all(loom, test)))]
-    if let Some(alone) = Arc::get_mut(inner)
+    if IS_USED
+        && let Some(alone) = Arc::get_mut(inner)
         && alone.is_done()
     {
         alone.reset();
@@ -68,6 +67,4 @@ fn keep(inner: &mut Arc<Inner<()>>) {
             }
         });
     }
-    #[cfg(all(loom, test))]
-    let _ = inner;
 }
