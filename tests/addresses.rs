@@ -130,8 +130,8 @@ fn each_address_is_tried_until_one_answers() {
         let client = Client::<T>::new(group, &[first, second, good, never]);
         let channel = client.connect().sync_timeout(DEADLINE).unwrap();
         let (_peer, local) = listener.accept().unwrap();
-        assert_eq!(channel.remote_address(), Some(&Address::Inet(good)));
-        assert_eq!(channel.local_address(), Some(&Address::Inet(local)));
+        assert_eq!(channel.remote_address(), Some(Address::Inet(good)));
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
         assert_eq!(next(&client.seen), Seen::Registered);
         assert_eq!(next(&client.seen), Seen::Active);
         assert_eq!(client.connects.try_iter().count(), 1);
@@ -191,7 +191,7 @@ fn each_try_has_the_connect_timeout_for_itself() {
         let channel = client.connect().sync_timeout(DEADLINE).unwrap();
         assert!(begun.elapsed() >= 2 * TIMEOUT);
         let (_peer, local) = listener.accept().unwrap();
-        assert_eq!(channel.local_address(), Some(&Address::Inet(local)));
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
         channel.close().sync_timeout(DEADLINE).unwrap();
 
         let mut client = Client::<T>::new(group, &[good, silent]);
@@ -247,7 +247,7 @@ fn a_local_address_is_that_of_every_try() {
         client.recipe = client.recipe.local_address(local);
         let channel = client.connect().sync_timeout(DEADLINE).unwrap();
         let (_peer, local) = listener.accept().unwrap();
-        assert_eq!(channel.local_address(), Some(&Address::Inet(local)));
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
         channel.close().sync_timeout(DEADLINE).unwrap();
     }
     each!(test);

@@ -105,7 +105,7 @@ fn a_socket_that_listens_becomes_a_server() {
             .sync_timeout(DEADLINE)
             .unwrap();
         assert!(server.is_active() && server.is_server());
-        assert_eq!(server.local_address(), Some(&address.into()));
+        assert_eq!(server.local_address(), Some(address.into()));
         talk(early);
         talk(client(&server));
         server.close().sync_timeout(DEADLINE).unwrap();

@@ -386,7 +386,7 @@ fn a_recipe_may_have_its_remote_address() {
         let recipe = client(&group).remote_address(address);
         for recipe in [recipe.clone(), recipe] {
             let connected = recipe.connect_preset().sync_timeout(DEADLINE).unwrap();
-            assert_eq!(connected.remote_address(), Some(&Address::Inet(address)));
+            assert_eq!(connected.remote_address(), Some(Address::Inet(address)));
         }
         let future = client(&group).connect_preset();
         let error = future.sync_timeout(DEADLINE).unwrap_err();
@@ -415,7 +415,7 @@ fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {
             .sync_timeout(DEADLINE);
         assert_eq!(
             found.unwrap().remote_address(),
-            Some(&Address::Inet(address))
+            Some(Address::Inet(address))
         );
         assert_eq!(
             questions.recv_timeout(DEADLINE).unwrap(),
@@ -526,7 +526,7 @@ fn a_local_loop_serves_and_connects_turn_by_turn() {
         let connecting = Bootstrap::new(&local)
             .handler(move |pipeline| pipeline.add_last(Collect(tell.clone())));
         let client = local
-            .block_on(connecting.connect(server.local_address().unwrap().clone()))
+            .block_on(connecting.connect(server.local_address().unwrap()))
             .unwrap()
             .unwrap();
         client.write_and_flush("there and back");

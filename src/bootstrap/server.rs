@@ -337,7 +337,7 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         let rest = self.clone();
         first.add_listener(
             move |channel, bound| match (bound, channel.local_address()) {
-                (Ok(()), Some(local)) => rest.join(channel, local).finish(promise),
+                (Ok(()), Some(local)) => rest.join(channel, &local).finish(promise),
                 (Ok(()), None) => drop(promise.try_failure(Error::new(
                     ErrorKind::Unsupported,
                     "the server has no address",

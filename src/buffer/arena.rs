@@ -124,8 +124,13 @@ impl Arena {
     #[inline]
     pub fn trim(&mut self) {
         if !self.pinned.is_empty() {
-            self.look(usize::MAX);
+            self.look_at_all();
         }
+    }
+
+    #[inline(never)]
+    fn look_at_all(&mut self) {
+        self.look(usize::MAX);
     }
 
     /// Gives back all memory that no message pins.

@@ -129,7 +129,8 @@ impl Core {
             return connecting.map_or(Ok(()), |it| Err((it.remote, it.promise, error)));
         }
         // The local address is known from here on (A23).
-        self.capture_local_address();
+        let local = self.transport.borrow().local_address();
+        self.shared.set_addresses(local, None);
         if progress == Progress::Done {
             self.connected();
         } else {
@@ -205,9 +206,8 @@ impl Core {
             return;
         }
         let step = self.with_transport(|transport, io| transport.connect(io, remote, local));
-        if step.is_ok() {
-            self.capture_addresses(Some(remote));
-        }
+        // A connect that failed may have cost the peer that there was.
+        self.capture_addresses(step.is_ok().then_some(remote));
         promise.complete(&step.map(drop));
     }
 

@@ -137,6 +137,7 @@ impl<'a> Context<'a> {
         } else {
             self.core
                 .op_write_observed(self.index(), msg.into(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -144,6 +145,7 @@ impl<'a> Context<'a> {
     pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
         self.core.op_write(self.index(), msg.into(), promise);
+        self.heed_waiting();
         future
     }
 
@@ -192,12 +194,14 @@ impl<'a> Context<'a> {
     /// Close the channel.
     pub fn close(&mut self) {
         self.core.op_close(self.index(), Promise::void());
+        self.heed_waiting();
     }
 
     /// Close the channel and settle `promise`.
     pub fn close_with(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_close(self.index(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -205,6 +209,7 @@ impl<'a> Context<'a> {
     pub fn disconnect(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_disconnect(self.index(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -212,6 +217,7 @@ impl<'a> Context<'a> {
     pub fn bind(&mut self, local: impl Into<Address>, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_bind(self.index(), local.into(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -225,6 +231,7 @@ impl<'a> Context<'a> {
         if self.core.admit(&promise) {
             self.core
                 .op_connect(self.index(), remote.into(), local, promise);
+            self.heed_waiting();
         }
     }
 

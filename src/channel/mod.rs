@@ -7,11 +7,12 @@
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
 //! - `register`: how a channel begins; `tries`: what it connects to.
-//! - `core`, `entry`, `life`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
+//! - `core`, `entry`, `life`, `abandon`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
 
+mod abandon;
 mod address;
 pub mod attributes;
 #[allow(
@@ -41,6 +42,7 @@ mod into_handler;
 mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
+mod linger;
 mod mask;
 mod names;
 mod node;

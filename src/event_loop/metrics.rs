@@ -80,16 +80,16 @@ pub(crate) struct Metrics {
     pub(crate) tasks_ns: Counter,
     pub(crate) spin_ns: Counter,
     pub(crate) sleep_ns: Counter,
-    pub(crate) timer_lateness: Histogram,
-    pub(crate) queue_wait: Histogram,
-    pub(crate) panics: Counter,
     /// Waiting in the queue of local tasks at the end of the last turn.
     pub(crate) local_waiting: Counter,
+    pub(crate) panics: Counter,
     pub(crate) timers_waiting: Counter,
     pub(crate) channels: Counter,
     /// What went wrong in pipelines and nobody was there to be told.
     pub(crate) channel: ChannelCounters,
     pub(crate) accept: AcceptCounters,
+    pub(crate) timer_lateness: Histogram,
+    pub(crate) queue_wait: Histogram,
     /// Counted by those who were refused, hence with many writers.
     pub(crate) rejected: AtomicU64,
 }

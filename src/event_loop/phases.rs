@@ -388,13 +388,14 @@ impl LoopCore {
     #[inline]
     pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
-            self.note_panic(what, &panic);
+            self.note_panic(what, panic);
         }
     }
 
     #[cold]
-    pub(super) fn note_panic(&self, what: &'static str, panic: &str) {
+    pub(super) fn note_panic(&self, what: &'static str, panic: String) {
         self.metrics().panics.add(1);
+        let panic = panic.as_str();
         error!(loop_name = self.handle().name(), panic, "{what} panicked");
     }
 }

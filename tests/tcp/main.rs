@@ -3,11 +3,14 @@
 
 mod closing;
 mod connect;
+mod kernel_options;
 mod options;
 #[path = "../common/plain.rs"]
 mod plain;
 #[path = "../common/probe.rs"]
 mod probe;
+#[cfg(target_os = "linux")]
+mod raw_options;
 mod reading;
 mod server;
 mod support;

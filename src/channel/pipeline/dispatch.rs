@@ -47,7 +47,6 @@ enum Left {
 /// A handler on the stack. Its box is away from the node as long as this lives, which is what makes a second
 /// entry impossible.
 pub(crate) struct Visit<'a> {
-    core: &'a Core,
     node: &'a Node<dyn Handler>,
     /// `Some` until the visit ends.
     handler: Option<Box<dyn Handler>>,
@@ -55,13 +54,8 @@ pub(crate) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     #[inline(always)]
-    pub(crate) fn new(
-        core: &'a Core,
-        node: &'a Node<dyn Handler>,
-        handler: Box<dyn Handler>,
-    ) -> Self {
+    pub(crate) fn new(node: &'a Node<dyn Handler>, handler: Box<dyn Handler>) -> Self {
         Self {
-            core,
             node,
             handler: Some(handler),
         }
@@ -91,14 +85,14 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// With a handler, only reached by unwinding: it is kept for the catch boundary, which buries its node.
+/// With a handler, only reached by unwinding: the catch boundary buries it and its node.
 impl Drop for Visit<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // By value into a function of its own, so that the visit itself never needs an address: with `&mut self` passed
-        // on from here it lived in memory and was copied there three times per hop.
+        // Inlined, so that the visit itself never needs an address: passed on from here by `&mut self` it lived in memory and
+        // was copied there three times per hop.
         if let Some(handler) = self.handler.take() {
-            self.core.lose(self.node.index(), handler);
+            self.node.lose(handler);
         }
     }
 }
@@ -274,20 +268,36 @@ impl Core {
                         ctx.move_to(visit.node);
                         // The message goes from the slot to where the call expects it, and nowhere between.
                         let Some(msg) = self.first_msg.take() else {
+                            visit.put_back();
                             continue;
                         };
                         let result = visit.handler().channel_read(&mut ctx, msg);
-                        self.leave(visit, result)
+                        let node = visit.put_back();
+                        // Here and not in a function that says so: its answer would be looked at once more, which took
+                        // three instructions from each hop.
+                        if self.is_quiet(&result) {
+                            continue;
+                        }
+                        self.leave_slow(result, node)
                     }
                     None => self.deliver_message_slow(mask::READ),
                 },
-                Inbound::ReadComplete => self.deliver(
-                    slab,
-                    &mut ctx,
-                    mask::READ_COMPLETE,
-                    Inbound::ReadComplete,
-                    |handler, ctx| handler.channel_read_complete(ctx),
-                ),
+                Inbound::ReadComplete => match self.claim_next(slab, mask::READ_COMPLETE) {
+                    Some(mut visit) => {
+                        ctx.move_to(visit.node);
+                        let result = visit.handler().channel_read_complete(&mut ctx);
+                        let node = visit.put_back();
+                        if self.is_quiet(&result) {
+                            continue;
+                        }
+                        self.leave_slow(result, node)
+                    }
+                    None => self.deliver_elsewhere(
+                        mask::READ_COMPLETE,
+                        Inbound::ReadComplete,
+                        |handler, ctx| handler.channel_read_complete(ctx),
+                    ),
+                },
                 Inbound::None | Inbound::Spilled => match self.rest() {
                     Rest::BatchEnds => continue,
                     Rest::Over => return Turn::Over,
@@ -327,7 +337,7 @@ impl Core {
         Left::Attention
     }
 
-    #[inline(always)]
+    #[inline]
     fn deliver<'a>(
         &'a self,
         slab: &'a Slab<dyn Handler>,
@@ -341,6 +351,16 @@ impl Core {
             let result = call(visit.handler(), ctx);
             return self.leave(visit, result);
         }
+        self.deliver_elsewhere(bit, kind, call)
+    }
+
+    /// An event whose next node was found without a handler.
+    fn deliver_elsewhere(
+        &self,
+        bit: Mask,
+        kind: Inbound,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> Left {
         match self.find_next(self.first_from.get().index(), bit) {
             Some(index) => {
                 self.call(index, call);
@@ -417,8 +437,9 @@ impl Core {
             }
             return false;
         };
-        let mut visit = Visit::new(self, node, handler);
-        let result = call(visit.handler(), &mut Context::new(self, &slab, node));
+        let mut visit = Visit::new(node, handler);
+        let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
+        let result = call(visit.handler(), &mut ctx);
         self.leave(visit, result);
         true
     }
@@ -574,7 +595,7 @@ impl Core {
     #[inline(always)]
     fn claim_next<'a>(&'a self, slab: &'a Slab<dyn Handler>, bit: Mask) -> Option<Visit<'a>> {
         let node = node::next_with(slab, self.first_from.get(), bit)?;
-        Some(Visit::new(self, node, node.take()?))
+        Some(Visit::new(node, node.take()?))
     }
 
     /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the
@@ -588,7 +609,9 @@ impl Core {
                 State::Sentinel => return None,
                 // handler_added may take the handler out again: look once more.
                 State::Added => self.ensure_added(node.index()),
-                State::Here | State::Removed | State::Vacant => return Some(node.index()),
+                State::Here | State::Removed | State::Vacant | State::Lost => {
+                    return Some(node.index());
+                }
             }
         }
     }
@@ -597,10 +620,16 @@ impl Core {
     #[inline(always)]
     fn leave(&self, visit: Visit<'_>, result: HandlerResult) -> Left {
         let node = visit.put_back();
-        if result.is_err() || self.attention.get() & attention::AFTER_CALL != 0 {
-            return self.leave_slow(result, node);
+        if self.is_quiet(&result) {
+            return Left::Quietly;
         }
-        Left::Quietly
+        self.leave_slow(result, node)
+    }
+
+    /// Whether nothing has to be seen to after a callback.
+    #[inline(always)]
+    fn is_quiet(&self, result: &HandlerResult) -> bool {
+        result.is_ok() && self.attention.get() & attention::AFTER_CALL == 0
     }
 
     #[cold]
@@ -652,10 +681,12 @@ impl Core {
         }
     }
 
-    /// A panic passes a handler that was on the stack.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn lose(&self, index: Index, handler: Box<dyn Handler>) {
-        self.nodes.lose(index, handler);
+    /// The slab that a new context goes by. None while operations wait for a handler, which others may not overtake, or while
+    /// a panic comes by, with handlers in place that may not be called: then each operation looks at everything.
+    pub(super) fn slab_to_go_by<'a>(&self, slab: &'a Slab<dyn Handler>) -> &'a Slab<dyn Handler> {
+        if self.attention.get() & attention::WAITING != 0 || std::thread::panicking() {
+            return &[];
+        }
+        slab
     }
 }
