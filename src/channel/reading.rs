@@ -294,6 +294,7 @@ impl Core {
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
             if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
                 self.set(flag::READ_MASKED);
+                self.lp.metrics().channel.read_masks.add(1);
                 self.remask_all(false);
             }
         } else {

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::metrics::{HistogramSnapshot, MetricsSnapshot};
+use super::histogram::HistogramSnapshot;
+use super::snapshot::MetricsSnapshot;
 
 /// Below this many turns the figures say nothing yet.
 const TURNS_MIN: u64 = 100;

@@ -128,6 +128,7 @@ impl LoopCore {
         } = kit;
         let metrics = Arc::clone(handle.shared().metrics());
         let counters = Arc::clone(&metrics.reactor);
+        let arena = Arena::with_gauges(Arc::clone(&metrics.arena));
         let spinner = Spinner::new(config.spin);
         let core = Self {
             reactor: parts.map(|parts| Reactor::new(parts, counters)),
@@ -150,7 +151,7 @@ impl LoopCore {
             spins: spinner.limit() != SpinLimit::None,
             spinner: RefCell::new(spinner),
             next_source: Cell::new(0),
-            arena: RefCell::new(Arena::new()),
+            arena: RefCell::new(arena),
             pipeline_depth: Cell::new(0),
         };
         core.now();

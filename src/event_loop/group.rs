@@ -14,6 +14,7 @@ use super::boundary;
 use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
 use super::core::{Clock, LoopCore};
 use super::shared::{Closing, EndHost, EventLoop, Kit};
+use super::snapshot::MetricsSnapshot;
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, Promise};
 
@@ -56,6 +57,12 @@ impl EventLoopGroup {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.group.loops.len()
+    }
+
+    /// What all loops have done so far, added up; times as well. Each of them by itself tells more: see
+    /// [`iter`](Self::iter) and [`EventLoop::metrics`].
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.iter().map(EventLoop::metrics).sum()
     }
 
     /// Asks every loop to end; see [`EventLoop::shutdown_gracefully`]. Done when all have ended.
