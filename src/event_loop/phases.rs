@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use tidegate_sys::mem::task;
 use tidegate_sys::os::Time;
 use tracing::error;
 
@@ -125,7 +126,7 @@ impl LoopCore {
                 Some(Root::Handle(handle)) => {
                     self.protect("a channel", || handle.on_event(IoEvent::Roots));
                 }
-                Some(Root::Job(job)) => self.protect("a listener", || job.run()),
+                Some(Root::Job(job)) => self.protect_task("a listener", || job.run()),
                 None => return called,
             }
             called += 1;
@@ -369,7 +370,7 @@ impl LoopCore {
         loop {
             let before = run.get();
             let mut is_over = false;
-            self.protect(what, || {
+            self.protect_task(what, || {
                 while run.get() < most {
                     let Some(job) = next() else { break };
                     run.set(run.get() + 1);
@@ -388,13 +389,24 @@ impl LoopCore {
     #[inline]
     pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
-            self.note_panic(what, &panic);
+            self.note_panic(what, None, &panic);
+        }
+    }
+
+    /// The same where the foreign code is a task's or a listener's, whose type the log names.
+    #[inline]
+    pub(super) fn protect_task(&self, what: &'static str, f: impl FnOnce()) {
+        if let Err(panic) = boundary::catch(f) {
+            self.note_panic(what, task::take_panicked(), &panic);
         }
     }
 
     #[cold]
-    pub(super) fn note_panic(&self, what: &'static str, panic: &str) {
+    pub(super) fn note_panic(&self, what: &'static str, task: Option<&'static str>, panic: &str) {
         self.metrics().panics.add(1);
-        error!(loop_name = self.handle().name(), panic, "{what} panicked");
+        error!(
+            loop_name = self.handle().name(),
+            task, panic, "{what} panicked"
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! Plain futures on a loop: `spawn_local`. Each wake-up queues the future at most once; from other
 //! threads it comes through the task queue, from the loop itself through the local one.
 
+use std::any::type_name;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -36,7 +37,7 @@ impl EventLoop {
         let start = move || {
             LoopCore::with_current(|core| match boundary::catch(make) {
                 Ok(future) => start(core, job, future),
-                Err(panic) => job.finish(Err(panic)),
+                Err(panic) => job.finish(Err(panic), type_name::<M>()),
             });
         };
         match self.execute(start) {
@@ -83,7 +84,7 @@ where
         })
         .await;
         if let Some(outcome) = outcome {
-            job.finish(outcome);
+            job.finish(outcome, type_name::<F>());
         }
     };
     core.futures.borrow_mut().put_back(key, Box::pin(driven));
