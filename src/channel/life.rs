@@ -67,6 +67,7 @@ impl Core {
                 return core.close_because(error, Promise::void());
             }
             core.set(flag::REGISTERED);
+            core.tell_registered();
             promise.try_success();
             core.capture_addresses(None);
             core.push_root(Root::Fire(Inbound::Registered));
@@ -84,6 +85,7 @@ impl Core {
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
         self.set(flag::WAS_ACTIVE);
+        self.tell_active();
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
         if self.token().is_none() && self.with_transport(|transport, _| transport.starts_readable())
@@ -308,6 +310,8 @@ impl Core {
             Some((promises, closing.failure.take(), closing.cause.clone()))
         });
         let (promises, failure, cause) = left.unwrap_or_default();
+        let later = self.closed_error();
+        self.tell_closed(cause.as_ref().unwrap_or(&later));
         self.shared.complete_close();
         for promise in promises {
             match &failure {
@@ -316,7 +320,6 @@ impl Core {
             };
         }
         self.end_drain();
-        let later = self.closed_error();
         let flushed = match cause {
             Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
             _ => later.clone(),
@@ -576,6 +579,7 @@ impl Core {
         self.shared.complete_close();
         let text = "the event loop ended before the channel had closed";
         let error = Error::new(ErrorKind::ChannelClosed, text);
+        self.tell_closed(&error);
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }

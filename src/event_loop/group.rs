@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_sys::os;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::boundary;
 use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
@@ -183,6 +183,7 @@ fn thread_main(handle: EventLoop) {
     let stop_hook = kit.config.on_thread_stop.clone();
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
+        debug!(loop_name = handle.name(), "an event loop has started");
         let core = LoopCore::new(handle.clone(), kit, Clock::System);
         // Once for all turns: nothing else runs on this thread. And what is left of the loop in the end goes inside its
         // turn, so that destructors find it.
@@ -200,6 +201,9 @@ fn thread_main(handle: EventLoop) {
             loop_name = handle.name(),
             panic, "the hook of a thread's end panicked"
         );
+    }
+    if outcome.is_ok() {
+        debug!(loop_name = handle.name(), "an event loop has ended");
     }
     match outcome {
         Ok(()) => handle.shared().terminate(Ok(())),

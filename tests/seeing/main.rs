@@ -5,4 +5,5 @@
 #[path = "../common/telling.rs"]
 mod telling;
 
+mod events;
 mod tasks;
