@@ -26,6 +26,7 @@ use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::boundary;
 use crate::future::Promise;
+use crate::reactor::IoHandle;
 
 impl Core {
     pub(crate) fn set_life(&self, life: Life) {
@@ -130,8 +131,12 @@ impl Core {
         // what is wanted now, since what they report and nobody takes they report for ever.
         let edge = reactor.backend() == Backend::Epoll;
         let (read, write) = (edge || self.reads_now(), edge || self.writes_now());
+        let handle: Rc<dyn IoHandle> = match self.lp.sentry() {
+            None => me,
+            Some(sentry) => sentry.watched(me, self.shared.id().as_u64()),
+        };
         let token = reactor
-            .register(fd, interest(read, write), me)
+            .register(fd, interest(read, write), handle)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
         self.token.set(token);
         if reactor.backend() == Backend::Kqueue {

@@ -22,6 +22,7 @@ use super::futures::Futures;
 use super::metrics::Metrics;
 use super::shared::{Closing, EventLoop, Kit, LoopId};
 use super::spin::{SpinLimit, Spinner};
+use super::stall::Sentry;
 use super::timers::{TimerKey, Timers};
 use crate::buffer::Arena;
 use crate::reactor::{IoHandle, Reactor};
@@ -113,6 +114,8 @@ pub(crate) struct LoopCore {
     /// Which source of tasks the next phase begins with.
     pub(super) next_source: Cell<u8>,
     arena: RefCell<Arena>,
+    /// Tells the stall watcher who holds the loop, if there is one.
+    sentry: Option<Rc<Sentry>>,
     /// How many pipelines are on this thread's stack; kept by the channel floor.
     pub(crate) pipeline_depth: Cell<u32>,
 }
@@ -152,6 +155,7 @@ impl LoopCore {
             spinner: RefCell::new(spinner),
             next_source: Cell::new(0),
             arena: RefCell::new(arena),
+            sentry: config.stall_watch.map(|place| Rc::new(place.sentry())),
             pipeline_depth: Cell::new(0),
         };
         core.now();
@@ -209,6 +213,12 @@ impl LoopCore {
     #[inline]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Where to say who holds the loop; `None` if nobody watches.
+    #[inline]
+    pub(crate) fn sentry(&self) -> Option<&Rc<Sentry>> {
+        self.sentry.as_ref()
     }
 
     /// The memory that channels of this loop receive into.

@@ -181,6 +181,11 @@ fn thread_main(handle: EventLoop) {
         return;
     };
     let stop_hook = kit.config.on_thread_stop.clone();
+    let watch = kit
+        .config
+        .stall_watch
+        .as_ref()
+        .map(|place| place.begin(handle.name(), handle.shared().metrics()));
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
         debug!(loop_name = handle.name(), "an event loop has started");
@@ -194,6 +199,7 @@ fn thread_main(handle: EventLoop) {
         drop(core);
         drop(entered);
     });
+    drop(watch);
     if let Some(hook) = stop_hook
         && let Err(panic) = boundary::catch(|| hook())
     {

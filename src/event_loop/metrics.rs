@@ -75,6 +75,9 @@ pub(crate) struct Metrics {
     pub(crate) channel: ChannelCounters,
     pub(crate) accept: AcceptCounters,
     pub(crate) arena: Arc<ArenaGauges>,
+    /// Both by the stall watcher: how often the loop was held too long, and how long together.
+    pub(crate) stalls: Counter,
+    pub(crate) stalled_ns: Counter,
     /// Counted by those who were refused, hence with many writers.
     pub(crate) rejected: AtomicU64,
 }
@@ -112,6 +115,8 @@ impl Metrics {
             arena_chunks: arena.live_chunks as u64,
             arena_pinned_chunks: arena.pinned_chunks as u64,
             arena_allocations: arena.allocated,
+            stalls: self.stalls.get(),
+            time_stalled: Duration::from_nanos(self.stalled_ns.get()),
             panics: self.panics.get(),
             unhandled_messages: self.channel.unhandled_messages.get(),
             unhandled_user_events: self.channel.unhandled_user_events.get(),

@@ -9,6 +9,7 @@
 //! - `spin`: polling before sleeping. Pure.
 //! - `metrics`: counters. `histogram`: durations among them. `snapshot`: both as users read them.
 //! - `advice`: what the counters mean, in words. Pure.
+//! - `stall`: who holds a loop too long is named while it still does.
 //! - `boundary`: where panics end.
 //! - `config`: what can be chosen for a loop.
 //! - `attached`, `futures`: the slabs of what a loop has to end and to poll. `fifo`: its queues.
@@ -48,6 +49,7 @@ mod shared;
 mod snapshot;
 mod spawn;
 mod spin;
+mod stall;
 mod sync;
 mod timers;
 mod turn;

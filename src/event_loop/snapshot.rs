@@ -65,6 +65,11 @@ pub struct MetricsSnapshot {
     pub arena_pinned_chunks: u64,
     /// Chunks that were allocated; in a loop that is warm the number stands still.
     pub arena_allocations: u64,
+    /// Times that one handler, task, timer or listener held the loop for longer than the limit of the stall watcher; always 0
+    /// without one. Counted while it still does.
+    pub stalls: u64,
+    /// How long those have held it together, as far as they have ended.
+    pub time_stalled: Duration,
     /// Tasks, timers and listeners that panicked.
     pub panics: u64,
     /// Messages that no handler took.
@@ -126,6 +131,7 @@ figures! {
     since the beginning:
         turns events stale_events wakes_sent wakes_saved tasks_run timers_run time_in_io time_in_tasks
         time_spinning time_asleep timer_lateness queue_wait premature_waits failed_waits ghost_events rebuilds
+        stalls time_stalled
         read_masks arena_allocations panics unhandled_messages unhandled_user_events unhandled_errors
         unobserved_write_failures failed_exception_caught handler_panics rejected accepted
         accept_failed_clients accept_rests accept_shed accept_failures accept_refused accept_stillborn;
@@ -244,6 +250,13 @@ impl fmt::Display for MetricsSnapshot {
             self.arena_pinned_chunks,
             self.arena_allocations
         )?;
+        if self.stalls > 0 {
+            writeln!(
+                f,
+                "held up {} times, for {:?} altogether",
+                self.stalls, self.time_stalled
+            )?;
+        }
         write!(
             f,
             "{} premature waits, {} failed waits, {} selector rebuilds, {} read masks",

@@ -16,6 +16,7 @@ use super::core::LoopCore;
 use super::futures::FutureKey;
 use super::handle::Job;
 use super::shared::EventLoop;
+use super::stall::Role;
 use super::sync::AtomicBool;
 use crate::error::ErrorKind;
 use crate::future::{TaskFuture, TaskPromise};
@@ -60,6 +61,7 @@ where
     let waker = Arc::new(FutureWaker {
         handle: core.handle().clone(),
         key,
+        name: type_name::<F>(),
         is_queued: AtomicBool::new(true),
     });
     let cancelled = Arc::clone(&waker);
@@ -95,6 +97,8 @@ where
 struct FutureWaker {
     handle: EventLoop,
     key: FutureKey,
+    /// Of the future's type.
+    name: &'static str,
     /// Whether a poll is on its way. Cleared before the poll: a wake-up during it queues another.
     is_queued: AtomicBool,
 }
@@ -106,6 +110,9 @@ impl FutureWaker {
         self.is_queued.swap(false, Ordering::AcqRel);
         let taken = core.futures.borrow_mut().take(key);
         let Some(mut future) = taken else { return };
+        let _held = core
+            .sentry()
+            .map(|sentry| sentry.hold_for_job(Role::Task, self.name));
         let waker = Waker::from(self);
         let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
         let left = if poll.is_pending() {
