@@ -201,7 +201,7 @@ impl Core {
             flag::WRITE_BLOCKED | flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR;
         let flags = self.flags.get();
         if flags & (flag::READ_PENDING | IN_THE_WAY) == flag::READ_PENDING
-            && self.attention.get() == 0
+            && attention::is_none(self.attention.get())
             && ready.intersects(Ready::READABLE)
             && !ready.intersects(Ready::ERROR)
         {
@@ -464,7 +464,7 @@ impl Core {
         const ELSE: u32 = flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR | flag::IN_READY_LIST;
         self.flags.get() & (ASKED | ELSE) == ASKED
             && self.life.get() == Life::Active
-            && self.attention.get() == 0
+            && attention::is_none(self.attention.get())
             && self.may_take_more(reads)
     }
 

@@ -135,6 +135,7 @@ impl Core {
 
     /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
     fn run_listener(&self, job: Task) {
+        let _held = self.hold_for_listener(job.type_name());
         let Err(panic) = boundary::catch(|| job.run()) else {
             return;
         };

@@ -69,6 +69,7 @@ pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
 pub use snapshot::MetricsSnapshot;
 pub use spin::Spin;
+pub(crate) use stall::{Held, Role};
 pub use tidegate_sys::os::{Backend, Time};
 pub use timers::TimerKey;
 

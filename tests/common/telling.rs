@@ -36,17 +36,22 @@ impl Subscriber for Collector {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
         self.lines
             .lock()
             .expect("nobody panics with the lock")
-            .push(line.0);
+            .push(line_of(event));
     }
 
     fn enter(&self, _span: &Id) {}
 
     fn exit(&self, _span: &Id) {}
+}
+
+/// An event as `LEVEL field=value ...`.
+pub fn line_of(event: &Event<'_>) -> String {
+    let mut line = Line(event.metadata().level().to_string());
+    event.record(&mut line);
+    line.0
 }
 
 /// Runs `work` and returns what was told meanwhile on this thread: `LEVEL field=value ...`, one line each. The lives of

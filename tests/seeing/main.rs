@@ -6,4 +6,5 @@
 mod telling;
 
 mod events;
+mod stalls;
 mod tasks;

@@ -109,11 +109,13 @@ impl Core {
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
+        let held = self.hold_for_visit(node, "handler_added");
         let mut visit = Visit::new(self, node, handler);
         let result = visit
             .handler()
             .handler_added(&mut Context::new(self, &slab, node));
         let node = visit.put_back();
+        drop(held);
         if self.attention.get() & attention::REGROWN != 0 {
             self.nodes.carry_over(node);
         }
@@ -286,6 +288,7 @@ impl Core {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
+        let _held = self.hold_for_visit(node, "handler_removed");
         let mut visit = Visit::new(self, node, handler?);
         let mut ctx = Context::new(self, &slab, node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {

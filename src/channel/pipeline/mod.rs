@@ -15,14 +15,15 @@
 //! 9. Masks are learned: the default body of a callback takes its node out of that event's walk.
 //! 10. Errors go to the failing handler's own `exception_caught`, after what the call had emitted.
 //!
-//! Files: `dispatch` (inbound), `resume` (rule 7), `ops` (outbound), `edit` (changes under way), `end` (the tail). What they
-//! work on stands a floor up: `nodes` (slab and links), `slow` (events that wait), `core`.
+//! Files: `dispatch` (inbound), `resume` (rule 7), `ops` (outbound), `edit` (changes under way), `end` (the tail), `watch` (who
+//! is named to the stall watcher). What they work on stands a floor up: `nodes` (slab and links), `slow` (events that wait), `core`.
 
 pub(crate) mod dispatch;
 mod edit;
 mod end;
 mod ops;
 mod resume;
+mod watch;
 #[cfg(test)]
 mod tests;
 

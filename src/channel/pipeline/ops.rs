@@ -206,7 +206,7 @@ impl Core {
     pub(crate) fn op_write(&self, from: Index, msg: Message, promise: Promise) {
         match self.find_prev(from, mask::WRITE) {
             Hop::Handler(index) => {
-                self.call_promised(index, promise, |handler, ctx, promise| {
+                self.call_promised(index, promise, "write", |handler, ctx, promise| {
                     handler.write(ctx, msg, promise)
                 });
             }
@@ -217,7 +217,9 @@ impl Core {
 
     pub(crate) fn op_flush(&self, from: Index) {
         match self.find_prev(from, mask::FLUSH) {
-            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
+            Hop::Handler(index) => {
+                self.call_plain(index, "flush", |handler, ctx| handler.flush(ctx))
+            }
             Hop::Head => self.head_flush(),
             Hop::Wait(at) => self.wait(at, Op::Flush),
         }
@@ -229,7 +231,7 @@ impl Core {
             return self.op_read_slow(node.index(), stops);
         }
         match self.find_prev(from, mask::READ_OP) {
-            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.read(ctx)),
+            Hop::Handler(index) => self.call_plain(index, "read", |handler, ctx| handler.read(ctx)),
             Hop::Head => self.head_read(),
             Hop::Wait(at) => self.wait(at, Op::Read),
         }
@@ -268,7 +270,7 @@ impl Core {
                 return self.wait(at, Op::Read);
             }
             if stops && self.is_ready(at) {
-                return self.call_plain(at, |handler, ctx| handler.read(ctx));
+                return self.call_plain(at, "read", |handler, ctx| handler.read(ctx));
             }
             let (next, stops_next) = self.nodes.step_toward_head(at, mask::READ_OP);
             (at, stops) = (next.index(), stops_next);
@@ -286,7 +288,7 @@ impl Core {
     }
 
     fn call_close(&self, index: Index, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "close", |handler, ctx, promise| {
             handler.close(ctx, promise)
         });
     }
@@ -304,7 +306,7 @@ impl Core {
     }
 
     fn call_disconnect(&self, index: Index, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "disconnect", |handler, ctx, promise| {
             handler.disconnect(ctx, promise)
         });
     }
@@ -318,7 +320,7 @@ impl Core {
     }
 
     fn call_bind(&self, index: Index, local: Address, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "bind", |handler, ctx, promise| {
             handler.bind(ctx, local, promise)
         });
     }
@@ -344,7 +346,7 @@ impl Core {
         local: Option<Address>,
         promise: Promise,
     ) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "connect", |handler, ctx, promise| {
             handler.connect(ctx, remote, local, promise)
         });
     }
@@ -396,14 +398,17 @@ impl Core {
     fn call_plain(
         &self,
         index: Index,
+        callback: &'static str,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
+            let held = self.hold_for_visit(node, callback);
             let mut visit = Visit::new(self, node, handler);
             let result = call(visit.handler(), &mut Context::new(self, &slab, node));
             let node = visit.put_back();
+            drop(held);
             if result.is_err() || self.attention.get() & attention::AFTER_OP != 0 {
                 self.leave_plain_slow(result, node);
             }
@@ -415,16 +420,19 @@ impl Core {
         &self,
         index: Index,
         promise: Promise,
+        callback: &'static str,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>, Promise) -> HandlerResult,
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
+            let held = self.hold_for_visit(node, callback);
             let mut visit = Visit::new(self, node, handler);
             let second = promise.second();
             let mut ctx = Context::new(self, &slab, node);
             let result = call(visit.handler(), &mut ctx, promise);
             let node = visit.put_back();
+            drop(held);
             if let Err(failure) = result {
                 self.fail_operation(index, failure, &second);
             }
@@ -518,12 +526,12 @@ impl Core {
         }
         match op {
             Op::Write(msg, promise) => {
-                self.call_promised(index, promise, |handler, ctx, promise| {
+                self.call_promised(index, promise, "write", |handler, ctx, promise| {
                     handler.write(ctx, msg, promise)
                 });
             }
-            Op::Flush => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
-            Op::Read => self.call_plain(index, |handler, ctx| handler.read(ctx)),
+            Op::Flush => self.call_plain(index, "flush", |handler, ctx| handler.flush(ctx)),
+            Op::Read => self.call_plain(index, "read", |handler, ctx| handler.read(ctx)),
             Op::Close(promise) => self.call_close(index, promise),
             Op::Disconnect(promise) => self.call_disconnect(index, promise),
             Op::Bind(local, promise) => self.call_bind(index, *local, promise),

@@ -230,7 +230,12 @@ mod tests {
             bench.look(25, 3, 6);
         }
         assert_eq!(bench.look(3_600_000, 3, 6), Verdict::Nothing);
-        assert_eq!(bench.look(6, 0, 8), Verdict::Over { held: 106_250 * MS / 1000 });
+        assert_eq!(
+            bench.look(6, 0, 8),
+            Verdict::Over {
+                held: 106_250 * MS / 1000
+            }
+        );
     }
 
     #[test]

@@ -222,3 +222,41 @@ impl Watched {
         );
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Waits until the thread has come or gone.
+    fn until_running(watcher: &Watcher, is_running: bool) {
+        while watcher.lock().is_running != is_running {
+            thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn the_thread_lives_as_long_as_one_of_its_loops() {
+        let watcher = Watcher::new("test", Duration::from_secs(3600));
+        let (one, other) = (watcher.place(), watcher.place());
+        until_running(&watcher, false);
+        let metrics = Arc::default();
+        let first = one.begin("one", &metrics);
+        until_running(&watcher, true);
+        let second = other.begin("other", &metrics);
+        drop(first);
+        assert!(watcher.lock().is_running);
+        drop(second);
+        until_running(&watcher, false);
+        // A loop that begins later finds a watcher as well.
+        let third = one.begin("one", &metrics);
+        until_running(&watcher, true);
+        drop(third);
+        until_running(&watcher, false);
+        assert_eq!(metrics.stalls.get(), 0);
+    }
+
+    #[test]
+    fn a_limit_of_nothing_is_one_of_a_millisecond() {
+        assert_eq!(Watcher::new("test", Duration::ZERO).limit, LIMIT_MIN);
+    }
+}
