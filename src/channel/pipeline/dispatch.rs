@@ -261,7 +261,7 @@ impl Core {
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
-        if self.attention.get() & attention::WATCHED != 0 {
+        if self.is_watched() {
             let _held = self.hold_for_walk();
             self.walk_on::<true>();
             return false;
@@ -364,7 +364,7 @@ impl Core {
         }
         match self.find_next(self.first_from.get().index(), bit) {
             Some(index) => {
-                self.call(index, call);
+                self.call_by::<NAMES>(index, call);
             }
             None => self.tail_plain(kind),
         }
@@ -430,7 +430,33 @@ impl Core {
     }
 
     /// Calls one handler by its node, from outside of the walk. False if it is not there to be called.
+    #[inline]
     pub(crate) fn call(
+        &self,
+        index: Index,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> bool {
+        if self.is_watched() {
+            self.call_by::<true>(index, call)
+        } else {
+            self.call_by::<false>(index, call)
+        }
+    }
+
+    /// The same, where it is known whether the handler is named to the stall watcher.
+    #[inline]
+    fn call_by<const NAMES: bool>(
+        &self,
+        index: Index,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> bool {
+        if NAMES {
+            return self.named(index, "", || self.call_now(index, call));
+        }
+        self.call_now(index, call)
+    }
+
+    fn call_now(
         &self,
         index: Index,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
@@ -446,10 +472,8 @@ impl Core {
             }
             return false;
         };
-        let held = self.hold_for_visit(node, "");
         let mut visit = Visit::new(self, node, handler);
         let result = call(visit.handler(), &mut Context::new(self, &slab, node));
-        drop(held);
         self.leave(visit, result);
         true
     }
@@ -612,11 +636,10 @@ impl Core {
         bit: Mask,
     ) -> Option<Visit<'a>> {
         let node = node::next_with(slab, self.first_from.get(), bit)?;
-        let visit = Visit::new(self, node, node.take()?);
         if NAMES {
             self.note_event(node, bit);
         }
-        Some(visit)
+        Some(Visit::new(self, node, node.take()?))
     }
 
     /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the

@@ -105,17 +105,24 @@ impl Core {
     }
 
     fn call_added(&self, index: Index, handler: Box<dyn Handler>) {
+        if self.is_watched() {
+            return self.named(index, "handler_added", || {
+                self.call_added_now(index, handler);
+            });
+        }
+        self.call_added_now(index, handler);
+    }
+
+    fn call_added_now(&self, index: Index, handler: Box<dyn Handler>) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
-        let held = self.hold_for_visit(node, "handler_added");
         let mut visit = Visit::new(self, node, handler);
         let result = visit
             .handler()
             .handler_added(&mut Context::new(self, &slab, node));
         let node = visit.put_back();
-        drop(held);
         if self.attention.get() & attention::REGROWN != 0 {
             self.nodes.carry_over(node);
         }
@@ -285,10 +292,22 @@ impl Core {
         if !told {
             return handler;
         }
+        if self.is_watched() {
+            return self.named(index, "handler_removed", || {
+                self.farewell_now(index, handler)
+            });
+        }
+        self.farewell_now(index, handler)
+    }
+
+    fn farewell_now(
+        &self,
+        index: Index,
+        handler: Option<Box<dyn Handler>>,
+    ) -> Option<Box<dyn Handler>> {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        let _held = self.hold_for_visit(node, "handler_removed");
         let mut visit = Visit::new(self, node, handler?);
         let mut ctx = Context::new(self, &slab, node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {

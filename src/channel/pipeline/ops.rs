@@ -401,14 +401,24 @@ impl Core {
         callback: &'static str,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) {
+        if self.is_watched() {
+            return self.named(index, callback, || self.call_plain_now(index, call));
+        }
+        self.call_plain_now(index, call);
+    }
+
+    #[inline(always)]
+    fn call_plain_now(
+        &self,
+        index: Index,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let held = self.hold_for_visit(node, callback);
             let mut visit = Visit::new(self, node, handler);
             let result = call(visit.handler(), &mut Context::new(self, &slab, node));
             let node = visit.put_back();
-            drop(held);
             if result.is_err() || self.attention.get() & attention::AFTER_OP != 0 {
                 self.leave_plain_slow(result, node);
             }
@@ -423,16 +433,29 @@ impl Core {
         callback: &'static str,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>, Promise) -> HandlerResult,
     ) {
+        if self.is_watched() {
+            return self.named(index, callback, || {
+                self.call_promised_now(index, promise, call);
+            });
+        }
+        self.call_promised_now(index, promise, call);
+    }
+
+    #[inline(always)]
+    fn call_promised_now(
+        &self,
+        index: Index,
+        promise: Promise,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>, Promise) -> HandlerResult,
+    ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let held = self.hold_for_visit(node, callback);
             let mut visit = Visit::new(self, node, handler);
             let second = promise.second();
             let mut ctx = Context::new(self, &slab, node);
             let result = call(visit.handler(), &mut ctx, promise);
             let node = visit.put_back();
-            drop(held);
             if let Err(failure) = result {
                 self.fail_operation(index, failure, &second);
             }

@@ -4,7 +4,7 @@
 
 use super::super::core::{Core, Handler, attention};
 use super::super::mask::{self, Mask};
-use super::super::node::Node;
+use super::super::node::{Index, Node};
 use crate::event_loop::{Held, Role};
 
 impl Core {
@@ -23,19 +23,27 @@ impl Core {
         self.note_visit(node, mask::name(bit));
     }
 
-    /// A handler is called from anywhere, and its caller goes on afterwards.
-    #[inline]
-    pub(super) fn hold_for_visit(
+    /// A handler is called by `work`, from anywhere; its caller goes on afterwards. Not inlined, so that those who are not
+    /// watched have no more than a test.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn named<R>(
         &self,
-        node: &Node<dyn Handler>,
+        index: Index,
         callback: &'static str,
-    ) -> Option<Held<'_>> {
-        if self.attention.get() & attention::WATCHED == 0 {
-            return None;
-        }
-        let channel = self.face.id().as_u64();
-        let sentry = self.lp.sentry()?;
-        Some(sentry.hold_for_handler(node.kind().name(), callback, channel))
+        work: impl FnOnce() -> R,
+    ) -> R {
+        let _held = self.lp.sentry().map(|sentry| {
+            let name = self.nodes.get(index).kind().name();
+            sentry.hold_for_handler(name, callback, self.face.id().as_u64())
+        });
+        work()
+    }
+
+    /// Whether handlers are named at all.
+    #[inline(always)]
+    pub(super) fn is_watched(&self) -> bool {
+        self.attention.get() & attention::WATCHED != 0
     }
 
     /// The walk has the loop, and after each callback the channel.
