@@ -114,6 +114,19 @@ discard() {
 	wait_for "$logs/discard.log" '^forgot 1000000 bytes in all'
 }
 
+logging() {
+	serve logging --port 0
+	local client
+	exec {client}<>"/dev/tcp/${address%:*}/${address##*:}"
+	printf 'hello\n' >&"$client"
+	hears "$client" '^hello$'
+	wait_for "$logs/logging.log" 'DEBUG tidegate::handler::logging::handler: read 6 bytes'
+	printf 'oops\n' >&"$client"
+	wait_for "$logs/logging.log" 'WARN tidegate::channel.* error=the peer said oops'
+	exec {client}>&-
+	stop "$server"
+}
+
 telnet_chat() {
 	serve telnet_chat --port 0
 	local ada bob
@@ -302,6 +315,7 @@ check() {
 
 check first
 check discard
+check logging
 check telnet_chat
 check kv_server
 check rpc_server rpc_client

@@ -1,5 +1,8 @@
 //! Tidegate is Netty for Rust: channels, pipelines, handlers, bootstraps and event loops on its own
 //! reactor over raw epoll and kqueue.
+//!
+//! Begin with the [`guide`]; [`ServerBootstrap`] and [`Bootstrap`] have the first programs. What happens is told through
+//! the crate `tracing`, and shown by the subscriber that a program installs: see [`guide::logging`].
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 

@@ -442,7 +442,7 @@ fn allocations_of_local_echo(
     while !listening.is_done() {
         turns();
     }
-    let address = listening.channel().local_address().cloned();
+    let address = listening.channel().local_address();
     let back = Arc::new(AtomicUsize::new(0));
     let counted = back.clone();
     let connecting = Bootstrap::new(client_loop)

@@ -358,21 +358,41 @@ struct Scripted {
     answer: Result<SocketAddr, ErrorKind>,
     drops: bool,
     asked: mpsc::Sender<(String, u16)>,
-    kept: Arc<Mutex<Option<TaskPromise<Address>>>>,
+    kept: Arc<Mutex<Option<TaskPromise<Vec<Address>>>>>,
 }
 
 impl Resolver for Scripted {
-    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Address>) {
+    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>) {
         self.asked.send((host.to_string(), port)).unwrap();
         if self.drops {
             return;
         }
         match self.answer {
             Ok(address) if address.port() == 0 => *self.kept.lock().unwrap() = Some(answer),
-            Ok(address) => drop(answer.try_success(address.into())),
+            Ok(address) => drop(answer.try_success(vec![address.into()])),
             Err(kind) => drop(answer.try_failure(Error::new(kind, "scripted"))),
         }
     }
+}
+
+/// What is preset can be connected to without being named, and says so if it is missing.
+///
+/// Rules: G1
+#[test]
+fn a_recipe_may_have_its_remote_address() {
+    each_way(|way| {
+        let group = way.group(1);
+        let (_listener, address) = listener();
+        let recipe = client(&group).remote_address(address);
+        for recipe in [recipe.clone(), recipe] {
+            let connected = recipe.connect_preset().sync_timeout(DEADLINE).unwrap();
+            assert_eq!(connected.remote_address(), Some(&Address::Inet(address)));
+        }
+        let future = client(&group).connect_preset();
+        let error = future.sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        expect_closed(future.channel());
+    });
 }
 
 /// Rules: G7, A24
@@ -395,7 +415,7 @@ fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {
             .sync_timeout(DEADLINE);
         assert_eq!(
             found.unwrap().remote_address(),
-            Some(&Address::Inet(address))
+            Some(Address::Inet(address))
         );
         assert_eq!(
             questions.recv_timeout(DEADLINE).unwrap(),
@@ -431,7 +451,7 @@ fn a_resolver_of_ones_own_is_asked_on_the_loop_and_may_answer_later_or_never() {
             // Asked on the loop, which had to put it there.
             group.next().submit(|| ()).sync_timeout(DEADLINE).unwrap();
             let answer = script.kept.lock().unwrap().take().unwrap();
-            let _ = answer.try_success(address.into());
+            let _ = answer.try_success(vec![address.into()]);
             let connected = future.sync_timeout(DEADLINE);
             match spoil {
                 None => assert!(connected.unwrap().is_active()),
@@ -506,7 +526,7 @@ fn a_local_loop_serves_and_connects_turn_by_turn() {
         let connecting = Bootstrap::new(&local)
             .handler(move |pipeline| pipeline.add_last(Collect(tell.clone())));
         let client = local
-            .block_on(connecting.connect(server.local_address().unwrap().clone()))
+            .block_on(connecting.connect(server.local_address().unwrap()))
             .unwrap()
             .unwrap();
         client.write_and_flush("there and back");

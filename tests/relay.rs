@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use tidegate::channel::options::{AUTO_READ, WRITE_SPIN_COUNT};
+use tidegate::channel::options::{AUTO_READ, SINGLE_EXECUTOR_PER_GROUP, WRITE_SPIN_COUNT};
 use tidegate::{
     Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    OptionSet,
 };
 
 /// Drives the embedded loop until `done`, which other threads bring about.
@@ -430,6 +431,65 @@ fn handlers_of_one_channel_and_group_share_a_loop() {
     .unwrap();
     until(&mut channel, "both added", |_| log.lines().len() == 2);
     assert_eq!(log.lines()[0], log.lines()[1]);
+}
+
+/// Rules: B12.
+#[test]
+fn handlers_of_one_channel_and_group_can_have_a_loop_each() {
+    let group = EventLoopGroup::builder()
+        .threads(4)
+        .name("many")
+        .build()
+        .unwrap();
+    let log = Log::default();
+    let mut apart = OptionSet::new();
+    apart.set(SINGLE_EXECUTOR_PER_GROUP, false).unwrap();
+    let mut channel = EmbeddedChannel::with_options(&apart, |pipeline| {
+        for _ in 0..4 {
+            let log = log.clone();
+            pipeline.add_last_on(&group, || Elsewhere(log))?;
+        }
+        Ok::<(), Failure>(())
+    })
+    .unwrap();
+    until(&mut channel, "all added", |_| log.lines().len() == 4);
+    let mut loops = log.lines();
+    loops.sort();
+    loops.dedup();
+    assert_eq!(loops.len(), 4, "{loops:?}");
+    // Messages pass all of them, in order.
+    for number in 0..100_u32 {
+        channel.write_inbound(Message::new(number)).unwrap();
+    }
+    let mut passed = Vec::new();
+    until(&mut channel, "all passed", |channel| {
+        while let Some(number) = channel.read_inbound() {
+            passed.push(number.downcast::<u32>().unwrap());
+        }
+        passed.len() == 100
+    });
+    assert!(passed.into_iter().eq(4..104));
+
+    // From now on together, which those that are there do not notice.
+    assert!(!option(&mut channel));
+    let set = channel.run(|channel| channel.set_option(SINGLE_EXECUTOR_PER_GROUP, true));
+    assert!(set.is_success());
+    assert!(option(&mut channel));
+    for _ in 0..2 {
+        let log = log.clone();
+        let group = group.clone();
+        let added = channel.run(|channel| {
+            channel.edit(move |pipeline| pipeline.add_last_on(&group, || Elsewhere(log)))
+        });
+        added.sync().unwrap().unwrap();
+    }
+    until(&mut channel, "two more", |_| log.lines().len() == 6);
+    assert_eq!(log.lines()[4], log.lines()[5]);
+
+    fn option(channel: &mut EmbeddedChannel) -> bool {
+        let read = channel.run(|channel| channel.option(SINGLE_EXECUTOR_PER_GROUP));
+        read.sync().unwrap()
+    }
 }
 
 /// Lets the other loop and the channel's answer each other, twice.

@@ -4,6 +4,8 @@
 //! themselves live in tests/tidy/, each with small cases of what it must catch and must let pass. They read
 //! text, not types: what needs the compiler is left to clippy.
 
+#[path = "tidy/catalogue.rs"]
+mod catalogue;
 #[path = "tidy/cycles.rs"]
 mod cycles;
 #[path = "tidy/documents.rs"]
@@ -141,4 +143,9 @@ fn every_dependency_has_its_reason() {
 #[test]
 fn the_documents_are_there_and_tell_the_truth() {
     expect_none("documents", documents::check(&Tree::read()));
+}
+
+#[test]
+fn the_guide_names_every_codec_and_handler_and_nothing_else() {
+    expect_none("catalogue", catalogue::check(&Tree::read()));
 }

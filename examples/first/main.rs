@@ -91,10 +91,7 @@ fn transfer(groups: &Groups, path: &Path, size: u64) -> Result<(), String> {
     let (tell, ended) = channel();
     let server = serve(groups, &board, &tell)
         .map_err(|error| format!("the server cannot listen on 127.0.0.1: {error}"))?;
-    let address = server
-        .local_address()
-        .cloned()
-        .ok_or("the server has no address")?;
+    let address = server.local_address().ok_or("the server has no address")?;
     say!("listening on {address}");
 
     let started = Instant::now();

@@ -9,8 +9,10 @@ use super::loops::Loops;
 use super::opening;
 use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
+use crate::channel::tries::Renew;
 use crate::channel::{
     Address, AttributeKey, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
+    Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
@@ -43,11 +45,32 @@ use crate::transport::{ClientTransport, DatagramTransport};
 /// channel.close().sync()?;
 /// # Ok::<(), tidegate::error::Error>(())
 /// ```
+///
+/// A channel that is to be on its loop before it connects (Netty's `register()`) needs no bootstrap:
+/// [`Channel::builder`](crate::channel::Channel::builder) opens any transport as it is, and
+/// [`connect`](crate::channel::Channel::connect) or [`bind`](crate::channel::Channel::bind) may come whenever its owner
+/// likes.
+///
+/// ```
+/// use tidegate::transport::ClientTransport;
+/// use tidegate::transport::tcp::Tcp;
+/// use tidegate::{Channel, EventLoopGroup};
+///
+/// let group = EventLoopGroup::new(1)?;
+/// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+/// let channel = Channel::builder()
+///     .open_on(&group.next(), Tcp::unconnected, |_pipeline| Ok::<_, tidegate::Error>(()))
+///     .sync()?;
+/// assert!(channel.is_registered() && !channel.is_active());
+/// channel.connect(listener.local_addr()?, None).sync()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[must_use = "a bootstrap does nothing until connect() is called"]
 pub struct Bootstrap<T: ClientTransport = Tcp> {
     loops: Loops,
     recipe: Recipe,
     local: Option<Address>,
+    remote: Option<Address>,
     /// `None`: names go through the pipeline as they are.
     resolver: Option<Arc<dyn Resolver>>,
     transport: PhantomData<fn() -> T>,
@@ -60,6 +83,7 @@ impl Bootstrap<Tcp> {
             loops: loops.into(),
             recipe: Recipe::default(),
             local: None,
+            remote: None,
             resolver: Some(Arc::new(SystemResolver)),
             transport: PhantomData,
         }
@@ -73,6 +97,7 @@ impl<T: ClientTransport> Bootstrap<T> {
             loops: self.loops,
             recipe: self.recipe,
             local: self.local,
+            remote: self.remote,
             resolver: self.resolver,
             transport: PhantomData,
         }
@@ -114,6 +139,13 @@ impl<T: ClientTransport> Bootstrap<T> {
         self
     }
 
+    /// The address that [`connect_preset`](Self::connect_preset) connects to: for a recipe that is made in one place and used
+    /// in another. [`connect`](Self::connect) does not look at it.
+    pub fn remote_address(mut self, remote: impl IntoAddress<T::Family>) -> Self {
+        self.remote = Some(remote.into_address());
+        self
+    }
+
     /// Looks up names with `resolver`; [`SystemResolver`] otherwise.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
@@ -128,26 +160,51 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
+    /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
+    /// them, each for at most `CONNECT_TIMEOUT`. It is one channel all the time, and its handlers see one connect, to the
+    /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
+    /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
+    /// to something else, has one try.
+    ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.
     pub fn connect(&self, remote: impl IntoAddress<T::Family>) -> ChannelFuture {
-        let remote = remote.into_address();
+        self.connect_to(remote.into_address())
+    }
+
+    /// As [`connect`](Self::connect), to the address that was given to [`remote_address`](Self::remote_address). Without one
+    /// the future fails with [`ErrorKind::InvalidArgument`].
+    pub fn connect_preset(&self) -> ChannelFuture {
+        match &self.remote {
+            Some(remote) => self.connect_to(remote.clone()),
+            None => {
+                let text = "the bootstrap has no remote address; give it one with remote_address(), or connect(address)";
+                let error = Error::new(ErrorKind::InvalidArgument, text);
+                opening::refused(self.loops.next(), error)
+            }
+        }
+    }
+
+    fn connect_to(&self, remote: Address) -> ChannelFuture {
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);
         }
         let local = self.local.clone();
         let resolver = self.resolver.clone();
+        let is_name = resolver.is_some() && matches!(remote, Address::Unresolved(..));
+        let renew = is_name.then(|| Box::new(fresh::<T>) as Renew);
         opening::open(
             event_loop,
             self.recipe.clone(),
-            || Box::new(T::unconnected()),
+            renew,
+            fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
                 let found = {
                     let channel = channel.clone();
                     move |found| match found {
-                        Ok(remote) => channel.connect_with(remote, local, promise),
+                        Ok(addresses) => channel.connect_to_one_of(addresses, local, promise),
                         Err(error) => drop(promise.try_failure(error)),
                     }
                 };
@@ -177,7 +234,8 @@ impl<T: ClientTransport> Bootstrap<T> {
         opening::open(
             event_loop,
             self.recipe.clone(),
-            || Box::new(T::unconnected()),
+            None,
+            fresh::<T>,
             Recipe::fill,
             move |channel, promise| channel.bind_with(local, promise),
         )
@@ -197,12 +255,17 @@ impl<T: ClientTransport> Bootstrap<T> {
     }
 }
 
+fn fresh<T: ClientTransport>() -> Box<dyn Transport> {
+    Box::new(T::unconnected())
+}
+
 impl<T: ClientTransport> Clone for Bootstrap<T> {
     fn clone(&self) -> Self {
         Self {
             loops: self.loops.clone(),
             recipe: self.recipe.clone(),
             local: self.local.clone(),
+            remote: self.remote.clone(),
             resolver: self.resolver.clone(),
             transport: PhantomData,
         }
@@ -215,6 +278,7 @@ impl<T: ClientTransport> fmt::Debug for Bootstrap<T> {
             .field("loops", &self.loops)
             .field("recipe", &self.recipe)
             .field("local", &self.local)
+            .field("remote", &self.remote)
             .finish_non_exhaustive()
     }
 }

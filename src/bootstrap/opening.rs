@@ -5,16 +5,18 @@ use std::sync::Arc;
 use super::recipe::Recipe;
 use crate::channel::register::{self, Plan};
 use crate::channel::shared::Shared;
+use crate::channel::tries::Renew;
 use crate::channel::{Channel, ChannelFuture, Pipeline, Transport};
 use crate::error::{Error, Failure};
 use crate::event_loop::EventLoop;
 use crate::future::Promise;
 
 /// Makes a channel on `event_loop`. When it is registered, `begin` binds or connects it and settles the promise that
-/// the future given belongs to. A failure at any point closes the channel.
+/// the future given belongs to. A failure at any point closes the channel. `renew`: see [`Plan`].
 pub(super) fn open(
     event_loop: &EventLoop,
     recipe: Recipe,
+    renew: Option<Renew>,
     make: impl FnOnce() -> Box<dyn Transport> + Send + 'static,
     fill: impl FnOnce(&Recipe, &mut Pipeline<'_>) -> Result<(), Failure> + Send + 'static,
     begin: impl FnOnce(&Channel, Promise) + Send + 'static,
@@ -23,6 +25,7 @@ pub(super) fn open(
         parent: None,
         options: recipe.options.clone(),
         attributes: recipe.attributes.clone(),
+        renew,
     };
     let fill = move |pipeline: &mut Pipeline<'_>| fill(&recipe, pipeline);
     register::open_on(event_loop, plan, make, fill, begin)

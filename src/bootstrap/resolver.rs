@@ -13,12 +13,14 @@ use crate::transport::blocking::Pool;
 /// `resolve` is called on a loop and must not block. It settles `answer` from any thread, now or later; an `answer`
 /// that is dropped fails the operation that asked.
 pub trait Resolver: Send + Sync {
-    /// Looks up `host`. The answer is the address to connect or bind to, with `port` in it.
-    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Address>);
+    /// Looks up `host`. The answer is its addresses, with `port` in them, the best one first: clients try one after the
+    /// other, servers bind to the first. None at all fails the operation.
+    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>);
 }
 
 /// The system's own resolver (getaddrinfo, with /etc/hosts and all), on a few threads that are started when names
-/// are looked up and end when there are none. It gives the first of several addresses, as Netty does.
+/// are looked up and end when there are none. It gives all addresses of a name, in the system's order (RFC 6724,
+/// /etc/gai.conf).
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -26,7 +28,7 @@ pub struct SystemResolver;
 static LOOKING_UP: Pool = Pool::new("tidegate-resolve", 4);
 
 impl Resolver for SystemResolver {
-    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Address>) {
+    fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>) {
         let host = host.clone();
         let handed = LOOKING_UP.run(answer, move |answer| {
             // Nobody may be waiting any more, and the look-up may be long.
@@ -43,26 +45,35 @@ impl Resolver for SystemResolver {
     }
 }
 
-fn look_up(host: &str, port: u16) -> Result<Address, Error> {
-    let mut found = (host, port).to_socket_addrs().map_err(|error| {
+fn look_up(host: &str, port: u16) -> Result<Vec<Address>, Error> {
+    let found = (host, port).to_socket_addrs().map_err(|error| {
         Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error)
     })?;
-    match found.next() {
-        Some(address) => Ok(Address::Inet(address)),
-        None => Err(Error::new(
-            ErrorKind::Unresolved,
-            format!("looking up {host}: it has no address"),
-        )),
+    let found: Vec<Address> = found.map(Address::Inet).collect();
+    if found.is_empty() {
+        let text = format!("looking up {host}: it has no address");
+        return Err(Error::new(ErrorKind::Unresolved, text));
     }
+    Ok(found)
 }
 
-/// Gives `then` the address, looked up first if it is a name and there is a resolver. `then` runs at once, or later
+/// The address to bind to.
+pub(super) fn first(found: Result<Vec<Address>, Error>) -> Result<Address, Error> {
+    found?.into_iter().next().ok_or_else(|| {
+        Error::new(
+            ErrorKind::Unresolved,
+            "looking up the name to bind to: the resolver gave no address",
+        )
+    })
+}
+
+/// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver. `then` runs at once, or later
 /// at `host`.
 pub(super) fn resolved(
     resolver: Option<&Arc<dyn Resolver>>,
     address: Address,
     host: Arc<dyn ListenerHost>,
-    then: impl FnOnce(Result<Address, Error>) + Send + 'static,
+    then: impl FnOnce(Result<Vec<Address>, Error>) + Send + 'static,
 ) {
     match (resolver, &address) {
         (Some(resolver), Address::Unresolved(name, port)) => {
@@ -70,7 +81,7 @@ pub(super) fn resolved(
             found.on_result(then);
             resolver.resolve(name, *port, answer);
         }
-        _ => then(Ok(address)),
+        _ => then(Ok(vec![address])),
     }
 }
 
@@ -89,11 +100,11 @@ mod tests {
             found.sync_timeout(Duration::from_secs(30))
         };
         let local = ask("localhost").unwrap();
-        assert!(
-            local
-                .as_inet()
-                .is_some_and(|address| address.ip().is_loopback() && address.port() == 80)
-        );
+        assert!(!local.is_empty());
+        for address in local {
+            let address = address.as_inet().unwrap();
+            assert!(address.ip().is_loopback() && address.port() == 80);
+        }
         // Reserved by RFC 6761; this one is refused without asking a server, because a label is too long.
         let nobody = ask(&format!("{}.invalid", "x".repeat(80))).unwrap_err();
         assert_eq!(nobody.kind(), ErrorKind::Unresolved);

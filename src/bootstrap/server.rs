@@ -3,7 +3,8 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, OnceLock};
 
 use super::acceptor::{Acceptor, Children, Nursery};
 use super::loops::Loops;
@@ -12,13 +13,14 @@ use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::options::{CLOSE_ON_UNHANDLED_ERROR, SO_REUSEPORT};
 use crate::channel::{
-    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType,
+    Pipeline, Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
-use crate::future::Combiner;
-use crate::transport::ChildTransport;
+use crate::future::{Combiner, Promise};
 use crate::transport::tcp::Tcp;
+use crate::transport::{Adoptable, ChildTransport};
 
 /// On the channel of a server with several [`shards`](ServerBootstrap::shards): the channels of its other listeners.
 pub static SHARDS: AttributeKey<Vec<Channel>> = AttributeKey::new("tidegate.shards");
@@ -166,7 +168,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         self
     }
 
-    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise.
+    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise. Of several addresses of a name the first
+    /// is bound.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
@@ -186,6 +189,67 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         } else {
             self.listen_sharded(local)
         }
+    }
+
+    /// Opens a channel of a socket that listens already, in the place of [`bind`](Self::bind): one that the process before
+    /// this one passed on (no client notices the restart), or that a supervisor has opened (systemd's socket activation).
+    /// Never blocks and never panics.
+    ///
+    /// The channel is active when it is registered, so `channel_active` comes before the future's success, and its
+    /// handlers see no bind. Clients that waited in the socket's queue are accepted. See
+    /// [`Listener::adopt`](crate::transport::Listener::adopt) for what becomes of the socket. A server with several sockets
+    /// adopts each by itself.
+    ///
+    /// ```
+    /// use tidegate::{ServerBootstrap, EventLoopGroup};
+    ///
+    /// // As it came from elsewhere.
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// let group = EventLoopGroup::new(1)?;
+    /// let server = ServerBootstrap::new(&group, &group)
+    ///     .child_handler(|_pipeline| Ok::<(), tidegate::Error>(()))
+    ///     .adopt(listener)
+    ///     .sync()?;
+    /// assert_eq!(server.local_address(), Some(&address.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The future fails, and socket and channel close, if the recipe is incomplete or for several
+    /// [`shards`](Self::shards), an option or the handler fails, or with
+    /// [`ErrorKind::InvalidArgument`] if this is no socket that listens, or not one of this transport's kind.
+    pub fn adopt(&self, socket: impl Into<OwnedFd>) -> ChannelFuture
+    where
+        T::Server: Adoptable,
+    {
+        let socket = socket.into();
+        let event_loop = self.boss.next();
+        let checked = match self.shards {
+            1 => self.check(),
+            shards => Err(Error::new(
+                ErrorKind::InvalidArgument,
+                format!("adopting one socket for {shards} shards: adopt one for each"),
+            )),
+        };
+        if let Err(error) = checked {
+            return opening::refused(event_loop, error);
+        }
+        let failure = Arc::new(OnceLock::new());
+        let told = failure.clone();
+        self.open(
+            event_loop,
+            0,
+            move || match T::Server::adopt(socket) {
+                Ok(server) => Box::new(server),
+                Err(error) => {
+                    let _ = failure.set(error);
+                    Box::new(T::server())
+                }
+            },
+            move |_, promise| {
+                promise.complete(&told.get().cloned().map_or(Ok(()), Err));
+            },
+        )
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -215,8 +279,34 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         Ok(())
     }
 
-    /// One listening channel.
+    /// One listening channel, bound.
     fn listen(&self, event_loop: &EventLoop, local: Address, shard: usize) -> ChannelFuture {
+        let resolver = self.resolver.clone();
+        self.open(
+            event_loop,
+            shard,
+            || Box::new(T::server()),
+            move |channel, promise| {
+                let found = {
+                    let channel = channel.clone();
+                    move |found| match resolver::first(found) {
+                        Ok(local) => channel.bind_with(local, promise),
+                        Err(error) => drop(promise.try_failure(error)),
+                    }
+                };
+                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+            },
+        )
+    }
+
+    /// One listening channel; `begin` is for what is left to do once it is registered.
+    fn open(
+        &self,
+        event_loop: &EventLoop,
+        shard: usize,
+        make: impl FnOnce() -> Box<dyn Transport> + Send + 'static,
+        begin: impl FnOnce(&Channel, Promise) + Send + 'static,
+    ) -> ChannelFuture {
         let mut recipe = self.server.clone();
         if recipe.options.get(CLOSE_ON_UNHANDLED_ERROR).is_none() {
             recipe.option(CLOSE_ON_UNHANDLED_ERROR, false);
@@ -230,27 +320,12 @@ impl<T: ChildTransport> ServerBootstrap<T> {
             Nursery::Here => Nursery::Here,
         };
         let children = Arc::new(Children::new(self.child.clone()));
-        let resolver = self.resolver.clone();
-        opening::open(
-            event_loop,
-            recipe,
-            || Box::new(T::server()),
-            move |recipe, pipeline| {
-                recipe.fill(pipeline)?;
-                pipeline.add_last(Acceptor::<T>::new(nursery, children))?;
-                Ok(())
-            },
-            move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(local) => channel.bind_with(local, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
-                };
-                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
-            },
-        )
+        let fill = move |recipe: &Recipe, pipeline: &mut Pipeline<'_>| {
+            recipe.fill(pipeline)?;
+            pipeline.add_last(Acceptor::<T>::new(nursery, children))?;
+            Ok(())
+        };
+        opening::open(event_loop, recipe, None, make, fill, begin)
     }
 
     /// The first one finds the address (the port may be the system's choice), then the others join it.
@@ -262,7 +337,7 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         let rest = self.clone();
         first.add_listener(
             move |channel, bound| match (bound, channel.local_address()) {
-                (Ok(()), Some(local)) => rest.join(channel, local).finish(promise),
+                (Ok(()), Some(local)) => rest.join(channel, &local).finish(promise),
                 (Ok(()), None) => drop(promise.try_failure(Error::new(
                     ErrorKind::Unsupported,
                     "the server has no address",

@@ -174,12 +174,12 @@ impl Arena {
     #[inline]
     pub fn trim(&mut self) {
         if !self.pinned.is_empty() {
-            self.trim_pinned();
+            self.look_at_all();
         }
     }
 
     #[inline(never)]
-    fn trim_pinned(&mut self) {
+    fn look_at_all(&mut self) {
         let pinned = self.pinned.len();
         self.look(usize::MAX);
         if self.pinned.len() < pinned {

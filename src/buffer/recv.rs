@@ -121,6 +121,26 @@ impl RecvPredictor {
         Self { state }
     }
 
+    /// How it predicts. `initial` of an adaptive one is the size of the next read, which is what it begins with from here
+    /// on.
+    #[must_use]
+    pub fn allocator(&self) -> RecvAllocator {
+        match self.state {
+            State::Adaptive(Adaptive { next, min, max, .. }) => RecvAllocator::Adaptive {
+                min: min as usize,
+                initial: next as usize,
+                max: max as usize,
+            },
+            State::Fixed(bytes) => RecvAllocator::Fixed(bytes as usize),
+            State::MaxBytes {
+                per_loop, per_read, ..
+            } => RecvAllocator::MaxBytes {
+                per_loop: per_loop as usize,
+                per_read: per_read as usize,
+            },
+        }
+    }
+
     /// Begins a batch: a byte budget is whole again. What was learned stays.
     pub fn reset(&mut self) {
         if let State::MaxBytes { per_loop, left, .. } = &mut self.state {
@@ -236,7 +256,11 @@ impl Adaptive {
 
     #[inline]
     fn record(&mut self, bytes: usize) {
-        if bytes <= table(self.index.saturating_sub(1)) as usize {
+        if bytes <= SMALL[usize::from(self.index & 63)] as usize {
+            // As small as it gets is what most connections come to.
+            if self.index == self.index_min {
+                return;
+            }
             if self.shrink {
                 self.set_index(self.index.saturating_sub(1).max(self.index_min));
             } else {
@@ -248,6 +272,7 @@ impl Adaptive {
         // Between the two `shrink` stays: two small batches need not follow each other (D12).
     }
 
+    #[inline(never)]
     fn set_index(&mut self, index: u8) {
         self.index = index;
         self.next = table(index).clamp(self.min, self.max);
@@ -260,9 +285,21 @@ const LINEAR_STEP: u32 = 16;
 const LINEAR_COUNT: u8 = 31;
 const DOUBLING_FROM: u32 = 512;
 
-fn table(index: u8) -> u32 {
+/// For each index the entry before it: as many bytes are a small batch. As long as a power of two, so that an index
+/// needs no check.
+static SMALL: [u32; 64] = {
+    let mut small = [table(0); 64];
+    let mut index = 1;
+    while index < 54 {
+        small[index] = table(index as u8 - 1);
+        index += 1;
+    }
+    small
+};
+
+const fn table(index: u8) -> u32 {
     if index < LINEAR_COUNT {
-        LINEAR_STEP * (u32::from(index) + 1)
+        LINEAR_STEP * (index as u32 + 1)
     } else {
         DOUBLING_FROM << (index - LINEAR_COUNT)
     }

@@ -48,14 +48,21 @@ impl Channel {
         self.shared.parent()
     }
 
-    /// The local address, once bound or connected; still there after a close.
-    pub fn local_address(&self) -> Option<&Address> {
+    /// The local address, once bound or connected; still there after a close. Of a datagram channel it may be another one
+    /// after each connect and disconnect: the kernel chooses what was left open.
+    pub fn local_address(&self) -> Option<Address> {
         self.shared.local_address()
     }
 
-    /// The peer's address, once connected; still there after a close.
-    pub fn remote_address(&self) -> Option<&Address> {
+    /// The peer's address, once connected; still there after a close. After a disconnect there is none, and after another
+    /// connect another one (datagrams).
+    pub fn remote_address(&self) -> Option<Address> {
         self.shared.remote_address()
+    }
+
+    /// True if a connect of this channel can be undone, and its peer become another one: it carries datagrams.
+    pub fn has_disconnect(&self) -> bool {
+        self.shared.has_disconnect()
     }
 
     /// True until a close begins.
@@ -148,6 +155,10 @@ impl Channel {
     }
 
     /// Closes the channel. Writes that were not sent fail; to send them first, close when the last one is done.
+    ///
+    /// That a write is done says that the kernel has it, not that the peer does. If the peer may still be sending when a TCP
+    /// connection is closed (requests one after the other, the rest of a body that was refused), what nobody has read makes
+    /// the kernel reset the connection, and the peer may lose the answer. [`drain`](Self::drain) closes without that.
     pub fn close(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
         self.run_op_with(Op::Close, promise);
@@ -224,7 +235,8 @@ impl Channel {
         future
     }
 
-    /// Completes when the channel has closed, for whatever reason. It never fails.
+    /// Completes when the channel has closed, for whatever reason. It never fails: where the loop ends while the transport
+    /// still closes, it completes as well, and the promise of the [`close`](Self::close) is the one that tells.
     pub fn close_future(&self) -> ChannelFuture {
         ChannelFuture::new(self.clone(), self.shared.close_future())
     }

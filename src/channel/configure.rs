@@ -19,6 +19,9 @@ impl Core {
     pub(crate) fn set_option(&self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         id.check(value)?;
         self.refuse_elsewhere(id)?;
+        if !self.is_kept(id)? {
+            return self.set_in_transport(id, value);
+        }
         match (id, value) {
             (OptionId::AutoRead, OptionValue::Bool(on)) => self.set_auto_read(*on),
             (OptionId::AutoClose, OptionValue::Bool(on)) => self.set_flag(flag::AUTO_CLOSE, *on),
@@ -36,6 +39,7 @@ impl Core {
                 self.set_connect_timeout_ms(u32::try_from(ms).unwrap_or(u32::MAX));
             }
             (OptionId::WriteSpinCount, OptionValue::Int(count)) => {
+                // What does not fit was refused by the check.
                 self.write_spin
                     .set(u16::try_from(*count).unwrap_or(u16::MAX));
             }
@@ -52,25 +56,30 @@ impl Core {
             (OptionId::RecvAllocator, OptionValue::Recv(allocator)) => {
                 self.predictor.set(RecvPredictor::new(*allocator));
             }
-            _ => {
-                if self.in_transport.get() {
-                    return Err(Error::new(
-                        ErrorKind::Busy,
-                        format!(
-                            "option {id}: the transport is busy with a step; set it from a task"
-                        ),
-                    ));
-                }
-                // It is for what is sent from now on.
-                self.flush_put_off();
-                return self.transport.borrow_mut().set_option(id, value);
-            }
+            _ => return self.set_in_transport(id, value),
         }
+        Ok(())
+    }
+
+    fn set_in_transport(&self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
+        if self.in_transport.get() {
+            return Err(busy(id));
+        }
+        // It is for what is sent from now on.
+        self.flush_put_off();
+        self.transport.borrow_mut().set_option(id, value)?;
+        self.look_at_rare(|rare| {
+            rare.tries.as_mut()?.note(id, value);
+            Some(())
+        });
         Ok(())
     }
 
     pub(crate) fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
         self.refuse_elsewhere(id)?;
+        if !self.is_kept(id)? {
+            return self.transport.borrow().option(id);
+        }
         Ok(match id {
             OptionId::AutoRead => OptionValue::Bool(self.auto_read()),
             OptionId::AutoClose => OptionValue::Bool(self.has(flag::AUTO_CLOSE)),
@@ -86,12 +95,30 @@ impl Core {
             ))),
             OptionId::WriteSpinCount => OptionValue::Int(self.write_spin.get().into()),
             OptionId::MaxMessagesPerRead => OptionValue::Int(self.reads_max.get().into()),
+            OptionId::RecvAllocator => OptionValue::Recv(self.predictor.get().allocator()),
             OptionId::WriteBufferWaterMark => OptionValue::WaterMark(WaterMark::new(
                 self.shared.low_mark(),
                 self.shared.high_mark(),
             )?),
             _ => return self.transport.borrow().option(id),
         })
+    }
+
+    /// Whether the channel keeps this option, if it is one that it keeps for transports that go by it.
+    fn is_kept(&self, id: OptionId) -> Result<bool, Error> {
+        if !matches!(id, OptionId::RecvAllocator | OptionId::WriteSpinCount) {
+            return Ok(true);
+        }
+        let Ok(transport) = self.transport.try_borrow() else {
+            return Err(busy(id));
+        };
+        if transport.metadata().is_server {
+            let text = format!(
+                "option {id}: a server reads and writes no data; set it on its children (child_option)"
+            );
+            return Err(Error::new(ErrorKind::Unsupported, text));
+        }
+        Ok(transport.goes_by(id))
     }
 
     /// A handler on another group's loop: the channel's options are not here, and what was set here would set nothing.
@@ -114,4 +141,12 @@ impl Core {
             self.clear(bit);
         }
     }
+}
+
+#[cold]
+fn busy(id: OptionId) -> Error {
+    Error::new(
+        ErrorKind::Busy,
+        format!("option {id}: the transport is busy with a step; set it from a task"),
+    )
 }

@@ -1,13 +1,17 @@
-//! Connecting: the pending promise, its timeout, and how it ends (rules A14 to A22).
+//! Connecting: the pending promise, its timeout, and how it ends (rules A14 to A22). A name with several addresses is
+//! connected to one after the other, until one is there (`tries`): the same channel, with a socket and a timeout for each.
 
 use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
+use tidegate_sys::os::Ready;
 
 use super::address::Address;
 use super::core::{Connecting, Core, Root, flag};
 use super::lifetime::Life;
-use super::transport::Progress;
+use super::shared::Channel;
+use super::transport::{Progress, Transport};
+use super::tries::Try;
 use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
 
@@ -17,6 +21,38 @@ const CONNECT_TIMEOUT_MS: u32 = 30_000;
 /// How long a connect is not looked at after a look that found nothing: 200 looks a second cost nothing, and nobody minds
 /// a connection that is noticed so late.
 const CONNECT_REST: Duration = Duration::from_millis(5);
+
+/// To what, for whom, and why not.
+type Failed = (Address, Promise, Error);
+
+impl Channel {
+    /// Connects to one of these addresses, the first that can be connected to in this order, and settles `promise`.
+    pub(crate) fn connect_to_one_of(
+        &self,
+        addresses: Vec<Address>,
+        local: Option<Address>,
+        promise: Promise,
+    ) {
+        let mut rest = addresses;
+        if rest.is_empty() {
+            promise.try_failure(Error::new(
+                ErrorKind::Unresolved,
+                "looking up the peer's name: the resolver gave no address",
+            ));
+            return;
+        }
+        let first = rest.remove(0);
+        let (remote, from) = (first.clone(), local.clone());
+        // If the channel has ended there is no core, and the connect says so.
+        let _ = self.shared().on_loop(move |core| {
+            core.change_rare(|rare| match &mut rare.tries {
+                Some(tries) if !rest.is_empty() => tries.found(&remote, &from, rest),
+                tries => *tries = None,
+            });
+        });
+        self.connect_with(first, local, promise);
+    }
+}
 
 impl Core {
     pub(crate) fn head_connect(&self, remote: Address, local: Option<Address>, promise: Promise) {
@@ -60,36 +96,108 @@ impl Core {
             ));
             return;
         }
+        self.watch_connect(&promise);
+        self.prepare_tries(&remote);
+        if let Err(failed) = self.try_connect(remote, local, promise) {
+            self.connect_over(failed);
+        }
+    }
+
+    /// Begins to connect to one address.
+    fn try_connect(
+        &self,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> Result<(), Failed> {
         let step =
             self.with_transport(|transport, io| transport.connect(io, &remote, local.as_ref()));
-        match step {
-            Ok(progress) => {
-                self.set_life(Life::Connecting);
-                self.watch_connect(&promise);
-                self.change_rare(|rare| {
-                    rare.connecting = Some(Connecting {
-                        promise,
-                        remote,
-                        timer: None,
-                    });
-                });
-                if let Err(error) = self.register_fd() {
-                    return self.connect_failed(error);
-                }
-                // The local address is known from here on (A23).
-                self.capture_local_address();
-                if progress == Progress::Done {
-                    self.connected();
-                } else {
-                    self.arm_connect_timeout();
-                }
-            }
-            Err(error) => {
-                // The socket is not to be used again after a failed connect.
+        let progress = match step {
+            Ok(progress) => progress,
+            Err(error) => return Err((remote, promise, error)),
+        };
+        self.set_life(Life::Connecting);
+        self.change_rare(|rare| {
+            rare.connecting = Some(Connecting {
+                promise,
+                remote,
+                timer: None,
+            });
+        });
+        if let Err(error) = self.register_fd() {
+            let connecting = self.take_connecting();
+            return connecting.map_or(Ok(()), |it| Err((it.remote, it.promise, error)));
+        }
+        // The local address is known from here on (A23).
+        let local = self.transport.borrow().local_address();
+        self.shared.set_addresses(local, None);
+        if progress == Progress::Done {
+            self.connected();
+        } else {
+            self.arm_connect_timeout();
+        }
+        Ok(())
+    }
+
+    /// A connect has failed: on to the next address of the name, or the end of the channel. Its socket is not to be used
+    /// again.
+    fn connect_over(&self, mut failed: Failed) {
+        loop {
+            let (remote, promise, error) = failed;
+            // Cancelled, or closed, in the meantime.
+            let is_over = promise.is_done() || self.life.get() >= Life::Closing;
+            let next = if is_over {
+                None
+            } else {
+                self.next_try(&remote, &error)
+            };
+            let Some(next) = next else {
+                let tries = self.look_at_rare(|rare| rare.tries.take());
+                let error = match tries {
+                    Some(tries) if tries.is_on(&remote) => tries.verdict(error),
+                    _ => error,
+                };
                 promise.try_failure(error.clone());
-                self.close_because(error, Promise::void());
+                return self.close_because(error, Promise::void());
+            };
+            self.renew(next.transport);
+            let tried = match next.set {
+                Ok(()) => self.try_connect(next.remote, next.local, promise),
+                Err(error) => Err((next.remote, promise, error)),
+            };
+            match tried {
+                Ok(()) => return,
+                Err(again) => failed = again,
             }
         }
+    }
+
+    /// What is bound already cannot be made anew for another address, and what a handler has redirected has only one.
+    fn prepare_tries(&self, remote: &Address) {
+        let bound = || self.transport.borrow().local_address().is_some();
+        self.look_at_rare(|rare| {
+            let is_ours = rare.tries.as_ref()?.is_on(remote);
+            if !is_ours || bound() {
+                rare.tries = None;
+            }
+            Some(())
+        });
+    }
+
+    fn next_try(&self, remote: &Address, error: &Error) -> Option<Try> {
+        self.look_at_rare(|rare| {
+            let tries = rare.tries.as_mut()?;
+            tries.is_on(remote).then(|| tries.next(error)).flatten()
+        })
+    }
+
+    /// Another transport in the place of one that has failed to connect.
+    fn renew(&self, transport: Box<dyn Transport>) {
+        self.deregister_fd();
+        self.seen.set(Ready::NONE);
+        self.clear(flag::READABLE | flag::PARKED_FD);
+        drop(self.transport.replace(transport));
+        self.lp.fd_closed();
     }
 
     /// A bound datagram channel gets a peer, or another one: that takes no time and changes no life.
@@ -98,9 +206,8 @@ impl Core {
             return;
         }
         let step = self.with_transport(|transport, io| transport.connect(io, remote, local));
-        if step.is_ok() {
-            self.capture_addresses(Some(remote));
-        }
+        // A connect that failed may have cost the peer that there was.
+        self.capture_addresses(step.is_ok().then_some(remote));
         promise.complete(&step.map(drop));
     }
 
@@ -201,6 +308,7 @@ impl Core {
         let Some(connecting) = self.take_connecting() else {
             return;
         };
+        drop(self.look_at_rare(|rare| rare.tries.take()));
         self.capture_addresses(Some(&connecting.remote));
         self.activate();
         let cancelled = connecting.promise.is_cancelled();
@@ -214,10 +322,10 @@ impl Core {
     }
 
     pub(crate) fn connect_failed(&self, error: Error) {
-        if let Some(connecting) = self.take_connecting() {
-            connecting.promise.try_failure(error.clone());
+        match self.take_connecting() {
+            Some(it) => self.connect_over((it.remote, it.promise, error)),
+            None => self.close_because(error, Promise::void()),
         }
-        self.close_because(error, Promise::void());
     }
 
     /// The pending connect, with its timer cancelled.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
+use std::ptr;
 use std::time::Duration;
 
 use super::address::Address;
@@ -45,9 +46,16 @@ impl<'a> Context<'a> {
     #[doc(hidden)]
     #[inline]
     pub(crate) fn learn_skip(&mut self, bit: Mask) {
-        if !self.slab.is_empty() {
+        if !self.slab.is_empty() || self.learns_all_the_same() {
             self.core.learn_skip(self.index(), bit);
         }
+    }
+
+    /// Whether it has no slab only because handlers are named to the stall watcher: then what it has is the beginning of the
+    /// pipeline's. A context for an inner handler has not even that.
+    #[cold]
+    fn learns_all_the_same(&self) -> bool {
+        self.core.is_watched() && ptr::eq(self.slab.as_ptr(), self.core.nodes.slab().as_ptr())
     }
 
     /// At the end of the channel: this node has been told. A panic further on does not tell it twice.
@@ -137,13 +145,15 @@ impl<'a> Context<'a> {
         } else {
             self.core
                 .op_write_observed(self.index(), msg.into(), promise);
+            self.heed_waiting();
         }
     }
 
-    /// Write a message; the future tells when it was handed to the kernel.
+    /// Write a message; the future tells when it was handed to the kernel. It says nothing before somebody flushes.
     pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
         self.core.op_write(self.index(), msg.into(), promise);
+        self.heed_waiting();
         future
     }
 
@@ -158,11 +168,29 @@ impl<'a> Context<'a> {
         Core::op_flush_along(self);
     }
 
-    /// Write and flush.
+    /// Write and flush; nobody waits for the result, as with [`write`](Self::write).
     #[inline]
     pub fn write_and_flush(&mut self, msg: impl Into<Message>) {
         self.write(msg);
         self.flush();
+    }
+
+    /// Write and flush; the future tells when the message was handed to the kernel. Netty's `ctx.writeAndFlush(msg)`.
+    ///
+    /// | | flushes | tells |
+    /// |---|---|---|
+    /// | [`write`](Self::write) | no | nobody |
+    /// | [`write_future`](Self::write_future) | no | its future |
+    /// | [`write_and_flush`](Self::write_and_flush) | yes | nobody |
+    /// | `write_and_flush_future` | yes | its future |
+    ///
+    /// It flushes though the write has failed. As with every [`flush`](Self::flush) behind a promise that is somebody's, the
+    /// transport is called before this returns: if no handler kept the message and the kernel took all of it, the future is
+    /// done by then. (Not on another group's loop, from where both travel.)
+    pub fn write_and_flush_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
+        let future = self.write_future(msg);
+        self.flush();
+        future
     }
 
     /// Ask for one read, where auto-read is off.
@@ -174,12 +202,14 @@ impl<'a> Context<'a> {
     /// Close the channel.
     pub fn close(&mut self) {
         self.core.op_close(self.index(), Promise::void());
+        self.heed_waiting();
     }
 
     /// Close the channel and settle `promise`.
     pub fn close_with(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_close(self.index(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -187,6 +217,7 @@ impl<'a> Context<'a> {
     pub fn disconnect(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_disconnect(self.index(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -194,6 +225,7 @@ impl<'a> Context<'a> {
     pub fn bind(&mut self, local: impl Into<Address>, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_bind(self.index(), local.into(), promise);
+            self.heed_waiting();
         }
     }
 
@@ -207,6 +239,7 @@ impl<'a> Context<'a> {
         if self.core.admit(&promise) {
             self.core
                 .op_connect(self.index(), remote.into(), local, promise);
+            self.heed_waiting();
         }
     }
 

@@ -4,7 +4,7 @@
 //! 2. Each loop goes through its channels. One that is connected hears [`Draining`], and is closed as soon as that event
 //!    has been let go of and nothing waits to be sent; it is woken for both and never asked in between. The others are
 //!    closed at once. Streams of a connection come before the connection. When all are gone the loop looks again: some
-//!    may have come meanwhile.
+//!    may have come meanwhile. A close of a connection lingers until its peer has ended too (`linger`).
 //! 3. At the deadline what is left is closed without asking its handlers.
 //!
 //! Whatever ends a channel, what it had not sent by then is in the report. Everything here is loop-confined but the
@@ -25,7 +25,7 @@ use tidegate_sys::mem::{LocalTask, Task};
 use tidegate_sys::os::{Time, clock};
 
 use super::core::{Core, Root};
-use super::drain_report::{Drain, DrainReport, Leaving, Tally, Unsent};
+use super::drain_report::{Drain, DrainReport, Leaving, Lingered, Tally, Unsent};
 use super::group::Loops;
 use super::lifetime::Life;
 use super::node::TAIL;
@@ -39,13 +39,30 @@ use crate::future::{Promise, TaskFuture, TaskPromise};
 
 impl EventLoopGroup {
     /// Ends the service without losing an answer: closes the servers on these loops, lets every channel send what waits,
-    /// closes each when it has, and after `within` those that have not. The report says what was left unsent, and to whom.
+    /// closes each when it has and its peer has got it, and after `within` those that are left. The report says what was
+    /// left unsent, and to whom, and how many were closed before anybody could know.
     ///
     /// Each connected channel hears the user event [`Draining`] first; a handler that keeps a clone of it keeps its channel
     /// open, up to the deadline. Reading goes on meanwhile. Channels that are connecting are closed at once.
     ///
+    /// A connection is closed by ending its output (the peer reads everything, and then the end), reading on until the peer
+    /// ends its side too, and dropping what comes: a *lingering close*. Requests that the peer had sent before it saw the end
+    /// get no answer; but those that have one keep it. Without this a peer that sends without waiting could lose them: when a
+    /// socket is closed while something unread is in it, or something comes for it later, TCP resets the connection (RST),
+    /// the kernel drops what it had not sent, and the peer may drop what it had not read. For the handlers such a channel is
+    /// closing: they hear nothing more until `channel_inactive`. The same goes for a channel that a handler closes while it
+    /// drains.
+    ///
+    /// A peer that neither ends its side nor sends anything for 5 s is not waited for ([`silent`](DrainReport::silent)): so
+    /// with clients that keep idle connections a drain takes 5 s. One that sends on and on is cut off after `within`
+    /// ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or no descriptor (channels inside
+    /// of the process, `oio`, streams of another connection), a channel is closed plainly.
+    ///
     /// Close a server on another group's loops before: its children live here. The loops go on, and what comes to them
-    /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them.
+    /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them. It does not wait for peers: a
+    /// shutdown in the middle of a drain cuts off those that are waited for.
+    ///
+    /// Where drains overlap, a channel is in the reports of all of them, and the first deadline closes it.
     ///
     /// ```
     /// use std::time::Duration;
@@ -68,6 +85,27 @@ impl EventLoop {
     /// As [`EventLoopGroup::drain`], for the channels of one loop.
     pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
         drain(vec![self.clone()], within)
+    }
+}
+
+impl Channel {
+    /// As [`EventLoopGroup::drain`], for this channel: sends what waits, then closes without losing it. The way to close a
+    /// connection whose peer may still be sending, after an answer that is to be the last one.
+    ///
+    /// A channel that has closed is no channel in the report.
+    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
+        let (drain, future) = new_drain(vec![self.event_loop().clone()], within);
+        let shared = self.shared().clone();
+        run_on(self.event_loop(), move |lp| {
+            if let Some(core) = shared.core() {
+                let tally = tally(lp, drain, true);
+                core.enter(|core| core.begin_drain(&tally));
+                if tally.left.get() == 0 {
+                    tally.end(lp);
+                }
+            }
+        });
+        future
     }
 }
 
@@ -131,16 +169,21 @@ impl fmt::Debug for Draining {
     }
 }
 
-fn drain(loops: Vec<EventLoop>, within: Duration) -> TaskFuture<DrainReport> {
-    let (promise, future) = TaskPromise::pair(Arc::new(Loops(loops.clone())));
+fn new_drain(loops: Vec<EventLoop>, within: Duration) -> (Arc<Drain>, TaskFuture<DrainReport>) {
+    let (promise, future) = TaskPromise::pair(Arc::new(Loops(loops)));
     promise.set_uncancellable();
     let begun = clock::now();
-    let drain = Arc::new(Drain {
+    let drain = Drain {
         begun,
         deadline: begun + within,
         promise,
         report: Mutex::default(),
-    });
+    };
+    (Arc::new(drain), future)
+}
+
+fn drain(loops: Vec<EventLoop>, within: Duration) -> TaskFuture<DrainReport> {
+    let (drain, future) = new_drain(loops.clone(), within);
     let doors = Arc::new(Doors { loops, drain });
     for event_loop in doors.loops.iter().filter(|each| each.has_started()) {
         let doors = doors.clone();
@@ -203,9 +246,15 @@ fn close_servers(lp: &LoopCore, doors: &Arc<Doors>) {
 
 /// The second step, on one loop.
 fn begin(lp: &LoopCore, drain: Arc<Drain>) {
+    tally(lp, drain, false).look();
+}
+
+/// A loop's part of a drain, with a timer for the deadline.
+fn tally(lp: &LoopCore, drain: Arc<Drain>, is_of_one: bool) -> Rc<Tally> {
     let deadline = deadline(lp, &drain);
     let tally = Rc::new(Tally {
         drain,
+        is_of_one,
         left: Cell::new(0),
         is_late: Cell::new(false),
         timer: Cell::new(None),
@@ -220,7 +269,7 @@ fn begin(lp: &LoopCore, drain: Arc<Drain>) {
         }),
     );
     tally.timer.set(Some(timer));
-    tally.look();
+    tally
 }
 
 /// The channels of a loop; not the far sides of relays, which go with their channels.
@@ -256,9 +305,14 @@ impl Tally {
                 core.enter(|core| core.begin_drain(self));
             }
         }
-        if self.left.get() == 0
-            && let Some(timer) = self.timer.take()
-        {
+        if self.left.get() == 0 {
+            self.end(&lp);
+        }
+    }
+
+    /// Nobody is left; whoever else has the tally lets go of it soon.
+    fn end(&self, lp: &LoopCore) {
+        if let Some(timer) = self.timer.take() {
             lp.cancel_timer(timer);
         }
     }
@@ -268,11 +322,15 @@ impl Tally {
         if self.left.get() > 0 || self.is_late.get() {
             return;
         }
-        // Not on the stack of the one that has ended.
-        if let Some(lp) = LoopCore::current() {
-            let tally = self.clone();
-            lp.push_local(LocalTask::new(move || tally.look()));
+        let Some(lp) = LoopCore::current() else {
+            return;
+        };
+        if self.is_of_one {
+            return self.end(&lp);
         }
+        // Not on the stack of the one that has ended.
+        let tally = self.clone();
+        lp.push_local(LocalTask::new(move || tally.look()));
     }
 
     /// The deadline.
@@ -282,17 +340,21 @@ impl Tally {
         };
         self.is_late.set(true);
         for core in cores(&lp) {
-            core.enter(|core| core.drain_late(self));
+            if !self.is_of_one || core.is_drained_by(self) {
+                core.enter(|core| core.drain_late(self));
+            }
         }
     }
 }
 
 impl Core {
     fn begin_drain(&self, tally: &Rc<Tally>) {
-        if self.is_leaving() || self.life.get() == Life::Closed {
+        if self.is_drained_by(tally) || self.life.get() == Life::Closed {
             return;
         }
         match self.life.get() {
+            // Another drain has asked it before.
+            _ if self.is_leaving() => self.join_drain(tally, None),
             Life::Active => {
                 let held = Arc::new(Held(self.shared.clone()));
                 let watched = Arc::downgrade(&held);
@@ -311,11 +373,22 @@ impl Core {
     fn join_drain(&self, tally: &Rc<Tally>, held: Option<SyncWeak<Held>>) {
         tally.left.set(tally.left.get() + 1);
         tally.drain.report().channels += 1;
-        let leaving = Leaving {
-            tally: tally.clone(),
-            held: held.map(|held| held as SyncWeak<dyn Any + Send + Sync>),
-        };
-        self.change_rare(|rare| rare.leaving = Some(leaving));
+        self.change_rare(|rare| match &mut rare.leaving {
+            Some(leaving) => leaving.tallies.push(tally.clone()),
+            none => {
+                *none = Some(Leaving {
+                    tallies: vec![tally.clone()],
+                    held: held.map(|held| held as SyncWeak<dyn Any + Send + Sync>),
+                    lingering: None,
+                });
+            }
+        });
+    }
+
+    fn is_drained_by(&self, tally: &Rc<Tally>) -> bool {
+        let is_it = |other: &Rc<Tally>| Rc::ptr_eq(other, tally);
+        self.look_at_rare(|rare| Some(rare.leaving.as_ref()?.tallies.iter().any(is_it)))
+            == Some(true)
     }
 
     /// Whether the channel drains.
@@ -362,17 +435,19 @@ impl Core {
 
     /// The deadline is over.
     fn drain_late(&self, tally: &Rc<Tally>) {
-        let is_ours = self.look_at_rare(|rare| {
-            let leaving = rare.leaving.as_ref()?;
-            Some(Rc::ptr_eq(&leaving.tally, tally))
-        });
-        match is_ours {
-            Some(false) => return,
-            Some(true) => {}
-            None => self.join_drain(tally, None),
+        if !self.is_drained_by(tally) {
+            self.join_drain(tally, None);
         }
-        tally.drain.report().late += 1;
-        self.head_close(Promise::void());
+        if self.is_lingering() {
+            self.end_linger(Lingered::Cut);
+        } else {
+            self.look_at_rare(|rare| {
+                let leaving = rare.leaving.as_ref()?;
+                leaving.note(|report| report.late += 1);
+                Some(())
+            });
+            self.head_close(Promise::void());
+        }
         // A transport that takes its time has had it.
         self.end_drain();
     }
@@ -388,15 +463,19 @@ impl Core {
         };
         let is_held = leaving.is_held();
         if messages > 0 || is_held {
-            leaving.tally.drain.report().unsent.push(Unsent {
-                channel: self.shared.id(),
-                remote: self.shared.remote_address().cloned(),
-                local: self.shared.local_address().cloned(),
-                bytes,
-                messages,
-                is_held,
+            leaving.note(|report| {
+                report.unsent.push(Unsent {
+                    channel: self.shared.id(),
+                    remote: self.shared.remote_address(),
+                    local: self.shared.local_address(),
+                    bytes,
+                    messages,
+                    is_held,
+                });
             });
         }
-        leaving.tally.one_ended();
+        for tally in &leaving.tallies {
+            tally.one_ended();
+        }
     }
 }

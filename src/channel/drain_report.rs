@@ -21,8 +21,19 @@ use crate::future::TaskPromise;
 pub struct DrainReport {
     /// How many channels were drained, servers apart.
     pub channels: usize,
-    /// How many of them the deadline closed.
+    /// How many of them the deadline closed before they had sent everything.
     pub late: usize,
+    /// How many had sent everything, and were closed before their peer had ended its side: by the deadline, or by a shutdown
+    /// of their loop. What they sent last may not have arrived: a peer that goes on sending to a closed connection gets a
+    /// reset, and may drop for that what it has not read.
+    pub cut: usize,
+    /// How many had sent everything when the connection broke, before the peer had ended its side. What it has got of what
+    /// was sent last nobody knows.
+    pub broken: usize,
+    /// How many had sent everything and were closed because their peer neither ended its side nor sent anything for 5 s:
+    /// clients that keep idle connections, mostly. Nothing unread was there, so that closing resets nothing, and the kernel
+    /// goes on sending what it has.
+    pub silent: usize,
     /// What was left unsent, channel by channel, in the order in which they ended.
     pub unsent: Vec<Unsent>,
     /// How long it took.
@@ -30,9 +41,9 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// True if nothing was left unsent.
+    /// True if nothing was left unsent, and no connection was cut off or broke before its peer had ended its side.
     pub fn is_complete(&self) -> bool {
-        self.unsent.is_empty()
+        self.unsent.is_empty() && self.cut == 0 && self.broken == 0
     }
 
     /// What was left unsent, in bytes.
@@ -41,14 +52,23 @@ impl DrainReport {
     }
 }
 
-/// `12 channels drained in 1.2s, 1 at the deadline; 70000 bytes left unsent to 1`
+/// `12 channels drained in 1.2s, 1 at the deadline, 2 cut off before their peers' end; 70000 bytes left unsent to 1`
 impl fmt::Display for DrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} channels drained in {:.1?}", self.channels, self.took)?;
         if self.late > 0 {
             write!(f, ", {} at the deadline", self.late)?;
         }
-        if !self.is_complete() {
+        if self.cut > 0 {
+            write!(f, ", {} cut off before their peers' end", self.cut)?;
+        }
+        if self.broken > 0 {
+            write!(f, ", {} broken before their peers' end", self.broken)?;
+        }
+        if self.silent > 0 {
+            write!(f, ", {} silent", self.silent)?;
+        }
+        if !self.unsent.is_empty() {
             let (bytes, peers) = (self.unsent_bytes(), self.unsent.len());
             write!(f, "; {bytes} bytes left unsent to {peers}")?;
         }
@@ -114,6 +134,8 @@ impl Drop for Drain {
 /// A loop's part of a drain. It lives as long as one of its channels does.
 pub(crate) struct Tally {
     pub(crate) drain: Arc<Drain>,
+    /// It is about one channel, and looks for no others.
+    pub(crate) is_of_one: bool,
     /// Channels that have not ended.
     pub(crate) left: Cell<usize>,
     pub(crate) is_late: Cell<bool>,
@@ -122,12 +144,58 @@ pub(crate) struct Tally {
 
 /// What a draining channel carries.
 pub(crate) struct Leaving {
-    pub(crate) tally: Rc<Tally>,
+    /// The drains that wait for it, each once, and the first that came first: one, but where drains overlap.
+    pub(crate) tallies: Vec<Rc<Tally>>,
     /// Alive until the event has been let go of.
     pub(crate) held: Option<Weak<dyn Any + Send + Sync>>,
+    /// Everything was sent, and the peer's end is waited for.
+    pub(crate) lingering: Option<Lingering>,
+}
+
+/// What a lingering channel carries; see `linger`.
+#[derive(Clone, Copy)]
+pub(crate) struct Lingering {
+    /// When its peer last sent something.
+    pub(crate) heard: Time,
+    /// Looks whether it has been silent for too long.
+    pub(crate) timer: TimerKey,
+}
+
+/// How lingering ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lingered {
+    /// The peer ended its side: it has got everything.
+    Peer,
+    /// It neither ended its side nor sent anything for long enough.
+    Silent,
+    /// The deadline came, or the loop ends.
+    Cut,
+    /// The connection broke.
+    Broken,
 }
 
 impl Leaving {
+    /// The deadline of one of the drains is over.
+    pub(crate) fn is_late(&self) -> bool {
+        self.tallies.iter().any(|tally| tally.is_late.get())
+    }
+
+    /// Writes into the reports of all drains that wait for the channel.
+    pub(crate) fn note(&self, note: impl Fn(&mut DrainReport)) {
+        for tally in &self.tallies {
+            note(&mut tally.drain.report());
+        }
+    }
+
+    pub(crate) fn note_lingered(&self, how: Lingered) {
+        self.note(|report| match how {
+            Lingered::Peer => {}
+            Lingered::Silent => report.silent += 1,
+            Lingered::Cut => report.cut += 1,
+            Lingered::Broken => report.broken += 1,
+        });
+    }
+
     pub(crate) fn is_held(&self) -> bool {
         let held = self.held.as_ref();
         held.is_some_and(|held| held.strong_count() > 0)

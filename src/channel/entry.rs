@@ -181,8 +181,11 @@ impl Core {
     #[cold]
     fn end_dispatch(&self) {
         // No handler is on the stack any more.
-        self.attention
-            .set(self.attention.get() & !attention::REGROWN);
+        if self.attention.get() & attention::REGROWN != 0 {
+            self.nodes.forget_outgrown();
+            self.attention
+                .set(self.attention.get() & !attention::REGROWN);
+        }
         let idle = self.first_kind.get() == Inbound::None
             && self.resume_last.get() == HEAD
             && self.slow.with(|slow| slow.is_idle()) != Some(false);
@@ -429,6 +432,20 @@ impl Core {
         }
     }
 
+    /// What is not readiness of an active channel.
+    #[inline(never)]
+    fn on_rare_event(&self, event: IoEvent) {
+        match event {
+            IoEvent::Ready(ready) => self.inactive_ready(ready),
+            IoEvent::Continue => self.on_continue(),
+            IoEvent::Roots => {
+                self.clear(flag::IN_ROOT_FIFO);
+                self.enter(|_| {});
+            }
+            IoEvent::Shutdown => self.enter(|core| core.head_close(Promise::void())),
+        }
+    }
+
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
     fn panicked(&self, text: String) {
@@ -506,13 +523,8 @@ pub(crate) fn refuse_foreign(promise: &Promise, homes: [*const (); 2]) -> bool {
 impl IoHandle for Core {
     fn on_event(self: Rc<Self>, event: IoEvent) {
         match event {
-            IoEvent::Ready(ready) => self.on_ready(ready),
-            IoEvent::Continue => self.on_continue(),
-            IoEvent::Roots => {
-                self.clear(flag::IN_ROOT_FIFO);
-                self.enter(|_| {});
-            }
-            IoEvent::Shutdown => self.enter(|core| core.head_close(Promise::void())),
+            IoEvent::Ready(ready) if self.life.get() == Life::Active => self.active_ready(ready),
+            event => self.on_rare_event(event),
         }
     }
 

@@ -12,6 +12,7 @@ use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
 use super::core::{Closing, Core, Gate, Root, UNREGISTERED, attention, flag};
+use super::drain_report::Lingered;
 use super::events::ChannelOutputShutdown;
 use super::interest::interest;
 use super::lifetime::Life;
@@ -161,19 +162,11 @@ impl Core {
         }
     }
 
-    /// Copies the addresses where every thread can read them. The remote one keeps the form the user gave.
+    /// Copies the addresses where every thread can read them. A remote one that is given keeps the form the user gave.
     pub(crate) fn capture_addresses(&self, remote: Option<&Address>) {
-        let rebound = self.capture_local_address();
         let transport = self.transport.borrow();
-        if let Some(remote) = remote.cloned().or_else(|| transport.remote_address()) {
-            self.shared.set_remote_address(remote, rebound);
-        }
-    }
-
-    /// Returns the local address if it is not the one that was captured before.
-    pub(crate) fn capture_local_address(&self) -> Option<Address> {
-        let local = self.transport.borrow().local_address()?;
-        self.shared.set_local_address(local)
+        let remote = remote.cloned().or_else(|| transport.remote_address());
+        self.shared.set_addresses(transport.local_address(), remote);
     }
 
     pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
@@ -220,6 +213,7 @@ impl Core {
         }
         self.flush_put_off();
         let result = self.with_transport(|transport, io| transport.disconnect(io));
+        self.capture_addresses(None);
         promise.complete(&result);
     }
 
@@ -261,7 +255,7 @@ impl Core {
         match self.life.get() {
             Life::Closed => {
                 promise.try_success();
-                return;
+                return self.leave_at_the_end();
             }
             Life::Closing => {
                 if !promise.is_void() {
@@ -270,10 +264,18 @@ impl Core {
                         Some(())
                     });
                 }
+                // A loop that ends waits for no peer, and in the end for no transport.
+                if self.lp.ends_channels() {
+                    self.end_linger(Lingered::Cut);
+                }
+                if self.lp.gives_up_channels() {
+                    self.give_up_close();
+                }
                 return;
             }
             Life::Open | Life::Connecting | Life::Active => {}
         }
+        let may_linger = self.may_linger(&cause);
         self.set_life(Life::Closing);
         let mut closing = Closing {
             cause: Some(cause),
@@ -289,17 +291,28 @@ impl Core {
             connecting.promise.try_failure(self.closed_error());
         }
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
+        if !(may_linger && self.begin_linger()) {
+            self.close_transport();
+        }
+    }
+
+    /// The last step of a close that the transport takes part in.
+    pub(crate) fn close_transport(&self) {
         match self.with_transport(|transport, io| transport.close(io)) {
+            Ok(Progress::Pending) if self.lp.gives_up_channels() => self.give_up_close(),
             Ok(Progress::Pending) => {}
             Ok(Progress::Done) => self.finish_close(),
-            Err(error) => {
-                self.look_at_rare(|rare| {
-                    rare.closing.as_mut()?.failure = Some(error);
-                    Some(())
-                });
-                self.finish_close();
-            }
+            Err(error) => self.fail_close(error),
         }
+    }
+
+    /// The transport has closed, and not well.
+    pub(crate) fn fail_close(&self, error: Error) {
+        self.look_at_rare(|rare| {
+            rare.closing.as_mut()?.failure = Some(error);
+            Some(())
+        });
+        self.finish_close();
     }
 
     /// The transport has closed.
@@ -570,41 +583,5 @@ impl Drop for Farewell {
         let elsewhere = std::mem::take(&mut self.elsewhere);
         self.shared
             .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
-    }
-}
-
-impl Core {
-    /// The loop has ended before the transport could close: whoever waits is told, and no handler any more.
-    pub(crate) fn abandon(&self) {
-        if self.life.get() == Life::Closed {
-            return;
-        }
-        self.life.set(Life::Closed);
-        self.shared.publish_life(Life::Closed);
-        self.shared.complete_close();
-        let text = "the event loop ended before the channel had closed";
-        let error = Error::new(ErrorKind::ChannelClosed, text);
-        self.tell_closed(&error);
-        if let Some(connecting) = self.take_connecting() {
-            connecting.promise.try_failure(error.clone());
-        }
-        self.end_drain();
-        let closing = self.look_at_rare(|rare| rare.closing.take());
-        for promise in closing.map_or(Vec::new(), |closing| closing.promises) {
-            promise.try_success();
-        }
-        self.fail_writes(error.clone(), &error);
-        let roots = self.roots.take().unwrap_or_default();
-        for root in roots.0 {
-            if let Err(panic) = boundary::catch(|| root.abandon(&error)) {
-                tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
-            }
-        }
-    }
-}
-
-impl Drop for Core {
-    fn drop(&mut self) {
-        self.abandon();
     }
 }

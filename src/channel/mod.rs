@@ -6,12 +6,13 @@
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
-//! - `register`: how a channel begins. `journal`: what of its life is logged.
-//! - `core`, `entry`, `life`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`: one
-//!   channel on its loop.
+//! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
+//! - `core`, `entry`, `life`, `abandon`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
+//!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
 
+mod abandon;
 mod address;
 pub mod attributes;
 #[allow(
@@ -27,6 +28,7 @@ pub(crate) mod core;
 mod datagram;
 mod drain;
 mod drain_report;
+mod elsewhere;
 mod entry;
 mod errand;
 pub mod events;
@@ -41,6 +43,7 @@ mod journal;
 mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
+mod linger;
 mod mask;
 mod names;
 mod node;
@@ -62,6 +65,7 @@ pub(crate) mod tail;
 #[cfg(test)]
 mod tests;
 mod transport;
+pub(crate) mod tries;
 #[cfg(doctest)]
 mod uncompilable;
 mod writing;

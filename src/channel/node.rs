@@ -21,6 +21,9 @@ pub(crate) type Index = u16;
 pub(crate) const HEAD: Index = 0;
 pub(crate) const TAIL: Index = HEAD;
 
+/// No slab is as long as this.
+pub(super) const NOWHERE: Index = Index::MAX;
+
 /// What a node is at the moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -36,6 +39,8 @@ pub(crate) enum State {
     Added,
     /// A tombstone.
     Removed,
+    /// A panic passed its handler on the stack. It is back in place, and nobody may call it: the catch boundary buries it.
+    Lost,
 }
 
 /// Where a node stands with `resume`.
@@ -60,14 +65,16 @@ pub(crate) enum Resume {
 /// | 3 | it was taken out: nothing stops at it any more |
 /// | 4, 5 | [`Resume`] |
 /// | 6 | its handler has declared its mask |
-/// | 7 | of the ends: nothing stops a read() of the tail on its way to the head |
+/// | 7 | of a handler: what called it has to look around when it returns, because operations wait there or the slab is
+/// outgrown; of the ends: nothing stops a read() of the tail on its way to the head |
 #[derive(Clone, Copy)]
 pub(super) struct Facts(pub(super) u8);
 
 impl Facts {
     pub(super) const GONE: u8 = 1 << 3;
     pub(super) const DECLARED: u8 = 1 << 6;
-    pub(super) const STRAIGHT: u8 = 1 << 7;
+    const AWAITED: u8 = 1 << 7;
+    const STRAIGHT: u8 = 1 << 7;
 
     pub(super) const fn new(state: State) -> Self {
         Self(state as u8)
@@ -80,7 +87,7 @@ impl Facts {
             State::Here,
             State::Added,
             State::Removed,
-            State::Vacant,
+            State::Lost,
             State::Vacant,
             State::Vacant,
         ];
@@ -220,9 +227,21 @@ impl<H: ?Sized> Node<H> {
         Some(result)
     }
 
-    /// True while the handler is on the stack.
+    /// True while the handler is on the stack, and for one that a panic has passed there.
     pub(crate) fn is_busy(&self) -> bool {
-        self.state() == State::Here && self.peek(|_| ()).is_none()
+        match self.state() {
+            State::Here => self.peek(|_| ()).is_none(),
+            State::Lost => true,
+            State::Vacant | State::Sentinel | State::Added | State::Removed => false,
+        }
+    }
+
+    /// Puts back a handler that a panic has passed. Nothing but stores: a call would need a register of its caller's in the
+    /// code that runs without a panic, four instructions for each handler on the way of an operation.
+    #[inline(always)]
+    pub(crate) fn lose(&self, handler: Box<H>) {
+        self.put(handler);
+        self.set_state(State::Lost);
     }
 
     // ---- what is known of it
@@ -273,6 +292,7 @@ impl<H: ?Sized> Node<H> {
         self.facts.get().state()
     }
 
+    #[inline(always)]
     pub(crate) fn set_state(&self, state: State) {
         self.facts.set(self.facts.get().with_state(state));
     }
@@ -310,6 +330,28 @@ impl<H: ?Sized> Node<H> {
         let others = self.facts.get().0 & !Facts::STRAIGHT;
         let straight = if straight { Facts::STRAIGHT } else { 0 };
         self.facts.set(Facts(others | straight));
+    }
+
+    /// Whether something is due when the handler leaves the stack: it was taken out meanwhile, operations wait for it, or its
+    /// slab is outgrown.
+    #[inline(always)]
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.facts.get().0 & (Facts::GONE | Facts::AWAITED) != 0
+    }
+
+    /// Notes whether operations wait for the handler.
+    pub(crate) fn set_awaited(&self, awaited: bool) {
+        let others = self.facts.get().0 & !Facts::AWAITED;
+        let awaited = if awaited { Facts::AWAITED } else { 0 };
+        self.facts.set(Facts(others | awaited));
+    }
+
+    /// The node's slab is outgrown: no operation finds a way from here, and its handler is looked after when it leaves the
+    /// stack.
+    pub(super) fn outgrow(&self) {
+        self.set_prev(NOWHERE);
+        self.prev_mask.set(0);
+        self.set_awaited(true);
     }
 
     // ---- links

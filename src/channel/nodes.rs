@@ -31,7 +31,7 @@ use tidegate_sys::mem::prefetch;
 
 use super::kind::Kind;
 use super::mask::{self, Mask};
-use super::node::{Facts, HEAD, Index, Link, Node, Resume, Slab, State, TAIL, upper};
+use super::node::{Facts, HEAD, Index, Link, NOWHERE, Node, Resume, Slab, State, TAIL, upper};
 
 /// Names a node beyond a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -84,8 +84,8 @@ pub(super) struct Extras<H: ?Sized> {
     presences: Vec<(Index, Arc<AtomicBool>)>,
     /// Handlers whose `handler_added` has to wait.
     fresh: Vec<(Index, Box<H>)>,
-    /// Handlers that a panic has passed on the stack, in the order in which it did.
-    lost: Vec<(Index, Box<H>)>,
+    /// Slabs that somebody on the stack still goes by.
+    outgrown: Vec<Rc<Slab<H>>>,
 }
 
 impl<H: ?Sized> Default for Extras<H> {
@@ -94,7 +94,7 @@ impl<H: ?Sized> Default for Extras<H> {
             labels: Vec::new(),
             presences: Vec::new(),
             fresh: Vec::new(),
-            lost: Vec::new(),
+            outgrown: Vec::new(),
         }
     }
 }
@@ -302,7 +302,7 @@ impl<H: ?Sized> Nodes<H> {
     // ---- edits
 
     /// Puts a new node behind the linked node `prev`, for a handler that is not there yet. Without a declaration
-    /// everything stops there. `None` when the pipeline is full (65,535 handlers).
+    /// everything stops there. `None` when the pipeline is full (65,534 handlers).
     pub(crate) fn insert_after(
         &self,
         prev: Index,
@@ -372,8 +372,11 @@ impl<H: ?Sized> Nodes<H> {
             return Some(vacant as Index);
         }
         let len = slab.len();
-        let index = Index::try_from(len).ok()?;
-        let room = room_at(len).min(usize::from(Index::MAX) + 1 - len);
+        let room = room_at(len).min(usize::from(NOWHERE) - len);
+        if room == 0 {
+            return None;
+        }
+        let index = len as Index;
         let nodes = slab.iter().map(Node::moved);
         let nodes: Rc<Slab<H>> = nodes.chain((len..len + room).map(Node::vacant)).collect();
         self.kept.borrow_mut().slab = nodes;
@@ -430,18 +433,36 @@ impl<H: ?Sized> Nodes<H> {
         Some(fresh.remove(position).1)
     }
 
-    /// Keeps a handler that a panic has passed for the catch boundary.
-    pub(crate) fn lose(&self, index: Index, handler: Box<H>) {
-        self.extend(|extras| extras.lost.push((index, handler)));
+    /// Somebody on the stack goes by a slab that was: it leads nowhere any more, and is kept for the handlers that a panic
+    /// may leave in it.
+    #[cold]
+    pub(crate) fn keep_outgrown(&self, slab: Rc<Slab<H>>) {
+        slab.iter().for_each(Node::outgrow);
+        self.extend(|extras| extras.outgrown.push(slab));
+    }
+
+    /// Nobody goes by a slab that was any more.
+    #[cold]
+    pub(crate) fn forget_outgrown(&self) {
+        drop(self.take_outgrown());
+    }
+
+    fn take_outgrown(&self) -> Vec<Rc<Slab<H>>> {
+        let mut kept = self.kept.borrow_mut();
+        let extras = kept.extras.as_mut();
+        extras.map_or_else(Vec::new, |extras| mem::take(&mut extras.outgrown))
     }
 
     /// Buries what a panic has passed, in their order from the head, those that had been taken out last. Their names, and
     /// the handlers, to be dropped with care.
     pub(crate) fn bury_lost(&self) -> (Vec<String>, Vec<Box<H>>) {
-        let mut lost = match &mut self.kept.borrow_mut().extras {
-            Some(extras) => mem::take(&mut extras.lost),
-            None => Vec::new(),
-        };
+        let mut slabs = self.take_outgrown();
+        slabs.push(self.slab());
+        let nodes = slabs.iter().flat_map(|slab| slab.iter());
+        let of_lost = nodes.filter(|node| node.state() == State::Lost);
+        let mut lost: Vec<(Index, Box<H>)> = of_lost
+            .filter_map(|node| Some((node.index(), node.take()?)))
+            .collect();
         let linked: Vec<Index> = self.linked().collect();
         lost.sort_by_key(|(index, _)| {
             let position = linked.iter().position(|at| at == index);
@@ -455,6 +476,10 @@ impl<H: ?Sized> Nodes<H> {
             self.bury(*index);
         }
         self.release_all();
+        // What waited for a handler is forgotten together with what was emitted.
+        slabs[slabs.len() - 1]
+            .iter()
+            .for_each(|node| node.set_awaited(false));
         (
             names,
             lost.into_iter().map(|(_, handler)| handler).collect(),

@@ -178,28 +178,26 @@ impl Core {
 
     // ---- readiness
 
-    /// The selector or the ready list says that something can be done.
-    pub(crate) fn on_ready(&self, ready: Ready) {
+    /// The selector says that something can be done, and the channel is not active.
+    pub(super) fn inactive_ready(&self, ready: Ready) {
         self.seen.set(self.seen.get() | ready);
-        match self.life.get() {
-            Life::Connecting => {
-                if ready.intersects(READABLE) {
-                    // The peer may have sent already, and this edge does not come again.
-                    self.set(flag::READABLE);
-                }
-                self.enter(Self::check_connect);
+        if self.life.get() == Life::Connecting {
+            if ready.intersects(READABLE) {
+                // The peer may have sent already, and this edge does not come again.
+                self.set(flag::READABLE);
             }
-            Life::Active => self.active_ready(ready),
-            Life::Open | Life::Closing | Life::Closed => {}
+            self.enter(Self::check_connect);
         }
     }
 
+    /// The selector says that something can be done.
     #[inline]
-    fn active_ready(&self, ready: Ready) {
+    pub(super) fn active_ready(&self, ready: Ready) {
         // What keeps data that came from being read, or comes before it. Most often there is nothing of it.
         const IN_THE_WAY: u32 =
             flag::WRITE_BLOCKED | flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR;
         let flags = self.flags.get();
+        self.seen.set(self.seen.get() | ready);
         if flags & (flag::READ_PENDING | IN_THE_WAY) == flag::READ_PENDING
             && attention::is_none(self.attention.get())
             && ready.intersects(Ready::READABLE)
@@ -352,11 +350,17 @@ impl Core {
     fn read_batch(&self) {
         let batch = Batch::begin(self);
         self.predict(RecvPredictor::reset);
-        match self.with_transport(|transport, io| transport.read(io)) {
+        let first = self.with_transport(|transport, io| transport.read(io));
+        // Looked at where it is: the message is moved once then, to the slot.
+        let bytes = match &first {
+            Ok(Read::Last(msg)) => msg.readable_bytes().unwrap_or(0),
+            _ => 0,
+        };
+        match first {
             // Most batches are one message.
             Ok(Read::Last(msg)) => {
                 batch.end();
-                self.deliver_last(msg, 0);
+                self.deliver_last(msg, bytes);
                 self.after_batch();
             }
             first => self.read_batch_on(batch, first),
@@ -374,6 +378,7 @@ impl Core {
             let end = self.rest_of_batch(read, &mut reads, &mut total);
             if let BatchEnd::Last(msg) = end {
                 batch.end();
+                total += msg.readable_bytes().unwrap_or(0);
                 self.deliver_last(msg, total);
                 return self.after_batch();
             }
@@ -472,7 +477,6 @@ impl Core {
     /// panics closes the channel, so that there is no end of the batch to be heard either.
     #[inline(always)]
     fn deliver_last(&self, msg: Message, total: usize) {
-        let total = total + msg.readable_bytes().unwrap_or(0);
         self.predict(|predictor| predictor.read_complete(total));
         self.clear(flag::READABLE | flag::READ_PENDING);
         // Before it is entered: else the message is moved once more, from here to there.

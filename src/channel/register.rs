@@ -19,6 +19,7 @@ use super::options::{ChannelOption, OptionSet, OptionType};
 use super::pipeline::Pipeline;
 use super::shared::{Channel, Shared};
 use super::transport::Transport;
+use super::tries::{Renew, Tries};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, LoopCore};
 use crate::future::Promise;
@@ -159,6 +160,7 @@ impl ChannelBuilder {
             parent: self.parent,
             options: self.options,
             attributes: self.attributes,
+            renew: None,
         };
         open_on(
             event_loop,
@@ -188,6 +190,8 @@ pub(crate) struct Plan {
     pub(crate) parent: Option<Channel>,
     pub(crate) options: OptionSet,
     pub(crate) attributes: Attributes,
+    /// For a channel whose peer's name is to be looked up: makes a transport for each address but the first.
+    pub(crate) renew: Option<Renew>,
 }
 
 /// Makes a channel on `event_loop`. When it is registered, `ready` binds or connects it and settles the promise that the
@@ -199,7 +203,13 @@ pub(crate) fn open_on(
     fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure> + Send + 'static,
     ready: impl FnOnce(&Channel, Promise) + Send + 'static,
 ) -> ChannelFuture {
-    let shared = Shared::new(event_loop.clone(), plan.parent, plan.attributes);
+    let Plan {
+        parent,
+        options,
+        attributes,
+        renew,
+    } = plan;
+    let shared = Shared::new(event_loop.clone(), parent, attributes);
     let (promise, future) = Channel::new(shared.clone()).new_future();
     future.close_on_failure();
     let unopened = promise.second();
@@ -207,8 +217,7 @@ pub(crate) fn open_on(
         shared,
         promise: Some(promise),
     };
-    let options = plan.options;
-    let task = Task::new(move || opening.run(&options, make, fill, ready));
+    let task = Task::new(move || opening.run(&options, renew, make, fill, ready));
     if let Err((task, error)) = event_loop.try_execute(task) {
         unopened.try_failure(error);
         drop(task);
@@ -237,11 +246,25 @@ pub(crate) fn open_here(
     transport: Box<dyn Transport>,
     fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
 ) -> Result<(), Error> {
+    open_renewable(shared, options, None, transport, fill)
+}
+
+fn open_renewable(
+    shared: &Arc<Shared>,
+    options: &OptionSet,
+    renew: Option<Renew>,
+    transport: Box<dyn Transport>,
+    fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
+) -> Result<(), Error> {
     let Some(lp) = LoopCore::current() else {
         abandon(shared);
         return Err(ended(shared));
     };
-    attach(shared, &lp, transport).begin(options, fill)
+    let core = attach(shared, &lp, transport);
+    if let Some(renew) = renew {
+        core.change_rare(|rare| rare.tries = Some(Box::new(Tries::new(renew))));
+    }
+    core.begin(options, fill)
 }
 
 /// Puts a transport on the loop whose turn it is, as the channel `shared`. Nothing has run yet.
@@ -288,6 +311,7 @@ impl Opening {
     fn run(
         mut self,
         options: &OptionSet,
+        renew: Option<Renew>,
         make: impl FnOnce() -> Box<dyn Transport>,
         fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
         ready: impl FnOnce(&Channel, Promise),
@@ -296,7 +320,7 @@ impl Opening {
             return;
         };
         let channel = Channel::new(self.shared.clone());
-        match open_here(&self.shared, options, make(), fill) {
+        match open_renewable(&self.shared, options, renew, make(), fill) {
             Ok(()) => ready(&channel, promise),
             Err(error) => {
                 promise.try_failure(error);

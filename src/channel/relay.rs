@@ -1,4 +1,4 @@
-//! A handler on another group's loop: `pipeline.add_last_on(&group, || handler)`.
+//! A handler on another group's loop, and the relay that stands for it. `elsewhere` puts it into a pipeline.
 //!
 //! ```text
 //! channel's loop:  head … -> [Relay] -> … tail
@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::Channel;
 use super::address::Address;
-use super::attributes::{AttributeKey, Attributes};
+use super::attributes::Attributes;
 use super::core::{Context, Core, Handler, flag};
 use super::errand::Load;
 use super::handle::HandlerHandle;
@@ -48,96 +48,11 @@ use super::slow::{Event, Inbound};
 use super::transport::{Flush, Io, Metadata, Progress, Read, Transport};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
-use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore, LoopId};
+use crate::event_loop::{EventLoop, LoopCore};
 use crate::future::Promise;
 
 /// Messages on their way to the other loop before reading pauses: four batches of reads.
 const UNDELIVERED_MAX: usize = 64;
-
-/// Which loop of a group a channel's handlers are on, so that all of one group share one (B12).
-static EXECUTORS: AttributeKey<Vec<(LoopId, EventLoop)>> = AttributeKey::new("tidegate.executors");
-
-impl Pipeline<'_> {
-    /// Adds a handler at the end that lives on a loop of `group`. `make` builds it there.
-    ///
-    /// All its callbacks run on that loop, in order. In its `Context`, operations and `fire_*` travel back as tasks;
-    /// `is_writable` is a snapshot; `pipeline()` is the handler's own part, the channel's is reached by
-    /// `channel().edit(..)`. Handlers of one channel on the same group share a loop, unless `SINGLE_EXECUTOR_PER_GROUP`
-    /// is off.
-    ///
-    /// # Errors
-    /// As [`add_last`](Pipeline::add_last), and [`ErrorKind::Terminated`] if the group has ended.
-    pub fn add_last_on<H: Handler>(
-        &mut self,
-        group: &EventLoopGroup,
-        make: impl FnOnce() -> H + Send + 'static,
-    ) -> Result<(), Error> {
-        let relay = self.relay(group, make)?;
-        self.add_last(relay)
-    }
-
-    /// As [`add_last_on`](Self::add_last_on), under a name.
-    ///
-    /// # Errors
-    /// As [`add_last_on`](Self::add_last_on) and [`add_last_named`](Pipeline::add_last_named).
-    pub fn add_last_on_named<H: Handler>(
-        &mut self,
-        group: &EventLoopGroup,
-        name: &str,
-        make: impl FnOnce() -> H + Send + 'static,
-    ) -> Result<(), Error> {
-        let relay = self.relay(group, make)?;
-        self.add_last_named(name, relay)
-    }
-
-    fn relay<H: Handler>(
-        &mut self,
-        group: &EventLoopGroup,
-        make: impl FnOnce() -> H + Send + 'static,
-    ) -> Result<Relay, Error> {
-        let channel = self.channel();
-        let event_loop = executor(&channel, group, self.single_executor());
-        let remote = Shared::new(event_loop, None, Attributes::default());
-        remote.serve_another();
-        Ok(Relay {
-            line: Arc::new(Line {
-                channel,
-                remote,
-                undelivered: AtomicUsize::new(0),
-                ignores_reads: AtomicBool::new(false),
-            }),
-            make: Some(Box::new(move |pipeline: &mut Pipeline<'_>| {
-                pipeline.add_last(make())
-            })),
-            reading_held: false,
-            switches: 0,
-        })
-    }
-}
-
-/// The loop of `group` for this channel's handlers.
-fn executor(channel: &Channel, group: &EventLoopGroup, single: bool) -> EventLoop {
-    if !single {
-        return group.next();
-    }
-    // A group is known by the first of its loops.
-    let Some(first) = group.iter().next().map(EventLoop::id) else {
-        return group.next();
-    };
-    let chosen = channel.attributes().update(&EXECUTORS, |before| {
-        let mut list = before.cloned().unwrap_or_default();
-        if !list.iter().any(|(id, _)| *id == first) {
-            list.push((first, group.next()));
-        }
-        Some(list)
-    });
-    let chosen = chosen.and_then(|list| {
-        list.iter()
-            .find(|(id, _)| *id == first)
-            .map(|(_, event_loop)| event_loop.clone())
-    });
-    chosen.unwrap_or_else(|| group.next())
-}
 
 /// The way from the channel's loop to the handler's.
 pub(crate) struct Line {
@@ -206,7 +121,7 @@ impl Drop for Crossing {
 type Make = Box<dyn FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send>;
 
 /// Stands in the channel's pipeline for a handler elsewhere.
-struct Relay {
+pub(super) struct Relay {
     line: Arc<Line>,
     make: Option<Make>,
     /// A read() came back while too much was undelivered.
@@ -216,6 +131,27 @@ struct Relay {
 }
 
 impl Relay {
+    /// For a handler of `channel` that `make` adds to its own pipeline on `event_loop`.
+    pub(super) fn new(
+        channel: Channel,
+        event_loop: EventLoop,
+        make: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send + 'static,
+    ) -> Self {
+        let remote = Shared::new(event_loop, None, Attributes::default());
+        remote.serve_another();
+        Self {
+            line: Arc::new(Line {
+                channel,
+                remote,
+                undelivered: AtomicUsize::new(0),
+                ignores_reads: AtomicBool::new(false),
+            }),
+            make: Some(Box::new(make)),
+            reading_held: false,
+            switches: 0,
+        }
+    }
+
     fn send_op(&self, op: Op) -> HandlerResult {
         let crossing = Crossing::new(&self.line.channel, op);
         self.line.send(move |core| crossing.land(core, TAIL));

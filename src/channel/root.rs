@@ -176,7 +176,7 @@ impl Root {
             Self::Listener(job) => job.run(),
             Self::HeadOp(op) => op.fail(error.clone()),
             Self::Close(_, promise) => {
-                promise.try_success();
+                promise.try_failure(error.clone());
             }
             _ => {}
         }

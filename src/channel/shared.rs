@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::atomic::{
     AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
 };
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use super::Attributes;
 use super::address::Address;
@@ -93,6 +93,24 @@ enum Connected {
     To(Address),
     /// The remote address, and the local one where it is not the one that was bound (0.0.0.0). Rare, so in a box.
     Rebound(Box<(Address, Address)>),
+    /// The transport can undo a connect, and then have another peer: what holds now. No message asks for the lock; a
+    /// connect does, and whoever wants to know.
+    Changing(Box<Mutex<Addresses>>),
+}
+
+/// The addresses of a channel whose peer may change.
+struct Addresses {
+    local: Option<Address>,
+    remote: Option<Address>,
+}
+
+impl Connected {
+    fn new(remote: Address, rebound: Option<Address>) -> Self {
+        match rebound {
+            Some(local) => Self::Rebound(Box::new((remote, local))),
+            None => Self::To(remote),
+        }
+    }
 }
 
 // Where a lock takes more than a word there are fewer connections to think of.
@@ -163,8 +181,31 @@ impl Shared {
             .store(switched | u8::from(on), Ordering::Relaxed);
     }
 
+    /// The addresses from now on. Where a connect can't be undone they are settled by it; a local address that is known
+    /// before (0.0.0.0) may still become another one then.
+    pub(crate) fn set_addresses(&self, local: Option<Address>, remote: Option<Address>) {
+        match self.remote.get() {
+            Some(Connected::Changing(now)) => *lock(now) = Addresses { local, remote },
+            Some(Connected::To(_) | Connected::Rebound(_)) => {}
+            None if self.has_disconnect() => {
+                let rebound = local.and_then(|local| self.set_local_address(local));
+                if rebound.is_some() || remote.is_some() {
+                    let local = rebound.or_else(|| self.local_address());
+                    let now = Box::new(Mutex::new(Addresses { local, remote }));
+                    let _ = self.remote.set(Connected::Changing(now));
+                }
+            }
+            None => {
+                let rebound = local.and_then(|local| self.set_local_address(local));
+                if let Some(remote) = remote {
+                    let _ = self.remote.set(Connected::new(remote, rebound));
+                }
+            }
+        }
+    }
+
     /// The first one stays; another comes back.
-    pub(crate) fn set_local_address(&self, address: Address) -> Option<Address> {
+    fn set_local_address(&self, address: Address) -> Option<Address> {
         match self.local.get() {
             Some(known) if **known == address => None,
             Some(_) => Some(address),
@@ -173,14 +214,6 @@ impl Shared {
                 None
             }
         }
-    }
-
-    /// Connected; `rebound` is the local address from now on, if it is another than the one that was bound.
-    pub(crate) fn set_remote_address(&self, remote: Address, rebound: Option<Address>) {
-        let _ = self.remote.set(match rebound {
-            Some(local) => Connected::Rebound(Box::new((remote, local))),
-            None => Connected::To(remote),
-        });
     }
 
     /// See the field.
@@ -320,17 +353,23 @@ impl Shared {
         self.slot.load(Ordering::Relaxed) != DETACHED
     }
 
-    pub(crate) fn local_address(&self) -> Option<&Address> {
+    pub(crate) fn local_address(&self) -> Option<Address> {
         match self.remote.get() {
-            Some(Connected::Rebound(addresses)) => Some(&addresses.1),
-            _ => self.local.get().map(|local| &**local),
+            Some(Connected::Rebound(addresses)) => Some(addresses.1.clone()),
+            Some(Connected::Changing(now)) => lock(now).local.clone(),
+            Some(Connected::To(_)) | None => self.local.get().map(|local| (**local).clone()),
         }
     }
 
-    pub(crate) fn remote_address(&self) -> Option<&Address> {
-        self.remote.get().map(|connected| match connected {
-            Connected::To(remote) => remote,
-            Connected::Rebound(addresses) => &addresses.0,
-        })
+    pub(crate) fn remote_address(&self) -> Option<Address> {
+        match self.remote.get()? {
+            Connected::To(remote) => Some(remote.clone()),
+            Connected::Rebound(addresses) => Some(addresses.0.clone()),
+            Connected::Changing(now) => lock(now).remote.clone(),
+        }
     }
+}
+
+fn lock(addresses: &Mutex<Addresses>) -> MutexGuard<'_, Addresses> {
+    addresses.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -201,6 +201,14 @@ pub trait Transport: 'static {
     /// End. The descriptor has been deregistered before.
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error>;
 
+    /// Whether the transport goes by an option that the channel keeps for it: asked for `RECV_ALLOCATOR`
+    /// ([`Io::read_bytes`]) and `WRITE_SPIN_COUNT` ([`Io::write_spin_count`]). One that does not is asked to set or read it
+    /// itself, which refuses what it does not know: what is set does something, or is an error.
+    fn goes_by(&self, id: OptionId) -> bool {
+        let _ = id;
+        true
+    }
+
     /// Set an option of the transport.
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         let _ = value;

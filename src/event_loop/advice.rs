@@ -81,9 +81,11 @@ impl MetricsSnapshot {
     /// use tidegate::EventLoopGroup;
     ///
     /// let group = EventLoopGroup::new(1)?;
-    /// let before = group.next().metrics();
+    /// // The same loop both times: `next()` would give another one of a larger group.
+    /// let event_loop = group.next();
+    /// let before = event_loop.metrics();
     /// // ... the service at work ...
-    /// for advice in group.next().metrics().since(&before).advice() {
+    /// for advice in event_loop.metrics().since(&before).advice() {
     ///     println!("{advice}");
     /// }
     /// # Ok::<(), tidegate::Error>(())

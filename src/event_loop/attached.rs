@@ -20,6 +20,8 @@ pub(crate) struct Attached {
     len: usize,
     /// How many have not heard of the end; `untold <= len`.
     untold: usize,
+    /// The loop waits for none of them any longer.
+    are_given_up: bool,
 }
 
 impl Attached {
@@ -30,6 +32,7 @@ impl Attached {
             free: None,
             len: 0,
             untold: 0,
+            are_given_up: false,
         }
     }
 
@@ -102,6 +105,16 @@ impl Attached {
             Place::Free { .. } => None,
         };
         self.places.iter().filter_map(taken).collect()
+    }
+
+    /// Waits for none of them any longer; gives those that are left.
+    pub(crate) fn give_up(&mut self) -> Vec<Rc<dyn IoHandle>> {
+        self.are_given_up = true;
+        self.all()
+    }
+
+    pub(crate) fn are_given_up(&self) -> bool {
+        self.are_given_up
     }
 
     /// Takes all of them out.

@@ -5,7 +5,9 @@
 //!    is over).
 //! 2. Turns go on. Tasks are still accepted and run; each one restarts the quiet period.
 //! 3. When no task ran for the quiet period, nothing waits and no channel is left, or when the timeout is
-//!    over, the queue is closed and what is left is dropped: promises among it fail with
+//!    over, channels that are left are told once more that the loop ends, and do not wait for their transports
+//!    any longer: their last events come now.
+//! 4. Then the queue is closed and what is left is dropped: promises among it fail with
 //!    [`Terminated`](crate::error::ErrorKind::Terminated). Listeners still run.
 //!
 //! There are no fixed pauses: a closing loop sleeps until the exact end of its quiet period. With a quiet
@@ -165,9 +167,43 @@ impl LoopCore {
         }
     }
 
+    /// Whether channels have been told to close, or are being told: from now on none waits for its peer.
+    pub(crate) fn ends_channels(&self) -> bool {
+        match self.end.get() {
+            EndState::Open => false,
+            EndState::Closing { told_channels, .. } => told_channels,
+            EndState::Ended => true,
+        }
+    }
+
+    /// Whether the loop waits for its channels no longer: one that can't close by itself now is over all the same.
+    pub(crate) fn gives_up_channels(&self) -> bool {
+        self.attached.borrow().are_given_up()
+    }
+
+    /// Channels that were told and are still there hear it again, and know by it that nobody waits.
+    fn give_up_channels(&self) {
+        let left = self.attached.borrow_mut().give_up();
+        for handle in left {
+            self.protect("a channel", || handle.on_event(IoEvent::Shutdown));
+        }
+    }
+
     /// Ends without a request and without waiting.
     pub(crate) fn end_now(&self) {
         self.handle().shared().advance(Phase::Closing);
+        if self.is_open() {
+            let closing = Closing {
+                quiet: Duration::ZERO,
+                timeout: Duration::ZERO,
+                spares_channels: false,
+            };
+            self.end.set(EndState::Closing {
+                closing,
+                since: self.now(),
+                told_channels: false,
+            });
+        }
         self.end_loop(true);
     }
 
@@ -179,13 +215,10 @@ impl LoopCore {
             // can run.
             self.run_tasks();
         }
-        for _ in 0..LAST_ROUNDS {
-            let ready = self.run_ready();
-            let roots = self.run_roots();
-            let tasks = self.run_local_tasks();
-            if ready + roots + tasks == 0 {
-                break;
-            }
+        self.last_rounds();
+        if self.attached_len() > 0 {
+            self.give_up_channels();
+            self.last_rounds();
         }
         self.handle().shared().advance(Phase::Closed);
         self.end.set(EndState::Ended);
@@ -198,6 +231,20 @@ impl LoopCore {
             );
         }
         self.arena().borrow_mut().release();
+    }
+
+    /// What follows from the last closes.
+    fn last_rounds(&self) {
+        for _ in 0..LAST_ROUNDS {
+            // A task may have opened a channel.
+            self.tell_channels();
+            let ready = self.run_ready();
+            let roots = self.run_roots();
+            let tasks = self.run_local_tasks();
+            if ready + roots + tasks == 0 {
+                break;
+            }
+        }
     }
 
     /// Drops what waits, until dropping it leaves nothing new. Returns how many tasks there were.

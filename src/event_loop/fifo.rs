@@ -6,10 +6,11 @@
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 
+#[repr(C)]
 pub(super) struct Fifo<T> {
-    list: RefCell<VecDeque<T>>,
     /// `len == list.len()`
     len: Cell<usize>,
+    list: RefCell<VecDeque<T>>,
 }
 
 impl<T> Fifo<T> {

@@ -65,7 +65,8 @@ impl EventLoopGroup {
         self.iter().map(EventLoop::metrics).sum()
     }
 
-    /// Asks every loop to end; see [`EventLoop::shutdown_gracefully`]. Done when all have ended.
+    /// Asks every loop to end; see [`EventLoop::shutdown_gracefully`]. Done when all have ended. What
+    /// channels have not sent fails; [`drain`](Self::drain) sends it before.
     pub fn shutdown_gracefully(&self, quiet: Duration, timeout: Duration) -> Completion {
         for event_loop in self.iter() {
             event_loop.shutdown_gracefully(quiet, timeout);
@@ -79,7 +80,8 @@ impl EventLoopGroup {
         self.shutdown_gracefully(DEFAULT_QUIET, DEFAULT_TIMEOUT)
     }
 
-    /// Asks every loop to end now; see [`EventLoop::stop`].
+    /// Asks every loop to end now; see [`EventLoop::stop`]. Nothing is sent that waits, and no close is
+    /// waited for.
     pub fn stop(&self) -> Completion {
         for event_loop in self.iter() {
             event_loop.stop();

@@ -82,6 +82,10 @@ impl EventLoop {
     /// `quiet`, but not for longer than `timeout`. The first request counts; later ones only give the
     /// future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
     ///
+    /// Channels are closed at once: what they have not sent fails. To have it sent and received before,
+    /// [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
+    /// the timeout; then it goes on as with [`stop`](Self::stop).
+    ///
     /// Does not block, and may be called on the loop itself. A `timeout` shorter than `quiet` counts as
     /// `quiet`.
     pub fn shutdown_gracefully(&self, quiet: Duration, timeout: Duration) -> Completion {
@@ -105,6 +109,13 @@ impl EventLoop {
 
     /// Asks the loop to end now: what waits at this moment runs, channels are closed, and nothing more
     /// is waited for. Shortens a shutdown under way.
+    ///
+    /// That goes for closes that take their time as well (`SO_LINGER`, `oio`, a transport of one's own):
+    /// their promises fail with [`ErrorKind::Terminated`], because nobody on the loop will know when the
+    /// transport is done; it ends by itself, and its descriptor may be open until then. Handlers have
+    /// their last events in any case, in order: `channel_inactive`, `channel_unregistered`,
+    /// `handler_removed`. Only those that stand behind a handler on another group's loop may miss the
+    /// first two, which can't come back in time.
     pub fn stop(&self) -> Completion {
         let (quiet, timeout) = (Duration::ZERO, Duration::ZERO);
         self.request_closing(
@@ -332,7 +343,7 @@ impl<T: Send + 'static> Drop for Job<T> {
 
 #[cold]
 fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, name: &'static str, panic: &str) {
-    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic));
+    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic.to_owned()));
     let text = format!("the task panicked: {panic}");
     promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
 }

@@ -64,11 +64,9 @@ pub(crate) struct Metrics {
     pub(crate) tasks_ns: Counter,
     pub(crate) spin_ns: Counter,
     pub(crate) sleep_ns: Counter,
-    pub(crate) timer_lateness: Histogram,
-    pub(crate) queue_wait: Histogram,
-    pub(crate) panics: Counter,
     /// Waiting in the queue of local tasks at the end of the last turn.
     pub(crate) local_waiting: Counter,
+    pub(crate) panics: Counter,
     pub(crate) timers_waiting: Counter,
     pub(crate) channels: Counter,
     /// What went wrong in pipelines and nobody was there to be told.
@@ -78,6 +76,8 @@ pub(crate) struct Metrics {
     /// Both by the stall watcher: how often the loop was held too long, and how long together.
     pub(crate) stalls: Counter,
     pub(crate) stalled_ns: Counter,
+    pub(crate) timer_lateness: Histogram,
+    pub(crate) queue_wait: Histogram,
     /// Counted by those who were refused, hence with many writers.
     pub(crate) rejected: AtomicU64,
 }

@@ -69,8 +69,13 @@ impl Registry {
     pub(crate) fn begin_wait(&mut self) {
         self.wait = self.wait.wrapping_add(1);
         if !self.freed.is_empty() {
-            self.free.append(&mut self.freed);
+            self.reuse();
         }
+    }
+
+    #[inline(never)]
+    fn reuse(&mut self) {
+        self.free.append(&mut self.freed);
     }
 
     pub(crate) fn insert(&mut self, registration: Registration) -> Token {

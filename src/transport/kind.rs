@@ -1,9 +1,11 @@
-//! How a bootstrap makes a transport. Two small traits beside [`Transport`], so that bootstraps are written once
+//! How a bootstrap makes a transport. A few small traits beside [`Transport`], so that bootstraps are written once
 //! for all kinds.
 
 use std::any::Any;
+use std::os::fd::OwnedFd;
 
 use crate::channel::Transport;
+use crate::error::Error;
 
 /// A transport that connects: what a [`Bootstrap`](crate::bootstrap::Bootstrap) makes one of for each connect.
 pub trait ClientTransport: Transport + Sized {
@@ -37,4 +39,15 @@ pub trait ChildTransport: Transport + Sized {
 
     /// The transport of a connection that was accepted.
     fn child(accepted: Self::Accepted) -> Self;
+}
+
+/// A listening transport that can be made of a socket which listens already, and
+/// [`ServerBootstrap::adopt`](crate::bootstrap::ServerBootstrap::adopt) does.
+pub trait Adoptable: Transport + Sized {
+    /// One that listens with this socket, from the moment of its registration.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`](crate::error::ErrorKind::InvalidArgument) if it is no socket of the right kind or
+    /// does not listen, and what else the system says. The socket is closed then.
+    fn adopt(socket: OwnedFd) -> Result<Self, Error>;
 }

@@ -10,7 +10,7 @@
 //! - `socket`: what every socket transport is made of: one machine for streams, one for listeners, one table of
 //!   options. A further kind of socket adds an address, not a copy.
 //! - `datagram`: the machine of datagram sockets.
-//! - `kind`: how a bootstrap makes a transport: [`ClientTransport`], [`ChildTransport`].
+//! - `kind`: how a bootstrap makes a transport: [`ClientTransport`], [`ChildTransport`], [`Adoptable`].
 //! - `blocking`: a few threads for single system calls that wait, whatever the channel.
 
 pub(crate) mod blocking;
@@ -26,5 +26,5 @@ pub mod udp;
 pub mod unix;
 
 pub use datagram::DatagramSocket;
-pub use kind::{ChildTransport, ClientTransport, DatagramTransport};
+pub use kind::{Adoptable, ChildTransport, ClientTransport, DatagramTransport};
 pub use socket::{Accepted, Connection, Listener};

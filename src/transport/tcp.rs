@@ -46,6 +46,11 @@ impl StreamKind for TcpKind {
         net::tcp_socket(name)
     }
 
+    /// Nothing else has this option.
+    fn recognize(socket: BorrowedFd<'_>) -> io::Result<()> {
+        net::get_int(socket, net::TCP_NODELAY).map(drop)
+    }
+
     /// Best effort: nobody asked for it, and the peer may have reset the connection already.
     fn begin(&mut self, socket: BorrowedFd<'_>) {
         if !std::mem::replace(&mut self.has_nodelay, true) {

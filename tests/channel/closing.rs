@@ -302,7 +302,7 @@ fn the_end_of_the_loop_closes_its_channels_in_order() {
     assert!(channel.close().is_done(), "nobody is left to ask");
 }
 
-/// Rules: A45
+/// Rules: A26, A45
 #[test]
 fn a_loop_that_ends_before_its_channel_could_close_leaves_nobody_waiting() {
     let (mut embedded, log) = recorded();
@@ -315,7 +315,17 @@ fn a_loop_that_ends_before_its_channel_could_close_leaves_nobody_waiting() {
     });
     assert_eq!(log.take(), [""; 0]);
     drop(embedded);
-    assert_eq!(log.take(), ["closed", "close", "write: channel closed"]);
+    assert_eq!(
+        log.take(),
+        [
+            "closed",
+            "close: event loop terminated",
+            "write: channel closed",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
+    );
 }
 
 /// Dropping a channel that is open frees its handlers and its loop.

@@ -275,9 +275,9 @@ fn addresses_are_known_in_time_and_stay_after_the_close() {
     assert_eq!(channel.remote_address(), None);
     finish(&mut embedded);
     let remote = Address::from("the form the user gave");
-    assert_eq!(channel.remote_address(), Some(&remote));
+    assert_eq!(channel.remote_address(), Some(remote.clone()));
     embedded.close();
-    assert_eq!(channel.remote_address(), Some(&remote));
+    assert_eq!(channel.remote_address(), Some(remote));
 }
 
 /// Rules: A24
@@ -386,5 +386,5 @@ fn a_handler_may_change_the_address_of_a_connect() {
     let future = embedded.run(|channel| channel.connect("peer", None));
     assert!(future.is_success());
     let remote = embedded.channel().remote_address();
-    assert_eq!(remote, Some(&Address::from("elsewhere")));
+    assert_eq!(remote, Some(Address::from("elsewhere")));
 }

@@ -4,10 +4,12 @@ use std::time::Duration;
 
 use tidegate::channel::options::{
     ALLOW_HALF_CLOSURE, AUTO_CLOSE, AUTO_READ, CLOSE_ON_UNHANDLED_ERROR, CONNECT_TIMEOUT,
-    MAX_MESSAGES_PER_READ, SO_RCVBUF, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT,
+    MAX_MESSAGES_PER_READ, RECV_ALLOCATOR, SO_RCVBUF, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT,
 };
 use tidegate::channel::{OptionType, WaterMark};
-use tidegate::{ChannelOption, Context, EmbeddedChannel, ErrorKind, Handler, HandlerResult};
+use tidegate::{
+    ChannelOption, Context, EmbeddedChannel, ErrorKind, Handler, HandlerResult, RecvAllocator,
+};
 
 use crate::support::{Log, Recorder, option, recorded, recorded_with};
 
@@ -40,6 +42,12 @@ fn the_channels_own_options_can_be_read_and_set_while_it_lives() {
     round_trip(embedded, CLOSE_ON_UNHANDLED_ERROR, true, false);
     round_trip(embedded, WRITE_SPIN_COUNT, 16, 3);
     round_trip(embedded, MAX_MESSAGES_PER_READ, 16, 1);
+    round_trip(
+        embedded,
+        RECV_ALLOCATOR,
+        RecvAllocator::default(),
+        RecvAllocator::Fixed(512),
+    );
     round_trip(
         embedded,
         CONNECT_TIMEOUT,

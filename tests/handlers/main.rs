@@ -16,6 +16,7 @@ mod idle;
 mod ip_filter;
 mod logging;
 mod pcap;
+mod pcap_datagrams;
 mod proxy_protocol;
 mod read_timeout;
 mod unwritable;

@@ -17,7 +17,7 @@ use crate::common::{inbound, outbound};
 
 /// Memory that stays when the capture is gone.
 #[derive(Clone, Default)]
-struct Memory(Arc<Mutex<Vec<u8>>>);
+pub struct Memory(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Memory {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -31,7 +31,7 @@ impl Write for Memory {
 }
 
 impl Memory {
-    fn packets(&self) -> Vec<Packet> {
+    pub fn packets(&self) -> Vec<Packet> {
         parse(&self.0.lock().unwrap())
     }
 
@@ -53,14 +53,18 @@ impl Memory {
     }
 }
 
-struct Packet {
-    at: Duration,
-    from: String,
-    to: String,
-    flags: String,
-    seq: u32,
-    ack: u32,
-    payload: Vec<u8>,
+pub struct Packet {
+    pub at: Duration,
+    pub from: String,
+    pub to: String,
+    /// Of the IP header.
+    pub class: u8,
+    /// Of TCP, or "UDP".
+    pub flags: String,
+    /// Zero with UDP, as the acknowledgement.
+    pub seq: u32,
+    pub ack: u32,
+    pub payload: Vec<u8>,
 }
 
 fn le32(bytes: &[u8]) -> u32 {
@@ -103,24 +107,35 @@ fn parse(mut file: &[u8]) -> Vec<Packet> {
 }
 
 fn parse_ip(at: Duration, packet: &[u8]) -> Packet {
-    let (from, to, tcp) = match packet[0] >> 4 {
+    let (protocol, class, from, to, inner) = match packet[0] >> 4 {
         4 => {
             assert_eq!(packet[0], 0x45, "no options");
             assert_eq!(usize::from(be16(&packet[2..])), packet.len());
-            assert_eq!(packet[9], 6, "TCP");
             assert_eq!(checksum(&[&packet[..20]]), 0);
-            (&packet[12..16], &packet[16..20], &packet[20..])
+            let addresses = (&packet[12..16], &packet[16..20]);
+            (
+                packet[9],
+                packet[1],
+                addresses.0,
+                addresses.1,
+                &packet[20..],
+            )
         }
         6 => {
             assert_eq!(usize::from(be16(&packet[4..])), packet.len() - 40);
-            assert_eq!(packet[6], 6, "TCP");
-            (&packet[8..24], &packet[24..40], &packet[40..])
+            let class = packet[0] << 4 | packet[1] >> 4;
+            let addresses = (&packet[8..24], &packet[24..40]);
+            (packet[6], class, addresses.0, addresses.1, &packet[40..])
         }
         other => panic!("IP version {other}"),
     };
-    let pseudo = [0, 6, (tcp.len() >> 8) as u8, tcp.len() as u8];
-    assert_eq!(checksum(&[from, to, &pseudo, tcp]), 0, "of TCP");
-    assert_eq!(tcp[12], 5 << 4, "no options");
+    let len = u32::try_from(inner.len()).unwrap().to_be_bytes();
+    let pseudo = [0, 0, 0, protocol];
+    assert_eq!(
+        checksum(&[from, to, &len, &pseudo, inner]),
+        0,
+        "of {protocol}"
+    );
     let address = |ip: &[u8], port: &[u8]| {
         let port = be16(port);
         match <[u8; 4]>::try_from(ip) {
@@ -129,19 +144,37 @@ fn parse_ip(at: Duration, packet: &[u8]) -> Packet {
         }
         .to_string()
     };
+    let (from, to) = (address(from, inner), address(to, &inner[2..]));
+    if protocol == 17 {
+        assert_eq!(usize::from(be16(&inner[4..])), inner.len());
+        assert_ne!(be16(&inner[6..]), 0, "there is a checksum");
+        return Packet {
+            at,
+            from,
+            to,
+            class,
+            flags: "UDP".to_owned(),
+            seq: 0,
+            ack: 0,
+            payload: inner[8..].to_vec(),
+        };
+    }
+    assert_eq!(protocol, 6, "TCP");
+    assert_eq!(inner[12], 5 << 4, "no options");
     let names = ["FIN", "SYN", "RST", "PSH", "ACK"];
     let flags: Vec<&str> = (0..5)
-        .filter(|bit| tcp[13] & (1 << bit) != 0)
+        .filter(|bit| inner[13] & (1 << bit) != 0)
         .map(|bit| names[bit])
         .collect();
     Packet {
         at,
-        from: address(from, tcp),
-        to: address(to, &tcp[2..]),
+        from,
+        to,
+        class,
         flags: flags.join("+"),
-        seq: u32::from_be_bytes(tcp[4..8].try_into().unwrap()),
-        ack: u32::from_be_bytes(tcp[8..12].try_into().unwrap()),
-        payload: tcp[20..].to_vec(),
+        seq: u32::from_be_bytes(inner[4..8].try_into().unwrap()),
+        ack: u32::from_be_bytes(inner[8..12].try_into().unwrap()),
+        payload: inner[20..].to_vec(),
     }
 }
 

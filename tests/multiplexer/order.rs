@@ -130,7 +130,10 @@ fn a_stream_is_a_channel_with_a_pipeline_of_its_own() -> Result<(), Failure> {
     settle(&mut client, &mut server);
     assert_eq!(seen.text(), "hello");
     assert_eq!(
-        stream.local_address().map(ToString::to_string).as_deref(),
+        stream
+            .local_address()
+            .map(|local| local.to_string())
+            .as_deref(),
         Some("stream 1")
     );
     // Its pipeline is edited like any other.

@@ -57,7 +57,7 @@ fn datagrams_come_back_whole_and_in_order() {
     let (channel, seen) = bound(&group, |bootstrap| {
         bootstrap.option(SO_TIMEOUT, Duration::from_millis(1))
     });
-    let to = echo.local_address().unwrap().clone();
+    let to = echo.local_address().unwrap();
     for round in 0..50 {
         for number in 0..20_u8 {
             let content = vec![number; usize::from(number) * 3];

@@ -34,7 +34,7 @@ fn what_is_sent_through_a_blocking_server_comes_back() {
         .unwrap();
     let (bootstrap, seen) = recipe(&group);
     let client = bootstrap
-        .connect(server.local_address().unwrap().clone())
+        .connect(server.local_address().unwrap())
         .sync_timeout(DEADLINE)
         .unwrap();
     assert_eq!(next(&seen), Seen::Active);

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use tidegate::{EmbeddedChannel, Error, ErrorKind, Handler, Pipeline};
+use tidegate::{Context, EmbeddedChannel, Error, ErrorKind, Handler, Pipeline};
 
 use crate::common::{Log, Script, channel, text};
 
@@ -160,6 +160,19 @@ fn an_unknown_handler_is_an_error_that_shows_the_pipeline() {
             pipeline.with(|_: &mut Beta| ()).unwrap_err(),
             pipeline.handle::<Beta>().map(drop).unwrap_err(),
             pipeline.local_handle::<Beta>().map(drop).unwrap_err(),
+            pipeline.with_named("x", |_: &mut Alpha| ()).unwrap_err(),
+            pipeline.handle_named::<Alpha>("x").map(drop).unwrap_err(),
+            pipeline
+                .local_handle_named::<Alpha>("x")
+                .map(drop)
+                .unwrap_err(),
+            // There, but something else.
+            pipeline.with_named("a", |_: &mut Beta| ()).unwrap_err(),
+            pipeline.handle_named::<Beta>("a").map(drop).unwrap_err(),
+            pipeline
+                .local_handle_named::<Beta>("a")
+                .map(drop)
+                .unwrap_err(),
         ];
         for error in errors {
             assert_eq!(error.kind(), ErrorKind::NoSuchHandler);
@@ -190,6 +203,47 @@ fn handlers_are_removed_by_name_type_and_position() {
         pipeline.remove("c").unwrap();
         assert!(pipeline.is_empty());
     });
+}
+
+/// Of several handlers of one type each is found by its name; first and last are names, too.
+///
+/// Rules: B20
+#[test]
+fn handlers_of_one_type_are_told_apart_by_their_names() {
+    let mut channel = empty();
+    let (second, third) = channel.pipeline(|pipeline| {
+        assert_eq!((pipeline.first(), pipeline.last()), (None, None));
+        for number in 0..3 {
+            pipeline.add_last(Beta(number)).unwrap();
+        }
+        pipeline.add_last_named("end", Alpha).unwrap();
+        assert_eq!(pipeline.first().as_deref(), Some("Beta#0"));
+        assert_eq!(pipeline.last().as_deref(), Some("end"));
+        assert_eq!(pipeline.with(|beta: &mut Beta| beta.0).unwrap(), 0);
+        let second = pipeline.with_named("Beta#1", |beta: &mut Beta| beta.0);
+        assert_eq!(second.unwrap(), 1);
+        assert!(pipeline.is_named::<Beta>("Beta#1") && pipeline.is_named::<Alpha>("end"));
+        assert!(!pipeline.is_named::<Alpha>("Beta#1") && !pipeline.is_named::<Beta>("Beta#3"));
+        (
+            pipeline.local_handle_named::<Beta>("Beta#1").unwrap(),
+            pipeline.handle_named::<Beta>("Beta#2").unwrap(),
+        )
+    });
+    let add = |by: u32| {
+        move |beta: &mut Beta, _: &mut Context<'_>| {
+            beta.0 += by;
+            Ok(())
+        }
+    };
+    second.run(add(10)).unwrap();
+    third.run(add(100)).unwrap();
+    channel.run_pending();
+    let numbers: Vec<u32> = channel.pipeline(|pipeline| {
+        ["Beta#0", "Beta#1", "Beta#2"]
+            .map(|name| pipeline.with_named(name, |beta: &mut Beta| beta.0).unwrap())
+            .to_vec()
+    });
+    assert_eq!(numbers, [0, 11, 102]);
 }
 
 /// The new handler stands where the old one stood, under a name of its own or the old one.

@@ -633,3 +633,57 @@ fn write_and_flush_flushes_though_the_write_failed() {
         "the promise has it, nobody else"
     );
 }
+
+/// The outcome of a context's write and flush in one: it goes from the handler toward the head, and is there when the
+/// call returns if the transport took everything; a write that failed is flushed all the same, and one that is not taken
+/// yet leaves the future open.
+///
+/// Rules: 6.3, B16
+#[test]
+fn a_context_writes_and_flushes_with_a_future() {
+    let log = Log::new();
+    let told = log.clone();
+    let futures = Rc::new(RefCell::new(Vec::new()));
+    let kept = futures.clone();
+    let a = Script::new("a", &log)
+        .on_write(|ctx, msg, promise| {
+            if msg.downcast_ref::<u32>() == Some(&13) {
+                return Err(Failure::msg("unlucky"));
+            }
+            ctx.write_with(msg, promise);
+            Ok(())
+        })
+        .on_flush(|ctx| {
+            ctx.flush();
+            Ok(())
+        });
+    let app = Script::new("app", &log).on_read(move |ctx, msg| {
+        let future = ctx.write_and_flush_future(msg);
+        told.add(format_args!("done: {}", future.is_done()));
+        kept.borrow_mut().push(future);
+        Ok(())
+    });
+    let mut channel = channel([a, app, Script::new("behind", &log).loud()]);
+    log.take();
+    for message in [12_u32, 13] {
+        channel.pipeline(|pipeline| pipeline.fire_channel_read(Message::new(message)));
+    }
+    assert_eq!(
+        log.take(),
+        [
+            "app read 12",
+            "a write 12",
+            "a flush",
+            "done: true",
+            "app read 13",
+            "a write 13",
+            "a flush",
+            "done: true",
+        ]
+    );
+    assert_eq!(outbound(&mut channel), ["12"]);
+    let futures = futures.take();
+    assert!(futures[0].is_success());
+    assert_eq!(futures[1].cause().unwrap().kind(), ErrorKind::User);
+    assert_eq!(futures[0].channel(), futures[1].channel());
+}

@@ -282,6 +282,45 @@ fn events_fired_from_the_head_are_emissions_of_the_running_handler() {
     channel.check().expect_err("the error went on to the tail");
 }
 
+/// The pipeline fires every inbound event from the head. They are events only: nothing becomes of the channel, and no
+/// read() follows.
+///
+/// Rules: 6.1, B1
+#[test]
+fn every_inbound_event_can_be_fired_from_the_head() {
+    let log = Log::new();
+    let mut channel = channel([Script::new("a", &log).loud(), Script::new("b", &log).loud()]);
+    log.take();
+    channel.pipeline(|pipeline| {
+        pipeline.fire_channel_unregistered();
+        pipeline.fire_channel_registered();
+        pipeline.fire_channel_inactive();
+        pipeline.fire_channel_active();
+        pipeline.fire_channel_read("m");
+        pipeline.fire_channel_read_complete();
+        pipeline.fire_user_event_triggered("e".into());
+        pipeline.fire_channel_writability_changed();
+        pipeline.fire_exception_caught(Failure::msg("f"));
+    });
+    let events = [
+        "unregistered",
+        "registered",
+        "inactive",
+        "active",
+        "read m",
+        "read_complete",
+        "event e",
+        "writable true",
+        "error f",
+    ];
+    let expected: Vec<_> = events
+        .iter()
+        .flat_map(|event| ["a", "b"].map(|name| format!("{name} {event}")))
+        .collect();
+    assert_eq!(log.take(), expected);
+    assert!(channel.check().is_err(), "the error has reached the tail");
+}
+
 /// A handler may send a message around again and again: no recursion, each round after the last.
 ///
 /// Rules: 6.1, 6.2

@@ -24,6 +24,7 @@ mod errno;
 mod errno_more;
 mod errno_table;
 mod handlers;
+mod lingering;
 mod model;
 mod program;
 mod stories;

@@ -40,11 +40,11 @@ fn a_client_may_bind_before_it_connects() {
         let local = client.local_address().unwrap().as_inet().unwrap();
         assert_eq!(local.ip().to_string(), "127.0.0.2");
         assert_eq!(peer.peer_addr().unwrap(), local);
-        assert_eq!(client.remote_address(), Some(&Address::Inet(address)));
+        assert_eq!(client.remote_address(), Some(Address::Inet(address)));
         client.close().sync_timeout(DEADLINE).unwrap();
         assert_eq!(
             client.local_address(),
-            Some(&Address::Inet(local)),
+            Some(Address::Inet(local)),
             "still known after the close"
         );
 
@@ -110,7 +110,10 @@ impl Handler for BindFirst {
         promise: Promise,
     ) -> HandlerResult {
         ctx.bind("0.0.0.0:0", Promise::void());
-        let bound = ctx.channel().local_address().and_then(Address::as_inet);
+        let bound = ctx
+            .channel()
+            .local_address()
+            .and_then(|address| address.as_inet());
         let _ = self.0.send(bound.expect("bound"));
         ctx.connect(remote, local, promise);
         Ok(())

@@ -3,6 +3,7 @@
 
 mod closing;
 mod connect;
+mod kernel_options;
 mod options;
 #[path = "../common/plain.rs"]
 mod plain;

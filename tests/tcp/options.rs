@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
 use tidegate::channel::options::{
-    IP_TOS, MAX_MESSAGES_PER_WRITE, SO_BACKLOG, SO_KEEPALIVE, SO_LINGER, SO_RCVBUF, SO_REUSEADDR,
-    SO_SNDBUF, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_NODELAY, TCP_USER_TIMEOUT,
+    ChannelOption, IP_TOS, MAX_MESSAGES_PER_WRITE, SO_BACKLOG, SO_KEEPALIVE, SO_LINGER, SO_RCVBUF,
+    SO_REUSEADDR, SO_SNDBUF, TCP_KEEPCNT, TCP_KEEPIDLE, TCP_NODELAY, TCP_USER_TIMEOUT,
 };
 use tidegate::error::ErrorKind;
 
 use crate::plain::plain_listener;
 use crate::probe::{DEADLINE, Echo, Probe};
 use crate::support::{client_and_plain_peer, with_each_group};
+
+/// An option that no transport of this crate has.
+const NOBODYS: ChannelOption<i32> = ChannelOption::named("nobody's");
 
 /// Rules: G5
 #[test]
@@ -141,11 +144,12 @@ fn options_of_a_server_are_its_own_and_its_childrens() {
         server.close().sync_timeout(DEADLINE).unwrap();
 
         let error = ServerBootstrap::new(group, group)
-            .option(MAX_MESSAGES_PER_WRITE, 5)
+            .option(NOBODYS, 5)
             .child_handler(|pipeline| pipeline.add_last(Echo))
             .bind("127.0.0.1:0")
             .sync_timeout(DEADLINE)
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("nobody's"), "{error}");
     });
 }

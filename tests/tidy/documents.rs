@@ -1,4 +1,5 @@
-//! The documents: that they are there, and that the commands, files, examples and rooms which they name are.
+//! The documents: that they are there, that the commands, files, examples and rooms which they name are, and that their
+//! programs are compiled.
 
 use std::collections::BTreeSet;
 
@@ -25,9 +26,18 @@ pub fn check(tree: &Tree) -> Vec<String> {
         .map(|path| format!("{path} is missing"))
         .collect();
     let targets = make_targets(tree.document("Makefile"));
+    let guide = tree
+        .rust
+        .iter()
+        .find(|file| file.path == "src/guide.rs")
+        .map_or("", |file| &file.text);
     for document in tree.texts.iter().filter(|text| text.path.ends_with(".md")) {
         complaints.extend(unknown_commands(document, &targets));
         complaints.extend(dead_links(document, |path| tree.exists(path)));
+        complaints.extend(uncompiled(document, guide));
+        if document.path.starts_with("docs/guide/") {
+            complaints.extend(unmoved_labels(document, guide));
+        }
     }
     for command in ["`make run`", "`make test`"] {
         if !tree.document("README.md").contains(command) {
@@ -87,18 +97,74 @@ fn dead_links(document: &Source, exists: impl Fn(&str) -> bool) -> Vec<String> {
         .path
         .rsplit_once('/')
         .map_or(String::new(), |(folder, _)| format!("{folder}/"));
+    // In the reference, of which the guide is a part, there are no files: only labels have two meanings.
+    let is_page =
+        document.path.starts_with("docs/guide/") && !document.path.ends_with("/README.md");
     let mut complaints = Vec::new();
     for (at, line) in document.text.lines().enumerate() {
-        for (start, _) in line.match_indices("](") {
+        let label = line.strip_prefix('[').and_then(|line| line.find("]: "));
+        for (start, _) in line.match_indices("](").chain(label.map(|at| (at + 2, ""))) {
             let target = line[start + 2..]
                 .split([')', '#', ' '])
                 .next()
                 .unwrap_or_default();
-            if !target.is_empty() && !target.contains(':') && !exists(&format!("{folder}{target}"))
-            {
+            if target.is_empty() || target.contains(':') {
+                continue;
+            }
+            if !exists(&format!("{folder}{target}")) {
                 complaints
                     .push(document.complain(at, format!("the link to {target} leads nowhere")));
+            } else if is_page && label.is_none() {
+                complaints.push(document.complain(
+                    at,
+                    format!("the link to {target} is dead in the reference: give it a label"),
+                ));
             }
+        }
+    }
+    complaints
+}
+
+/// Programs that no doc test compiles: in a document that src/guide.rs does not take in, or marked to be left out.
+fn uncompiled(document: &Source, guide: &str) -> Vec<String> {
+    let taken_in = guide.contains(&format!("include_str!(\"../{}\")", document.path));
+    let mut complaints = Vec::new();
+    let mut open = false;
+    for (at, line) in document.text.lines().enumerate() {
+        let Some(language) = line.trim_start().strip_prefix("```") else {
+            continue;
+        };
+        open = !open;
+        let mut words = language.split(',').map(str::trim);
+        // rustdoc takes a block without a language for Rust.
+        if !open || !matches!(words.next(), Some("" | "rust")) {
+            continue;
+        }
+        if !taken_in {
+            complaints.push(document.complain(at, "src/guide.rs does not take this program in"));
+        } else if words.any(|word| word.starts_with("ignore")) {
+            complaints.push(document.complain(at, "this program is not compiled"));
+        }
+    }
+    complaints
+}
+
+/// Labels of links to files, in a page of the guide, that src/guide.rs does not point to a page of the reference.
+fn unmoved_labels(document: &Source, guide: &str) -> Vec<String> {
+    let include = format!("include_str!(\"../{}\")", document.path);
+    let attributes = guide
+        .split("mod ")
+        .find(|item| item.contains(&include))
+        .unwrap_or_default();
+    let mut complaints = Vec::new();
+    for (at, line) in document.text.lines().enumerate() {
+        let Some((label, target)) = line.split_once("]: ") else {
+            continue;
+        };
+        let is_file = label.starts_with('[') && target.ends_with(".md");
+        if is_file && !attributes.contains(&format!("\"{label}]: crate::")) {
+            let text = format!("src/guide.rs has no {label}]: for this page");
+            complaints.push(document.complain(at, text));
         }
     }
     complaints
@@ -197,6 +263,36 @@ mod tests {
             complaints,
             ["docs/x.md:1: the link to gone.md leads nowhere"]
         );
+    }
+
+    #[test]
+    fn links_between_pages_of_the_guide_have_labels_with_two_meanings() {
+        let exists = |path: &str| path == "docs/guide/b.md";
+        let inline = Source::plain("docs/guide/a.md", "[b](b.md)");
+        assert_eq!(dead_links(&inline, exists).len(), 1);
+        let labelled = Source::plain("docs/guide/a.md", "[b]\n\n[b]: b.md\n[c]: gone.md");
+        let complaints = dead_links(&labelled, exists);
+        assert_eq!(
+            complaints,
+            ["docs/guide/a.md:4: the link to gone.md leads nowhere"]
+        );
+        let of_another = "#[doc = \"[b]: crate::b\"]\nmod b {}\n#[doc = include_str!(\"../docs/guide/a.md\")]\nmod a {}";
+        assert_eq!(unmoved_labels(&labelled, of_another).len(), 2);
+        let both = "#[doc = \"[b]: crate::b\"]\n#[doc = \"[c]: crate::c\"]\n#[doc = include_str!(\"../docs/guide/a.md\")]\nmod a {}";
+        assert_eq!(unmoved_labels(&labelled, both), [""; 0]);
+    }
+
+    #[test]
+    fn a_program_that_nobody_compiles_is_caught() {
+        let guide = "#[doc = include_str!(\"../a.md\")]";
+        let text = "```rust,no_run\nf();\n```\n\n```text\nx\n```\n```\ng();\n```\n```rust,ignore\nh();\n```\n";
+        assert_eq!(
+            uncompiled(&Source::plain("a.md", text), guide),
+            ["a.md:11: this program is not compiled"]
+        );
+        let lines: Vec<String> = uncompiled(&Source::plain("b.md", text), guide);
+        assert_eq!(lines.len(), 3, "{lines:?}");
+        assert!(lines[1].starts_with("b.md:8: "));
     }
 
     #[test]

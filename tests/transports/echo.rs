@@ -12,7 +12,7 @@ fn a_server_echoes_to_a_client() {
     everywhere(|place| {
         let recipe = ServerBootstrap::new(place.group, place.group);
         let server = place.bind(recipe.child_handler(|pipeline| pipeline.add_last(Echo)));
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         let (tell, seen) = Probe::channel();
         let recipe = Bootstrap::new(place.group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));

@@ -107,7 +107,7 @@ fn bind(recipe: &ServerBootstrap<Local>) -> Channel {
 }
 
 fn address(channel: &Channel) -> Address {
-    channel.local_address().expect("it has one").clone()
+    channel.local_address().expect("it has one")
 }
 
 fn connect(recipe: &Bootstrap<Local>, server: &Channel) -> Channel {
@@ -206,7 +206,7 @@ fn both_sides_know_both_names_and_a_client_may_choose_its_own() {
 
         let own = LocalAddress::unique();
         let named = connect(&plain(other).local_address(own.clone()), &server);
-        assert_eq!(told.channel().remote_address(), Some(&Address::from(&own)));
+        assert_eq!(told.channel().remote_address(), Some(Address::from(&own)));
         let taken = plain(other)
             .local_address(own.clone())
             .connect(address(&server));
@@ -218,7 +218,7 @@ fn both_sides_know_both_names_and_a_client_may_choose_its_own() {
         named.close().sync_timeout(DEADLINE).unwrap();
         assert_eq!(
             named.local_address(),
-            Some(&Address::from(&own)),
+            Some(Address::from(&own)),
             "still known"
         );
         connect(&plain(other).local_address(own), &server);

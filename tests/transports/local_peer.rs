@@ -62,7 +62,7 @@ pub fn full() -> Address {
         let first = Bootstrap::new(&*LOOP)
             .transport::<Local>()
             .handler(|_| Ok::<(), Error>(()))
-            .connect(server.local_address().expect("bound").clone());
+            .connect(server.local_address().expect("bound"));
         let first = first.sync_timeout(DEADLINE).expect("connected");
         (
             server,
@@ -71,7 +71,7 @@ pub fn full() -> Address {
     });
     let (server, check) = &*FULL;
     check();
-    server.local_address().expect("bound").clone()
+    server.local_address().expect("bound")
 }
 
 struct Listener {
@@ -81,7 +81,7 @@ struct Listener {
 
 impl Listening for Listener {
     fn address(&self) -> Address {
-        self.server.local_address().expect("bound").clone()
+        self.server.local_address().expect("bound")
     }
 
     fn accept(&self) -> Box<dyn Peer> {

@@ -146,7 +146,7 @@ fn converse(seed: u64, servers: &EventLoopGroup, clients: &EventLoopGroup) {
         .option(SO_RCVBUF, room)
         .option(ALLOW_HALF_CLOSURE, true)
         .handler(move |pipeline| pipeline.add_last(Reader(tally.clone())))
-        .connect(server.local_address().expect("bound").clone());
+        .connect(server.local_address().expect("bound"));
     let client = client.sync_timeout(DEADLINE).expect("connected");
     let child = told.recv_timeout(DEADLINE).expect("a child");
     let mut sides = [child, client].map(|channel| Side {

@@ -11,6 +11,7 @@ mod files;
 mod local;
 mod local_peer;
 mod local_random;
+mod options;
 mod place;
 #[path = "../common/plain.rs"]
 mod plain;

@@ -3,6 +3,8 @@
 use std::sync::mpsc::Receiver;
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
+use tidegate::buffer::RecvAllocator;
+use tidegate::channel::options::{RECV_ALLOCATOR, WRITE_SPIN_COUNT};
 use tidegate::channel::{Address, Channel, ChannelFuture};
 use tidegate::event_loop::{Backend, EventLoopGroup};
 
@@ -84,7 +86,8 @@ impl Place<'_> {
 
     /// A foreign client of a server of ours.
     pub fn visit(&self, server: &Channel) -> Box<dyn Peer> {
-        self.row.visit(server.local_address().expect("it is bound"))
+        self.row
+            .visit(&server.local_address().expect("it is bound"))
     }
 
     /// See [`Row::narrow`].
@@ -95,6 +98,27 @@ impl Place<'_> {
     /// See [`Row::narrow_children`].
     pub fn narrow_children(&self, recipe: ServerBootstrap, bytes: i32) -> ServerBootstrap {
         self.row.narrow_children(recipe, bytes)
+    }
+
+    /// Whether the row has this.
+    pub fn has(&self, feature: Feature) -> bool {
+        !self.row.lacks().contains(&feature)
+    }
+
+    /// Each read of the client brings so many bytes, or the message that it is.
+    pub fn bit_by_bit(&self, recipe: Bootstrap, bytes: usize) -> Bootstrap {
+        match self.has(Feature::ReadsBytes) {
+            true => recipe.option(RECV_ALLOCATOR, RecvAllocator::Fixed(bytes)),
+            false => recipe,
+        }
+    }
+
+    /// The client's loop makes one call for a flush, if any.
+    pub fn write_by_write(&self, recipe: Bootstrap) -> Bootstrap {
+        match self.has(Feature::LoopWrites) {
+            true => recipe.option(WRITE_SPIN_COUNT, 1),
+            false => recipe,
+        }
     }
 
     /// A recipe for a client with a [`Probe`], and what that sees.

@@ -4,8 +4,8 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::Bootstrap;
-use tidegate::buffer::{Message, RecvAllocator};
-use tidegate::channel::options::{AUTO_READ, MAX_MESSAGES_PER_READ, RECV_ALLOCATOR};
+use tidegate::buffer::Message;
+use tidegate::channel::options::{AUTO_READ, MAX_MESSAGES_PER_READ};
 use tidegate::channel::{Context, Handler, HandlerResult};
 use tidegate::error::Failure;
 
@@ -61,11 +61,8 @@ fn with_auto_read_off_data_and_end_wait_for_a_read() {
 #[test]
 fn each_read_gives_one_batch() {
     everywhere(|place| {
-        let (client, mut peer, seen) = place.client_and_peer(|recipe| {
-            recipe
-                .option(AUTO_READ, false)
-                .option(RECV_ALLOCATOR, RecvAllocator::Fixed(16))
-        });
+        let (client, mut peer, seen) =
+            place.client_and_peer(|recipe| place.bit_by_bit(recipe, 16).option(AUTO_READ, false));
         for _ in 0..4 {
             peer.write_all(&[1; 16]).unwrap();
         }
@@ -100,8 +97,8 @@ fn a_reset_is_seen_even_while_nobody_reads() {
 fn more_than_one_batch_is_read_without_another_edge() {
     everywhere(|place| {
         let (client, mut peer, seen) = place.client_and_peer(|recipe| {
-            recipe
-                .option(RECV_ALLOCATOR, RecvAllocator::Fixed(64))
+            place
+                .bit_by_bit(recipe, 64)
                 .option(MAX_MESSAGES_PER_READ, 2)
         });
         let sent: Vec<u8> = (0..20_000_u32).map(|n| (n % 253) as u8).collect();
@@ -151,8 +148,7 @@ impl Handler for Grumpy {
 #[test]
 fn an_error_of_a_handler_does_not_stop_the_batch() {
     everywhere(|place| {
-        let (client, mut peer, seen) =
-            place.client_and_peer(|recipe| recipe.option(RECV_ALLOCATOR, RecvAllocator::Fixed(16)));
+        let (client, mut peer, seen) = place.client_and_peer(|recipe| place.bit_by_bit(recipe, 16));
         client
             .edit(|pipeline| pipeline.add_first(Grumpy))
             .sync_timeout(DEADLINE)
@@ -205,11 +201,8 @@ fn a_read_asked_for_before_the_connect_is_kept() {
 #[test]
 fn a_stream_reads_sixteen_times_a_batch_unless_told_otherwise() {
     everywhere(|place| {
-        let (client, mut peer, seen) = place.client_and_peer(|recipe| {
-            recipe
-                .option(AUTO_READ, false)
-                .option(RECV_ALLOCATOR, RecvAllocator::Fixed(1))
-        });
+        let (client, mut peer, seen) =
+            place.client_and_peer(|recipe| place.bit_by_bit(recipe, 1).option(AUTO_READ, false));
         assert_eq!(
             client
                 .option(MAX_MESSAGES_PER_READ)

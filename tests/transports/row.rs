@@ -38,6 +38,10 @@ pub enum Feature {
     SendsFiles,
     /// A channel that reads nothing still hears that its peer ends or breaks.
     HearsWhilePaused,
+    /// A read brings as many bytes as RECV_ALLOCATOR says.
+    ReadsBytes,
+    /// Its loop makes the calls that write, so many for one flush as WRITE_SPIN_COUNT says.
+    LoopWrites,
 }
 
 /// One kind of stream.
@@ -210,8 +214,8 @@ impl Row for BlockingTcpRow {
     }
 
     fn lacks(&self) -> &'static [Feature] {
-        // While reading is paused no call is made that could tell.
-        &[Feature::HearsWhilePaused]
+        // While reading is paused no call is made that could tell, and a thread writes.
+        &[Feature::HearsWhilePaused, Feature::LoopWrites]
     }
 
     /// No descriptor that a selector knows, so that makes no difference; the share of tasks and spinning do.
@@ -264,8 +268,13 @@ impl Row for LocalRow {
     }
 
     fn lacks(&self) -> &'static [Feature] {
-        // Messages of any type cross, as they are: file regions too.
-        &[Feature::BytesOnly, Feature::SendsFiles]
+        // Messages of any type cross, as they are: file regions too. There are no calls.
+        &[
+            Feature::BytesOnly,
+            Feature::SendsFiles,
+            Feature::ReadsBytes,
+            Feature::LoopWrites,
+        ]
     }
 
     /// No descriptor, so the selector makes no difference; the share of tasks and spinning do.

@@ -61,7 +61,7 @@ fn a_server_is_registered_then_bound_then_active_and_its_address_is_known() {
         let server = place.bind(recipe);
         assert_eq!(next(&seen), Seen::Registered);
         assert_eq!(next(&seen), Seen::Active);
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         assert!(address.as_inet().is_none_or(|address| address.port() != 0));
         assert_eq!(server.remote_address(), None);
         for refused in [
@@ -80,7 +80,7 @@ fn a_server_can_be_started_again_at_once() {
     everywhere(|place| {
         let recipe = echo(place);
         let server = place.bind(recipe);
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         // We close first, so that with TCP this side keeps the port in TIME_WAIT.
         let mut client = place.visit(&server);
         client.write_all(b"x").unwrap();

@@ -56,7 +56,7 @@ fn frames_come_back_whole_and_in_order() {
             pipeline.add_last(LengthFieldPrepender::new(4))?;
             pipeline.add_last(Frames(tell.clone()))
         });
-        let client = place.connect(recipe, server.local_address().unwrap().clone());
+        let client = place.connect(recipe, server.local_address().unwrap());
         let client = client.sync_timeout(DEADLINE).unwrap();
         for number in 0..500 {
             client.write(frame(number));
@@ -139,7 +139,7 @@ fn a_question_that_ends_with_the_end_of_output_is_answered() {
             .child_handler(|pipeline| pipeline.add_last(AnswersAtTheEnd::default()));
         let server = place.bind(recipe);
         let (recipe, seen) = place.probed();
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         let client = place.connect(recipe.option(ALLOW_HALF_CLOSURE, true), address);
         let client = client.sync_timeout(DEADLINE).unwrap();
         for _ in 0..100 {
@@ -229,7 +229,7 @@ fn connections_that_end_as_soon_as_they_begin_leave_nothing_behind() {
         let recipe = serving(place)
             .child_handler(move |pipeline| pipeline.add_last(Ends(begin.clone(), end.clone())));
         let server = place.bind(recipe);
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         let (recipe, seen) = place.probed();
         let count = 40;
         for number in 0..count {
@@ -268,7 +268,7 @@ fn loops_that_end_close_their_connections_on_both_sides() {
     everywhere(|place| {
         let recipe = serving(place).child_handler(|pipeline| pipeline.add_last(Echo));
         let server = place.bind(recipe);
-        let address = server.local_address().unwrap().clone();
+        let address = server.local_address().unwrap();
         let (tell, seen) = Probe::channel();
         let recipe = Bootstrap::new(place.group)
             .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())));

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use tidegate::bootstrap::ServerBootstrap;
 use tidegate::buffer::Message;
-use tidegate::channel::options::{WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT};
+use tidegate::channel::options::WRITE_BUFFER_WATER_MARK;
 use tidegate::channel::{Context, Handler, HandlerResult, WaterMark};
 use tidegate::error::ErrorKind;
 
@@ -98,7 +98,7 @@ fn a_peer_that_never_reads_turns_the_channel_unwritable_until_it_does() {
 fn one_large_buffer_is_sent_in_parts() {
     everywhere(|place| {
         let (client, peer, _seen) =
-            place.client_and_peer(|recipe| place.narrow(recipe, SMALL).option(WRITE_SPIN_COUNT, 1));
+            place.client_and_peer(|recipe| place.write_by_write(place.narrow(recipe, SMALL)));
         let reading = std::thread::spawn(move || read_to_end(peer));
         let sent = numbers(0, 1 << 20);
         client

@@ -1,5 +1,8 @@
 //! UDP channels over real sockets of this machine, with every selector that it has.
 
+mod addresses;
+mod options;
+
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
@@ -185,7 +188,7 @@ fn a_connected_channel_sends_plain_bytes_and_hears_its_peer_alone() {
             .connect(address(&server))
             .sync_timeout(DEADLINE)
             .unwrap();
-        assert_eq!(client.remote_address(), Some(&address(&server).into()));
+        assert_eq!(client.remote_address(), Some(address(&server).into()));
         let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
         stranger.send_to(b"psst", address(&client)).unwrap();
         client

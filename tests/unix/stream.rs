@@ -17,7 +17,7 @@ fn a_path_leads_to_a_server_and_back() {
         let server = ok(server(group, || Echo).bind(&path));
         assert_eq!(
             server.local_address(),
-            Some(&Address::Unix(UnixAddress::path(&path)))
+            Some(Address::Unix(UnixAddress::path(&path)))
         );
         let (bootstrap, seen) = client(group);
         let client = ok(bootstrap.connect(&path));
@@ -33,7 +33,7 @@ fn a_path_leads_to_a_server_and_back() {
         // A client has no name unless it is bound.
         assert_eq!(
             client.local_address(),
-            Some(&Address::Unix(UnixAddress::Unnamed))
+            Some(Address::Unix(UnixAddress::Unnamed))
         );
         ok(client.write_and_flush("over the file system"));
         assert_eq!(read_exactly(&seen, 20), b"over the file system");

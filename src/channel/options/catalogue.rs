@@ -54,25 +54,38 @@ options! {
     /// The most write calls of one flush. What is left goes on in the next turn, so that one fast peer
     /// does not hold up the others.
     ///
-    /// Default 16, at least 1. Source: this crate.
+    /// Channels that make no such calls in their loop's turn refuse it: local ones, and those whose own thread writes
+    /// ([`oio`](crate::transport::oio)).
+    ///
+    /// 1 through 65,535: a channel keeps it in two bytes, and a flush of more calls would be no limit. Default 16. Source:
+    /// this crate.
     WRITE_SPIN_COUNT: i32 => WriteSpinCount;
 
     /// The most read calls, or accepts, of one readiness.
     ///
-    /// Default 16, at least 1. Source: this crate.
+    /// 1 through 65,535: a channel keeps it in two bytes, and a batch of more reads would be no limit. Default 16; on
+    /// datagram channels 32, which is what one call brings. Source: this crate.
     MAX_MESSAGES_PER_READ: i32 => MaxMessagesPerRead;
 
-    /// The most messages of one flush, for transports that send message by message (datagrams).
+    /// The most messages of one flush on a datagram channel, those that fail among them. What is left goes on in the next
+    /// turn, so that one channel with much to send does not hold up the others. Channels whose own thread sends
+    /// ([`oio`](crate::transport::oio)) hold up nobody and do not have it.
     ///
-    /// Default 2,147,483,647 (no limit), at least 1. Source: this crate.
+    /// Default 2,147,483,647 (no limit), at least 1. Source: this crate; the name and the default are Netty's.
     MAX_MESSAGES_PER_WRITE: i32 => MaxMessagesPerWrite;
 
-    /// When the channel counts as writable, in bytes.
+    /// When the channel counts as writable, in bytes. A mark above 4,294,967,295 is kept as that, which is what reading it
+    /// tells.
     ///
     /// Default 32 KiB and 64 KiB. Source: this crate.
     WRITE_BUFFER_WATER_MARK: WaterMark => WriteBufferWaterMark;
 
-    /// How the size of the next read is chosen, in bytes.
+    /// How the size of the next read is chosen, in bytes. Read back, `initial` of an adaptive one is what the next read asks
+    /// for.
+    ///
+    /// On datagram channels it is another name of [`MAX_DATAGRAM_PAYLOAD_SIZE`], as in Netty: how much room a datagram finds.
+    /// They take [`RecvAllocator::Fixed`] alone, because one that learns would cut what is longer than it expects. Local
+    /// channels refuse it: their messages cross as they are.
     ///
     /// Default adaptive: 64, at first 2,048, through 65,536. Source: this crate.
     RECV_ALLOCATOR: RecvAllocator => RecvAllocator;
@@ -127,8 +140,10 @@ options! {
     SO_SNDBUF: i32 => SoSndbuf;
 
     /// What close does with data not yet sent: `None`, the kernel sends it in the background; zero, it is
-    /// thrown away and the peer sees a reset; longer, close blocks its thread for up to that time, so use
-    /// it with care.
+    /// thrown away and the peer sees a reset; longer, the close is not done before the peer has acknowledged it,
+    /// or that time is over. The system call that waits for this is made on a thread beside the loops (there are up
+    /// to 16, later closes wait for one), so no loop waits; the close's future and `channel_inactive` come when it
+    /// has returned.
     ///
     /// In whole seconds, through 32,767 (the BSDs keep 16 bits). Default `None`. Source: socket(7).
     SO_LINGER: Option<Duration> => SoLinger;

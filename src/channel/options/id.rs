@@ -45,8 +45,8 @@ ids! {
     AutoClose = "AUTO_CLOSE", Rule::Bool;
     AllowHalfClosure = "ALLOW_HALF_CLOSURE", Rule::Bool;
     ConnectTimeout = "CONNECT_TIMEOUT", Rule::AnyTime;
-    WriteSpinCount = "WRITE_SPIN_COUNT", Rule::Int(1, i32::MAX);
-    MaxMessagesPerRead = "MAX_MESSAGES_PER_READ", Rule::Int(1, i32::MAX);
+    WriteSpinCount = "WRITE_SPIN_COUNT", Rule::Int(1, 65_535);
+    MaxMessagesPerRead = "MAX_MESSAGES_PER_READ", Rule::Int(1, 65_535);
     MaxMessagesPerWrite = "MAX_MESSAGES_PER_WRITE", Rule::Int(1, i32::MAX);
     WriteBufferWaterMark = "WRITE_BUFFER_WATER_MARK", Rule::WaterMark;
     RecvAllocator = "RECV_ALLOCATOR", Rule::Recv;

@@ -66,7 +66,14 @@ fn values_out_of_range_are_refused_with_name_value_and_range() {
     let year = Duration::from_secs(365 * 24 * 3600);
     assert!(options.set(TCP_USER_TIMEOUT, year).is_err());
     assert!(options.set(SO_LINGER, Some(year)).is_err());
-    assert!(options.set(WRITE_SPIN_COUNT, 0).is_err());
+    // A channel keeps these in two bytes.
+    for count in [WRITE_SPIN_COUNT, MAX_MESSAGES_PER_READ] {
+        assert!(options.set(count, 0).is_err());
+        assert!(options.set(count, 65_535).is_ok());
+        let error = options.set(count, 65_536).unwrap_err();
+        let text = format!("option {}: 65536 is outside 1..=65535", count.name());
+        assert_eq!(error.to_string(), text);
+    }
     assert!(
         options
             .set(RECV_ALLOCATOR, RecvAllocator::Fixed(0))

@@ -47,7 +47,6 @@ enum Left {
 /// A handler on the stack. Its box is away from the node as long as this lives, which is what makes a second
 /// entry impossible.
 pub(crate) struct Visit<'a> {
-    core: &'a Core,
     node: &'a Node<dyn Handler>,
     /// `Some` until the visit ends.
     handler: Option<Box<dyn Handler>>,
@@ -55,13 +54,8 @@ pub(crate) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     #[inline(always)]
-    pub(crate) fn new(
-        core: &'a Core,
-        node: &'a Node<dyn Handler>,
-        handler: Box<dyn Handler>,
-    ) -> Self {
+    pub(crate) fn new(node: &'a Node<dyn Handler>, handler: Box<dyn Handler>) -> Self {
         Self {
-            core,
             node,
             handler: Some(handler),
         }
@@ -91,14 +85,14 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// With a handler, only reached by unwinding: it is kept for the catch boundary, which buries its node.
+/// With a handler, only reached by unwinding: the catch boundary buries it and its node.
 impl Drop for Visit<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // By value into a function of its own, so that the visit itself never needs an address: with `&mut self` passed
-        // on from here it lived in memory and was copied there three times per hop.
+        // Inlined, so that the visit itself never needs an address: passed on from here by `&mut self` it lived in memory and
+        // was copied there three times per hop.
         if let Some(handler) = self.handler.take() {
-            self.core.lose(self.node.index(), handler);
+            self.node.lose(handler);
         }
     }
 }
@@ -286,8 +280,10 @@ impl Core {
     /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
     /// the context instead of a register; one instruction more with a message, none less without.
     fn deliver_along<const NAMES: bool>(&self, slab: &Slab<dyn Handler>) -> Turn {
-        // One context for all hops: only its node changes from one to the next.
-        let mut ctx = Context::new(self, slab, &slab[usize::from(HEAD)]);
+        // One context for all hops: only its node changes from one to the next. Operations take the long way where handlers
+        // are named.
+        let way = if NAMES { &slab[..0] } else { slab };
+        let mut ctx = Context::new(self, way, &slab[usize::from(HEAD)]);
         loop {
             let left = match self.first_kind.replace(Inbound::None) {
                 Inbound::Read => match self.claim_next::<NAMES>(slab, mask::READ) {
@@ -295,20 +291,38 @@ impl Core {
                         ctx.move_to(visit.node);
                         // The message goes from the slot to where the call expects it, and nowhere between.
                         let Some(msg) = self.first_msg.take() else {
+                            visit.put_back();
                             continue;
                         };
                         let result = visit.handler().channel_read(&mut ctx, msg);
-                        self.leave(visit, result)
+                        let node = visit.put_back();
+                        // Here and not in a function that says so: its answer would be looked at once more, which took
+                        // three instructions from each hop.
+                        if self.is_quiet(&result) {
+                            continue;
+                        }
+                        self.leave_slow(result, node)
                     }
                     None => self.deliver_message_slow(mask::READ),
                 },
-                Inbound::ReadComplete => self.deliver::<NAMES>(
-                    slab,
-                    &mut ctx,
-                    mask::READ_COMPLETE,
-                    Inbound::ReadComplete,
-                    |handler, ctx| handler.channel_read_complete(ctx),
-                ),
+                Inbound::ReadComplete => {
+                    match self.claim_next::<NAMES>(slab, mask::READ_COMPLETE) {
+                        Some(mut visit) => {
+                            ctx.move_to(visit.node);
+                            let result = visit.handler().channel_read_complete(&mut ctx);
+                            let node = visit.put_back();
+                            if self.is_quiet(&result) {
+                                continue;
+                            }
+                            self.leave_slow(result, node)
+                        }
+                        None => self.deliver_elsewhere::<NAMES>(
+                            mask::READ_COMPLETE,
+                            Inbound::ReadComplete,
+                            |handler, ctx| handler.channel_read_complete(ctx),
+                        ),
+                    }
+                }
                 Inbound::None | Inbound::Spilled => match self.rest() {
                     Rest::BatchEnds => continue,
                     Rest::Over => return Turn::Over,
@@ -348,7 +362,7 @@ impl Core {
         Left::Attention
     }
 
-    #[inline(always)]
+    #[inline]
     fn deliver<'a, const NAMES: bool>(
         &'a self,
         slab: &'a Slab<dyn Handler>,
@@ -362,9 +376,19 @@ impl Core {
             let result = call(visit.handler(), ctx);
             return self.leave(visit, result);
         }
+        self.deliver_elsewhere::<NAMES>(bit, kind, call)
+    }
+
+    /// An event whose next node was found without a handler.
+    fn deliver_elsewhere<const NAMES: bool>(
+        &self,
+        bit: Mask,
+        kind: Inbound,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> Left {
         match self.find_next(self.first_from.get().index(), bit) {
             Some(index) => {
-                self.call_by::<NAMES>(index, call);
+                self.call_by::<NAMES>(index, mask::name(bit), call);
             }
             None => self.tail_plain(kind),
         }
@@ -437,9 +461,9 @@ impl Core {
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) -> bool {
         if self.is_watched() {
-            self.call_by::<true>(index, call)
+            self.call_by::<true>(index, "", call)
         } else {
-            self.call_by::<false>(index, call)
+            self.call_by::<false>(index, "", call)
         }
     }
 
@@ -448,10 +472,11 @@ impl Core {
     fn call_by<const NAMES: bool>(
         &self,
         index: Index,
+        callback: &'static str,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) -> bool {
         if NAMES {
-            return self.named(index, "", || self.call_now(index, call));
+            return self.named(index, callback, || self.call_now(index, call));
         }
         self.call_now(index, call)
     }
@@ -472,8 +497,9 @@ impl Core {
             }
             return false;
         };
-        let mut visit = Visit::new(self, node, handler);
-        let result = call(visit.handler(), &mut Context::new(self, &slab, node));
+        let mut visit = Visit::new(node, handler);
+        let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
+        let result = call(visit.handler(), &mut ctx);
         self.leave(visit, result);
         true
     }
@@ -639,7 +665,7 @@ impl Core {
         if NAMES {
             self.note_event(node, bit);
         }
-        Some(Visit::new(self, node, node.take()?))
+        Some(Visit::new(node, node.take()?))
     }
 
     /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the
@@ -653,7 +679,9 @@ impl Core {
                 State::Sentinel => return None,
                 // handler_added may take the handler out again: look once more.
                 State::Added => self.ensure_added(node.index()),
-                State::Here | State::Removed | State::Vacant => return Some(node.index()),
+                State::Here | State::Removed | State::Vacant | State::Lost => {
+                    return Some(node.index());
+                }
             }
         }
     }
@@ -662,10 +690,16 @@ impl Core {
     #[inline(always)]
     fn leave(&self, visit: Visit<'_>, result: HandlerResult) -> Left {
         let node = visit.put_back();
-        if result.is_err() || self.attention.get() & attention::AFTER_CALL != 0 {
-            return self.leave_slow(result, node);
+        if self.is_quiet(&result) {
+            return Left::Quietly;
         }
-        Left::Quietly
+        self.leave_slow(result, node)
+    }
+
+    /// Whether nothing has to be seen to after a callback.
+    #[inline(always)]
+    fn is_quiet(&self, result: &HandlerResult) -> bool {
+        result.is_ok() && self.attention.get() & attention::AFTER_CALL == 0
     }
 
     #[cold]
@@ -718,10 +752,14 @@ impl Core {
         }
     }
 
-    /// A panic passes a handler that was on the stack.
-    #[cold]
-    #[inline(never)]
-    pub(crate) fn lose(&self, index: Index, handler: Box<dyn Handler>) {
-        self.nodes.lose(index, handler);
+    /// The slab that a new context goes by. None while operations wait for a handler, which others may not overtake, or while
+    /// a panic comes by, with handlers in place that may not be called, or where handlers are named to the stall watcher:
+    /// then each operation looks at everything.
+    pub(super) fn slab_to_go_by<'a>(&self, slab: &'a Slab<dyn Handler>) -> &'a Slab<dyn Handler> {
+        const LOOK: u16 = attention::WAITING | attention::WATCHED;
+        if self.attention.get() & LOOK != 0 || std::thread::panicking() {
+            return &slab[..0];
+        }
+        slab
     }
 }

@@ -50,11 +50,12 @@ impl Core {
         // Somebody on the stack goes by the slab that was.
         if self.nodes.is_outgrown(&before) && Rc::strong_count(&before) > 1 {
             self.attend(attention::REGROWN);
+            self.nodes.keep_outgrown(before);
         }
         index.ok_or_else(|| {
             Error::new(
                 ErrorKind::InvalidArgument,
-                "a pipeline holds at most 65,535 handlers",
+                "a pipeline holds at most 65,534 handlers",
             )
         })
     }
@@ -118,10 +119,9 @@ impl Core {
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
-        let mut visit = Visit::new(self, node, handler);
-        let result = visit
-            .handler()
-            .handler_added(&mut Context::new(self, &slab, node));
+        let mut visit = Visit::new(node, handler);
+        let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
+        let result = visit.handler().handler_added(&mut ctx);
         let node = visit.put_back();
         if self.attention.get() & attention::REGROWN != 0 {
             self.nodes.carry_over(node);
@@ -153,7 +153,7 @@ impl Core {
         let node = self.nodes.get(index);
         let state = node.state();
         match state {
-            State::Here if node.is_busy() => {
+            State::Here | State::Lost if node.is_busy() => {
                 if node.is_gone() {
                     return None;
                 }
@@ -168,7 +168,7 @@ impl Core {
                 self.nodes.take_out(index);
                 self.bury(index, state == State::Here)
             }
-            State::Vacant | State::Sentinel | State::Removed => None,
+            State::Vacant | State::Sentinel | State::Removed | State::Lost => None,
         }
     }
 
@@ -256,6 +256,7 @@ impl Core {
         let was = node.state();
         let handler = match was {
             State::Added => self.nodes.take_fresh(index),
+            State::Lost => None,
             _ => node.take(),
         };
         let Some(handler) = handler else {
@@ -266,7 +267,7 @@ impl Core {
             ));
         };
         node.set_state(State::Here);
-        let mut visit = Visit::new(self, &node, handler);
+        let mut visit = Visit::new(&node, handler);
         let any: &mut dyn Any = visit.handler();
         let result = any.downcast_mut::<H>().map(look);
         if was != State::Added {
@@ -308,8 +309,8 @@ impl Core {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        let mut visit = Visit::new(self, node, handler?);
-        let mut ctx = Context::new(self, &slab, node);
+        let mut visit = Visit::new(node, handler?);
+        let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
             let error = Error::with_source(
                 ErrorKind::User,

@@ -15,27 +15,27 @@
 //! 9. Masks are learned: the default body of a callback takes its node out of that event's walk.
 //! 10. Errors go to the failing handler's own `exception_caught`, after what the call had emitted.
 //!
-//! Files: `dispatch` (inbound), `resume` (rule 7), `ops` (outbound), `edit` (changes under way), `end` (the tail), `watch` (who
-//! is named to the stall watcher). What they work on stands a floor up: `nodes` (slab and links), `slow` (events that wait), `core`.
+//! Files: `dispatch` (inbound), `resume` (rule 7), `ops` (outbound), `edit` (changes under way), `look` (finding handlers),
+//! `end` (the tail), `watch` (who is named to the stall watcher). What they work on stands a floor up: `nodes` (slab and links),
+//! `slow` (events that wait), `core`.
 
 pub(crate) mod dispatch;
 mod edit;
 mod end;
+mod look;
 mod ops;
 mod resume;
-mod watch;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use std::any::Any;
 use std::fmt;
-use std::marker::PhantomData;
 
 use super::Channel;
 use super::core::{Core, Handler, Root};
-use super::handle::{HandlerHandle, LocalHandle};
 use super::into_handler::IntoHandler;
-use super::kind::{Kind, short_type_name};
+use super::kind::Kind;
 use super::node::{HEAD, Index, TAIL};
 use super::slow::{Event, Inbound};
 use crate::buffer::Message;
@@ -270,69 +270,6 @@ impl<'a> Pipeline<'a> {
         replaced
     }
 
-    // ---- looking
-
-    /// The handlers' names, head to tail.
-    pub fn names(&self) -> Vec<String> {
-        self.core.nodes.names()
-    }
-
-    /// True if no handler is in the pipeline.
-    pub fn is_empty(&self) -> bool {
-        self.core.nodes.is_empty()
-    }
-
-    /// True if a handler of that name is in the pipeline.
-    pub fn contains(&self, name: &str) -> bool {
-        self.core.nodes.find(name).is_some()
-    }
-
-    /// True if a handler of that type is in the pipeline.
-    pub fn contains_type<H: Handler>(&self) -> bool {
-        self.core.nodes.find_type::<H>().is_some()
-    }
-
-    /// Looks into the first handler of type `H`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if there is none, [`ErrorKind::Busy`] if it is on the stack;
-    /// [`ErrorKind::HandlerPanicked`] if `look` panicked outside of all callbacks, which ends the handler and the
-    /// channel as if the handler had.
-    pub fn with<H: Handler, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
-        let index = self.index_of_type::<H>()?;
-        let mut seen = None;
-        self.core
-            .enter(|core| seen = Some(core.look_into(index, look)));
-        seen.unwrap_or_else(|| {
-            Err(Error::new(
-                ErrorKind::HandlerPanicked,
-                "the look into a handler panicked",
-            ))
-        })
-    }
-
-    /// A handle of the first handler of type `H`, for other threads.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if there is none.
-    pub fn handle<H: Handler>(&self) -> Result<HandlerHandle<H>, Error> {
-        let index = self.index_of_type::<H>()?;
-        Ok(self.core.handler_handle(index))
-    }
-
-    /// A handle of the first handler of type `H`, for this loop.
-    ///
-    /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if there is none.
-    pub fn local_handle<H: Handler>(&self) -> Result<LocalHandle<H>, Error> {
-        let index = self.index_of_type::<H>()?;
-        Ok(LocalHandle::new(
-            self.core.me.clone(),
-            self.core.nodes.id(index),
-            PhantomData,
-        ))
-    }
-
     /// Whether all handlers of this channel on one group share a loop of it.
     pub(crate) fn single_executor(&self) -> bool {
         !self.core.has(super::core::flag::SPREAD_EXECUTORS)
@@ -343,34 +280,30 @@ impl<'a> Pipeline<'a> {
         self.core.channel()
     }
 
-    fn index_of(&self, name: &str) -> Result<Index, Error> {
-        let nodes = &self.core.nodes;
-        nodes.find(name).ok_or_else(|| {
-            Error::new(
-                ErrorKind::NoSuchHandler,
-                format!(
-                    "no handler named {name:?} in the pipeline: {}",
-                    nodes.describe()
-                ),
-            )
-        })
-    }
-
-    fn index_of_type<H: Handler>(&self) -> Result<Index, Error> {
-        let nodes = &self.core.nodes;
-        nodes.find_type::<H>().ok_or_else(|| {
-            Error::new(
-                ErrorKind::NoSuchHandler,
-                format!(
-                    "no {} in the pipeline: {}",
-                    short_type_name::<H>(),
-                    nodes.describe()
-                ),
-            )
-        })
-    }
-
     // ---- events from the head
+    //
+    // Each is the event and nothing else: the channel's state stays what it is, and no read() of auto-read follows.
+
+    /// Sends channel_registered through the pipeline, from the head.
+    pub fn fire_channel_registered(&mut self) {
+        self.fire(|core| core.emit(Inbound::Registered, HEAD));
+    }
+
+    /// Sends channel_unregistered through the pipeline, from the head. The handlers stay.
+    pub fn fire_channel_unregistered(&mut self) {
+        self.fire(|core| core.emit(Inbound::Unregistered, HEAD));
+    }
+
+    /// Sends channel_active through the pipeline, from the head. The channel need not be active, and does not become so.
+    pub fn fire_channel_active(&mut self) {
+        self.fire(|core| core.emit(Inbound::Active, HEAD));
+    }
+
+    /// Sends channel_inactive through the pipeline, from the head. It closes nothing; when the channel does end, the
+    /// handlers hear of it once more.
+    pub fn fire_channel_inactive(&mut self) {
+        self.fire(|core| core.emit(Inbound::Inactive, HEAD));
+    }
 
     /// Sends a message through the pipeline, from the head.
     pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
@@ -386,6 +319,11 @@ impl<'a> Pipeline<'a> {
     /// Sends a user event through the pipeline, from the head.
     pub fn fire_user_event_triggered(&mut self, event: Message) {
         self.fire(|core| core.emit_message(Inbound::UserEvent, HEAD, event));
+    }
+
+    /// Sends channel_writability_changed through the pipeline, from the head: "look at is_writable now".
+    pub fn fire_channel_writability_changed(&mut self) {
+        self.fire(|core| core.emit(Inbound::Writability, HEAD));
     }
 
     /// Sends an error through the pipeline, from the head.

@@ -32,8 +32,8 @@ enum Hop {
 enum Start<'c, 'a> {
     Handler(Step<'c, 'a>),
     Head(&'a Core),
-    /// Something may be in the way, or the slab at hand is outgrown: from this node on, with everything looked at.
-    Detour(&'a Core, Index),
+    /// The next handler is not in place, or there is no slab to go by: on from this node, with everything looked at.
+    Detour(&'c mut Context<'a>),
 }
 
 /// One handler's call of the next. While it lives the next handler is on the stack, and the caller's context stands for it.
@@ -47,10 +47,7 @@ struct Step<'c, 'a> {
 impl<'c, 'a> Step<'c, 'a> {
     #[inline(always)]
     fn begin(ctx: &'c mut Context<'a>, bit: Mask) -> Start<'c, 'a> {
-        let core = ctx.core;
-        if core.attention.get() & attention::BEFORE_OP == 0
-            && let Some(node) = node::prev_with(ctx.slab, ctx.node, bit)
-        {
+        if let Some(node) = node::prev_with(ctx.slab, ctx.node, bit) {
             if let Some(handler) = node.take() {
                 let caller = ctx.move_to(node);
                 return Start::Handler(Self {
@@ -60,10 +57,10 @@ impl<'c, 'a> Step<'c, 'a> {
                 });
             }
             if node.index() == HEAD {
-                return Start::Head(core);
+                return Start::Head(ctx.core);
             }
         }
-        Start::Detour(core, ctx.node.index())
+        Start::Detour(ctx)
     }
 
     #[inline(always)]
@@ -74,14 +71,20 @@ impl<'c, 'a> Step<'c, 'a> {
         }
     }
 
-    /// Puts the handler back into its node, and the context back to the caller's.
+    /// Puts the handler back into its node, and the context back to the caller's. `see_to` is for what few calls leave behind.
     #[inline(always)]
-    fn end(mut self) -> (&'a Core, &'a Node<dyn Handler>) {
+    fn end(
+        mut self,
+        result: HandlerResult,
+        see_to: impl FnOnce(&Context<'a>, HandlerResult, &Node<dyn Handler>),
+    ) {
         let node = self.ctx.move_to(self.caller);
         if let Some(handler) = self.handler.take() {
             node.put(handler);
         }
-        (self.ctx.core, node)
+        if result.is_err() || node.is_awaited() {
+            see_to(self.ctx, result, node);
+        }
     }
 
     /// The whole of an operation without a promise. Err goes to the handler's own exception_caught.
@@ -89,29 +92,54 @@ impl<'c, 'a> Step<'c, 'a> {
     fn call(mut self, call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult) {
         let (handler, ctx) = self.parts();
         let result = call(handler, ctx);
-        let (core, node) = self.end();
-        if result.is_err() || core.attention.get() & attention::AFTER_OP != 0 {
-            core.leave_plain_slow(result, node);
-        }
+        self.end(result, Context::leave_plain_slow);
     }
 }
 
-/// Only does something while unwinding. By value into a function of its own, as in [`Visit`].
+/// Only does something while unwinding, as in [`Visit`].
 impl Drop for Step<'_, '_> {
     #[inline(always)]
     fn drop(&mut self) {
         if let Some(handler) = self.handler.take() {
-            lose(self.ctx, self.caller, handler);
+            self.ctx.move_to(self.caller).lose(handler);
+            // What is dropped on the way may have more to say through this context.
+            self.ctx.slab = &[];
         }
     }
 }
 
-/// A panic passes a handler that another one has called.
-#[cold]
-#[inline(never)]
-fn lose<'a>(ctx: &mut Context<'a>, caller: &'a Node<dyn Handler>, handler: Box<dyn Handler>) {
-    let node = ctx.move_to(caller);
-    ctx.core.lose(node.index(), handler);
+impl Context<'_> {
+    /// The long way round for an operation that did not find the short one.
+    #[cold]
+    #[inline(never)]
+    fn detour(&mut self, op: impl FnOnce(&Core, Index)) {
+        op(self.core, self.node.index());
+        self.heed_waiting();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_plain_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
+        self.core.leave_plain_slow(result, node);
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn leave_write_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
+        if let Err(failure) = result {
+            self.core
+                .fail_operation(node.index(), failure, &Promise::void());
+        }
+        self.core.after_call(node);
+    }
+
+    /// An operation has gone the long way and may have had to wait for a handler on the stack: those that follow it go the
+    /// same way from now on.
+    pub(crate) fn heed_waiting(&mut self) {
+        if self.core.attention.get() & attention::WAITING != 0 {
+            self.slab = &[];
+        }
+    }
 }
 
 impl Core {
@@ -131,13 +159,12 @@ impl Core {
             Start::Handler(mut step) => {
                 let (handler, ctx) = step.parts();
                 let result = handler.write(ctx, msg, Promise::void());
-                let (core, node) = step.end();
-                if result.is_err() || core.attention.get() & attention::AFTER_OP != 0 {
-                    core.leave_write_slow(result, node);
-                }
+                step.end(result, Context::leave_write_slow);
             }
             Start::Head(core) => core.head_write(msg, Promise::void()),
-            Start::Detour(core, from) => core.op_write(from, msg, Promise::void()),
+            Start::Detour(ctx) => {
+                ctx.detour(|core, from| core.op_write(from, msg, Promise::void()));
+            }
         }
     }
 
@@ -146,7 +173,7 @@ impl Core {
         match Step::begin(ctx, mask::FLUSH) {
             Start::Handler(step) => step.call(|handler, ctx| handler.flush(ctx)),
             Start::Head(core) => core.head_flush(),
-            Start::Detour(core, from) => core.op_flush(from),
+            Start::Detour(ctx) => ctx.detour(Core::op_flush),
         }
     }
 
@@ -154,12 +181,12 @@ impl Core {
     pub(crate) fn op_read_along(ctx: &mut Context<'_>) {
         if ctx.core.has_resumes() {
             // It may have to stop at a node that has no read() of its own, only a resume.
-            return ctx.core.op_read(ctx.node.index());
+            return ctx.detour(Core::op_read);
         }
         match Step::begin(ctx, mask::READ_OP) {
             Start::Handler(step) => step.call(|handler, ctx| handler.read(ctx)),
             Start::Head(core) => core.head_read(),
-            Start::Detour(core, from) => core.op_read(from),
+            Start::Detour(ctx) => ctx.detour(Core::op_read),
         }
     }
 
@@ -186,7 +213,7 @@ impl Core {
         let tail = &slab[usize::from(TAIL)];
         let stop = node::prev_with(&slab, tail, mask::READ_OP).map(Node::index);
         tail.set_straight(free && stop == Some(HEAD));
-        Self::op_read_along(&mut Context::new(self, &slab, tail));
+        Self::op_read_along(&mut Context::new(self, self.slab_to_go_by(&slab), tail));
         true
     }
 
@@ -416,10 +443,11 @@ impl Core {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let mut visit = Visit::new(self, node, handler);
-            let result = call(visit.handler(), &mut Context::new(self, &slab, node));
+            let mut visit = Visit::new(node, handler);
+            let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
+            let result = call(visit.handler(), &mut ctx);
             let node = visit.put_back();
-            if result.is_err() || self.attention.get() & attention::AFTER_OP != 0 {
+            if result.is_err() || node.is_awaited() {
                 self.leave_plain_slow(result, node);
             }
         }
@@ -451,15 +479,15 @@ impl Core {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let mut visit = Visit::new(self, node, handler);
+            let mut visit = Visit::new(node, handler);
             let second = promise.second();
-            let mut ctx = Context::new(self, &slab, node);
+            let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx, promise);
             let node = visit.put_back();
             if let Err(failure) = result {
                 self.fail_operation(index, failure, &second);
             }
-            if self.attention.get() & attention::AFTER_OP != 0 {
+            if node.is_awaited() {
                 self.after_call(node);
             }
         }
@@ -483,6 +511,7 @@ impl Core {
             }
             slow.waiting.push_back((at, op));
         });
+        self.nodes.with(at, |node| node.set_awaited(true));
         self.attend(attention::WAITING);
     }
 
@@ -518,6 +547,7 @@ impl Core {
                 return slow.waiting.remove(position).map(|(_, op)| Some(op));
             }
             slow.waited.remove(entry);
+            self.nodes.with(index, |node| node.set_awaited(false));
             if slow.waited.is_empty() {
                 self.attention
                     .set(self.attention.get() & !attention::WAITING);
@@ -565,15 +595,6 @@ impl Core {
     }
 
     // ---- leaving
-
-    #[cold]
-    #[inline(never)]
-    fn leave_write_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
-        if let Err(failure) = result {
-            self.fail_operation(node.index(), failure, &Promise::void());
-        }
-        self.after_call(node);
-    }
 
     /// Err of flush and read goes to the handler's own exception_caught.
     #[cold]

@@ -42,7 +42,7 @@ impl Core {
 
     /// Whether handlers are named at all.
     #[inline(always)]
-    pub(super) fn is_watched(&self) -> bool {
+    pub(crate) fn is_watched(&self) -> bool {
         self.attention.get() & attention::WATCHED != 0
     }
 

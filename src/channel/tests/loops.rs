@@ -175,17 +175,20 @@ fn a_loop_that_ends_before_a_transport_has_closed_leaves_nobody_waiting() {
     let script = Script::new();
     script.blocked.set(true);
     *script.close.borrow_mut() = Ok(Progress::Pending);
-    let (channel, _, _) = open_local(&lp, script);
+    let (channel, _, log) = open_local(&lp, script);
+    log.take();
     let (ends, ended) = mpsc::channel();
     let waiter = thread::spawn({
         let channel = channel.clone();
         move || {
             let write = channel.write_and_flush("x");
             let closed = channel.close_future();
+            let close = channel.close();
             ends.send(()).expect("the test waits");
             (
                 write.sync_timeout(DEADLINE).map(drop),
                 closed.sync_timeout(DEADLINE).map(drop),
+                close.sync_timeout(DEADLINE).map(drop),
             )
         }
     });
@@ -194,10 +197,15 @@ fn a_loop_that_ends_before_a_transport_has_closed_leaves_nobody_waiting() {
     lp.handle()
         .shutdown_gracefully(Duration::ZERO, Duration::from_millis(1));
     lp.run();
-    let (write, closed) = waiter.join().expect("the waiter ends");
+    let (write, closed, close) = waiter.join().expect("the waiter ends");
     assert_eq!(
         write.expect_err("it was not sent").kind(),
         ErrorKind::ChannelClosed
     );
     assert!(closed.is_ok(), "{closed:?}");
+    assert_eq!(
+        close.expect_err("nobody knows").kind(),
+        ErrorKind::Terminated
+    );
+    assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
 }

@@ -6,6 +6,7 @@ use super::*;
 use crate::channel::ChannelGroup;
 use crate::channel::core::flag;
 use crate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, CLOSE_ON_UNHANDLED_ERROR};
+use crate::reactor::{IoEvent, IoHandle};
 
 /// Rules: A7
 #[test]
@@ -375,8 +376,9 @@ fn what_can_go_out_goes_before_what_came_in() {
     rig.log.watch("written", &write);
     {
         let _turn = rig.lp.enter();
-        rig.core
-            .on_ready(Ready::WRITABLE | Ready::READABLE | Ready::READ_CLOSED);
+        rig.core.clone().on_event(IoEvent::Ready(
+            Ready::WRITABLE | Ready::READABLE | Ready::READ_CLOSED,
+        ));
     }
     rig.turn();
     assert_eq!(
@@ -399,8 +401,9 @@ fn an_error_readiness_is_read_out_while_reading_is_paused() {
     rig.log.take();
     {
         let _turn = rig.lp.enter();
-        rig.core
-            .on_ready(Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR);
+        rig.core.clone().on_event(IoEvent::Ready(
+            Ready::READABLE | Ready::READ_CLOSED | Ready::HANGUP | Ready::ERROR,
+        ));
     }
     rig.turn();
     assert_eq!(
@@ -421,7 +424,9 @@ fn an_error_readiness_is_read_out_while_reading_is_paused() {
 fn readiness_before_the_connect_is_ignored() {
     let rig = Rig::new(Script::unconnected());
     let _turn = rig.lp.enter();
-    rig.core.on_ready(Ready::WRITABLE | Ready::HANGUP);
+    rig.core
+        .clone()
+        .on_event(IoEvent::Ready(Ready::WRITABLE | Ready::HANGUP));
     assert_eq!(rig.script.asked.get(), 0);
     assert!(!rig.core.has(flag::READABLE));
 }
@@ -454,13 +459,13 @@ fn readiness_does_not_read_into_a_dispatch_that_was_suspended() {
     let asked = rig.script.asked.get();
     {
         let _turn = rig.lp.enter();
-        rig.core.on_ready(Ready::READABLE);
+        rig.core.clone().on_event(IoEvent::Ready(Ready::READABLE));
         assert_eq!(
             rig.script.asked.get(),
             asked + 1,
             "the first batch ended with the limit of resumes"
         );
-        rig.core.on_ready(Ready::READABLE);
+        rig.core.clone().on_event(IoEvent::Ready(Ready::READABLE));
         assert_eq!(
             rig.script.asked.get(),
             asked + 1,
@@ -495,7 +500,7 @@ fn a_batch_that_is_asked_for_at_the_end_of_another_follows_at_once() {
     let asked = rig.script.asked.get();
     {
         let _turn = rig.lp.enter();
-        rig.core.on_ready(Ready::READABLE);
+        rig.core.clone().on_event(IoEvent::Ready(Ready::READABLE));
         assert_eq!(
             rig.script.asked.get(),
             asked + 16,

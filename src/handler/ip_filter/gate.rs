@@ -42,7 +42,7 @@ impl Gate {
         if self.is_decided {
             return;
         }
-        let Some(remote) = ctx.channel().remote_address().cloned() else {
+        let Some(remote) = ctx.channel().remote_address() else {
             return;
         };
         self.is_decided = true;

@@ -1,25 +1,28 @@
 //! [`PcapCapture`]: has what passes written into a capture. It changes nothing, and knows of packets only what can be made
 //! up: it sees messages, not the wire.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::file::PcapFile;
+use super::format::{UdpPacket, udp_record};
 use super::stream::{Side, Stream};
 use crate::buffer::{FileRegion, Message};
 use crate::channel::events::{ChannelInputShutdown, ChannelOutputShutdown};
-use crate::channel::{Address, Context, Handler, HandlerResult};
+use crate::channel::{Address, Context, Datagram, Handler, HandlerResult};
 use crate::error::{ErrorKind, Failure};
 use crate::future::Promise;
 
-/// Writes the bytes that pass into a [`PcapFile`], as a TCP connection: a handshake when the channel is active, each
-/// buffer as a segment with its acknowledgement, FIN or RST at the end.
+/// Writes what passes into a [`PcapFile`]. A stream becomes a TCP connection: a handshake when the channel is active, each
+/// buffer as a segment with its acknowledgement, FIN or RST at the end. On a channel of datagrams each [`Datagram`] is a UDP
+/// packet between its addresses, and bytes are one to the peer that the channel is connected to.
 ///
 /// Put it first to see what is on the wire, or behind a TLS handler to see what is in it. It sees a write when it is asked
 /// for: one that fails later is in the capture all the same. A file region leaves a gap of its length; messages that are no
-/// bytes leave nothing. An accepted connection is begun by the peer, any other by the channel. Added to a channel that is
-/// active, it makes up the handshake at that moment.
+/// bytes leave nothing, nor do datagrams longer than a packet can be. An accepted connection is begun by the peer, any other
+/// by the channel. Added to a channel that is active, it makes up the handshake at that moment.
 ///
-/// An end without an IP address is given one: 192.0.2.1 the channel, 192.0.2.2 its peer, with a port of their own.
+/// An end without an IP address is given one: 192.0.2.1 the channel, 192.0.2.2 its peer, with a port of their own. A channel
+/// that is bound to every address is seen as `0.0.0.0` or `::`, unless the datagrams tell (`IP_PKTINFO`).
 ///
 /// ```
 /// use tidegate::EmbeddedChannel;
@@ -39,10 +42,20 @@ use crate::future::Promise;
 #[derive(Debug)]
 pub struct PcapCapture {
     file: PcapFile,
-    /// Some while the connection can be seen.
-    stream: Option<Stream>,
+    view: View,
+    /// The ends that are shown where there is no IP address.
+    made_up: Option<(SocketAddr, SocketAddr)>,
     /// Who ends the connection, as far as it is known.
     ending: Ending,
+}
+
+/// As what the channel is shown.
+#[derive(Debug)]
+enum View {
+    /// It is not active.
+    None,
+    Connection(Stream),
+    Datagrams,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +73,8 @@ impl PcapCapture {
     pub fn new(file: &PcapFile) -> Self {
         Self {
             file: file.clone(),
-            stream: None,
+            view: View::None,
+            made_up: None,
             ending: Ending::Peer,
         }
     }
@@ -68,42 +82,98 @@ impl PcapCapture {
     fn open(&mut self, ctx: &Context<'_>) {
         let channel = ctx.channel();
         // What a server accepts is no bytes; its children are connections.
-        if self.stream.is_some() || channel.is_server() {
+        if !matches!(self.view, View::None) || channel.is_server() {
             return;
         }
-        let inet = |address: Option<&Address>| address.and_then(Address::as_inet);
-        let (local, remote) = match (
-            inet(channel.local_address()),
-            inet(channel.remote_address()),
-        ) {
-            (Some(local), Some(remote)) => (local, remote),
-            (local, remote) => {
-                let (own, peer) = made_up(self.file.next_number());
-                (local.unwrap_or(own), remote.unwrap_or(peer))
-            }
-        };
+        if channel.has_disconnect() {
+            self.view = View::Datagrams;
+            return;
+        }
+        let local = self.end(Side::Local, channel.local_address());
+        let remote = self.end(Side::Remote, channel.remote_address());
         let client = match channel.parent() {
             Some(_) => Side::Remote,
             None => Side::Local,
         };
-        let stream = self.stream.insert(Stream::new(local, remote));
+        let mut stream = Stream::new(local, remote);
         self.file.append(|out, at| stream.open(out, at, client));
+        self.view = View::Connection(stream);
     }
 
-    fn data(&mut self, from: Side, msg: &Message) {
-        let Some(stream) = &mut self.stream else {
-            return;
+    fn data(&mut self, ctx: &Context<'_>, from: Side, msg: &Message) {
+        let bytes = msg.as_bytes();
+        match (&mut self.view, bytes) {
+            (View::None, _) => {}
+            (View::Connection(stream), Some(bytes)) => {
+                self.file
+                    .append(|out, at| stream.data(out, at, from, bytes));
+            }
+            (View::Datagrams, Some(bytes)) => {
+                // Without a peer they go nowhere.
+                if let Some(peer) = ctx.channel().remote_address() {
+                    let ends = self.ends(ctx, peer, None);
+                    self.datagram(from, ends, 0, bytes);
+                }
+            }
+            (view, None) => {
+                if let Some(datagram) = msg.downcast_ref::<Datagram>() {
+                    let ends = self.ends(ctx, datagram.peer.clone(), datagram.local);
+                    self.datagram(from, ends, datagram.class.unwrap_or(0), &datagram.content);
+                } else if let (View::Connection(stream), Some(region)) =
+                    (view, msg.downcast_ref::<FileRegion>())
+                {
+                    stream.skip(from, region.remaining());
+                }
+            }
+        }
+    }
+
+    /// `ends` are the channel's and its peer's.
+    fn datagram(&self, from: Side, ends: (SocketAddr, SocketAddr), class: u8, payload: &[u8]) {
+        let (from, to) = match from {
+            Side::Local => ends,
+            Side::Remote => (ends.1, ends.0),
         };
-        if let Some(bytes) = msg.as_bytes() {
-            self.file
-                .append(|out, at| stream.data(out, at, from, bytes));
-        } else if let Some(region) = msg.downcast_ref::<FileRegion>() {
-            stream.skip(from, region.remaining());
+        let packet = UdpPacket {
+            from,
+            to,
+            class,
+            payload,
+        };
+        self.file.append(|out, at| udp_record(out, at, &packet));
+    }
+
+    /// The ends of a datagram, the channel's first. They are looked up each time: a connect changes them.
+    fn ends(
+        &mut self,
+        ctx: &Context<'_>,
+        peer: Address,
+        ip: Option<IpAddr>,
+    ) -> (SocketAddr, SocketAddr) {
+        let mut local = self.end(Side::Local, ctx.channel().local_address());
+        if let Some(ip) = ip {
+            local.set_ip(ip);
+        }
+        (local, self.end(Side::Remote, Some(peer)))
+    }
+
+    /// Where this end is shown.
+    fn end(&mut self, side: Side, address: Option<Address>) -> SocketAddr {
+        if let Some(inet) = address.and_then(|address| address.as_inet()) {
+            return inet;
+        }
+        let file = &self.file;
+        let (own, peer) = self
+            .made_up
+            .get_or_insert_with(|| made_up(file.next_number()));
+        match side {
+            Side::Local => *own,
+            Side::Remote => *peer,
         }
     }
 
     fn finish(&mut self, sides: &[Side], is_reset: bool) {
-        if let Some(stream) = &mut self.stream {
+        if let View::Connection(stream) = &mut self.view {
             self.file.append(|out, at| {
                 for side in sides {
                     if is_reset {
@@ -152,13 +222,13 @@ impl Handler for PcapCapture {
             Ending::Peer => self.finish(&[Side::Remote, Side::Local], false),
             Ending::Reset => self.finish(&[Side::Remote], true),
         }
-        self.stream = None;
+        self.view = View::None;
         ctx.fire_channel_inactive();
         Ok(())
     }
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        self.data(Side::Remote, &msg);
+        self.data(ctx, Side::Remote, &msg);
         ctx.fire_channel_read(msg);
         Ok(())
     }
@@ -190,7 +260,7 @@ impl Handler for PcapCapture {
     }
 
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
-        self.data(Side::Local, &msg);
+        self.data(ctx, Side::Local, &msg);
         ctx.write_with(msg, promise);
         Ok(())
     }

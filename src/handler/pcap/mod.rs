@@ -1,6 +1,6 @@
 //! What passes, as a capture for Wireshark.
 //!
-//! - `format`: pcap records with IP and TCP headers made up around bytes. Pure.
+//! - `format`: pcap records with IP, TCP and UDP headers made up around bytes. Pure.
 //! - `stream`: one connection as both of its ends would number it. Pure.
 //! - `file`: [`PcapFile`], where many channels write; it survives a writer that fails.
 //! - `capture`: [`PcapCapture`], the handler.

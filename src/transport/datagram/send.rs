@@ -28,6 +28,8 @@ const JOINED_MAX: usize = 65_507;
 pub(crate) struct Sender<K: DatagramKind> {
     /// The kernel, or the device, does not cut: learned from its answer, or known.
     cannot_cut: bool,
+    /// The most messages of one flush.
+    messages_max: usize,
     /// Both kept for their memory.
     taken: Vec<Message>,
     runs: Vec<Run<NameOf<K>>>,
@@ -53,13 +55,24 @@ impl<K: DatagramKind> Sender<K> {
     pub(crate) fn new() -> Self {
         Self {
             cannot_cut: !K::IS_CUT,
+            messages_max: i32::MAX as usize,
             taken: Vec::new(),
             runs: Vec::new(),
         }
     }
 
-    /// Sends what was flushed, with at most `spins` system calls. The error of a datagram fails its own write and no other
-    /// (C21).
+    pub(crate) fn messages_max(&self) -> usize {
+        self.messages_max
+    }
+
+    /// From the next flush on, at least 1; without a limit at first.
+    pub(crate) fn set_messages_max(&mut self, messages: usize) {
+        self.messages_max = messages.max(1);
+    }
+
+    /// Sends what was flushed, with at most `spins` system calls and, if there is a limit, no more messages than that. One
+    /// that failed counts, and descriptors go with the datagram behind them whatever is left. The error of a datagram fails
+    /// its own write and no other (C21).
     pub(crate) fn flush(
         &mut self,
         socket: BorrowedFd<'_>,
@@ -68,12 +81,15 @@ impl<K: DatagramKind> Sender<K> {
     ) -> Flush {
         let mut taken = std::mem::take(&mut self.taken);
         let mut outcome = None;
+        // What is flushed meanwhile is for the next time.
+        let stop_at = out.flushed_len().saturating_sub(self.messages_max);
         for _ in 0..spins {
-            outcome = self.step(socket, out, &mut taken);
+            let most = out.flushed_len().saturating_sub(stop_at);
+            outcome = self.step(socket, out, &mut taken, most);
             while let Some(message) = taken.pop() {
                 out.put_back(message);
             }
-            if outcome.is_some() {
+            if outcome.is_some() || out.flushed_len() <= stop_at {
                 break;
             }
         }
@@ -85,14 +101,15 @@ impl<K: DatagramKind> Sender<K> {
         })
     }
 
-    /// One system call; `Some` if it was the last. What stays in `taken` was not sent.
+    /// One system call for at most so many messages; `Some` if it was the last. What stays in `taken` was not sent.
     fn step(
         &mut self,
         socket: BorrowedFd<'_>,
         out: &mut OutboundBuffer,
         taken: &mut Vec<Message>,
+        most: usize,
     ) -> Option<Flush> {
-        take(K::HAS_DESCRIPTORS, out, taken);
+        take(K::HAS_DESCRIPTORS, out, taken, most.min(TAKEN_MAX));
         match taken.first() {
             None => return Some(Flush::Drained),
             Some(first) if K::HAS_DESCRIPTORS && first.is::<Descriptors>() => {
@@ -156,8 +173,12 @@ fn fail_first(out: &mut OutboundBuffer, taken: &mut Vec<Message>, error: Error) 
 }
 
 /// Takes messages out of the buffer: datagrams, or descriptors with the message behind them.
-fn take(has_descriptors: bool, out: &mut OutboundBuffer, taken: &mut Vec<Message>) {
-    let mut most = TAKEN_MAX;
+fn take(
+    has_descriptors: bool,
+    out: &mut OutboundBuffer,
+    taken: &mut Vec<Message>,
+    mut most: usize,
+) {
     while taken.len() < most
         && let Some(message) = out.take_front()
     {

@@ -10,7 +10,7 @@ use tidegate_sys::os::net::{self, Received};
 use super::kind::{DatagramKind, NameOf};
 use super::receive::Receiver;
 use super::send::Sender;
-use crate::buffer::Message;
+use crate::buffer::{Message, RecvAllocator};
 use crate::channel::Datagram;
 use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
@@ -20,6 +20,9 @@ use crate::transport::kind::{ClientTransport, DatagramTransport};
 use crate::transport::socket::Descriptors;
 use crate::transport::socket::domain::{Domain, Place};
 use crate::transport::socket::options::{self, Family, Waiting};
+
+/// The most bytes that MAX_DATAGRAM_PAYLOAD_SIZE can be.
+const SIZE_MAX: usize = 65_535;
 
 /// A datagram socket. It has none before it is bound or connected, because the socket's family is that of the address;
 /// options set before are kept and applied then.
@@ -104,6 +107,13 @@ impl<K: DatagramKind> DatagramSocket<K> {
             bound.map_err(|error| Error::io(format!("binding to {name}"), error))?;
         }
         self.set_waiting()
+    }
+
+    /// The BSDs disconnect before they look at the address to connect to (soconnect), so a connect that failed may have
+    /// cost the peer that there was. Linux keeps it.
+    fn has_lost_its_peer(&self) -> bool {
+        let peer = self.fd().map(net::peer_addr::<NameOf<K>>);
+        !matches!(peer, Ok(Ok(_)))
     }
 
     /// Gives the socket up after a bind or connect that failed half way.
@@ -192,6 +202,9 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
         }
         let connected =
             net::connect(self.fd()?, &name).map_err(|error| Error::connect(&name, error));
+        if connected.is_err() && self.has_lost_its_peer() {
+            self.peer = None;
+        }
         self.undo(connected, was_open)?;
         if !was_open && local.is_none() {
             self.set_waiting()?;
@@ -246,12 +259,26 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
         Ok(Progress::Done)
     }
 
+    /// How much room a datagram needs can't be told from the one before, so nothing is predicted.
+    fn goes_by(&self, id: OptionId) -> bool {
+        id != OptionId::RecvAllocator
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        if id == OptionId::MaxDatagramPayloadSize {
-            if let OptionValue::Int(bytes) = value {
-                self.receiver.set_size_max(*bytes as usize);
+        match (id, value) {
+            (OptionId::RecvAllocator, OptionValue::Recv(allocator)) => {
+                self.receiver.set_size_max(fixed_size(*allocator)?);
+                return Ok(());
             }
-            return Ok(());
+            (OptionId::MaxDatagramPayloadSize, OptionValue::Int(bytes)) => {
+                self.receiver.set_size_max(*bytes as usize);
+                return Ok(());
+            }
+            (OptionId::MaxMessagesPerWrite, OptionValue::Int(messages)) => {
+                self.sender.set_messages_max(*messages as usize);
+                return Ok(());
+            }
+            _ => {}
         }
         if self.place.set_option(id, value) {
             return Ok(());
@@ -274,8 +301,18 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        if id == OptionId::MaxDatagramPayloadSize {
-            return Ok(OptionValue::Int(self.receiver.size_max() as i32));
+        match id {
+            OptionId::RecvAllocator => {
+                let allocator = RecvAllocator::Fixed(self.receiver.size_max());
+                return Ok(OptionValue::Recv(allocator));
+            }
+            OptionId::MaxDatagramPayloadSize => {
+                return Ok(OptionValue::Int(self.receiver.size_max() as i32));
+            }
+            OptionId::MaxMessagesPerWrite => {
+                return Ok(OptionValue::Int(self.sender.messages_max() as i32));
+            }
+            _ => {}
         }
         if let Some(value) = self.place.option(id) {
             return Ok(value);
@@ -296,5 +333,19 @@ impl<K: DatagramKind> Transport for DatagramSocket<K> {
 
     fn remote_address(&self) -> Option<Address> {
         self.peer.clone().map(Into::into)
+    }
+}
+
+/// The most bytes of a datagram, of a receive allocator that says it. One that learns would cut what is longer than it
+/// expects.
+fn fixed_size(allocator: RecvAllocator) -> Result<usize, Error> {
+    match allocator {
+        RecvAllocator::Fixed(bytes) if bytes <= SIZE_MAX => Ok(bytes),
+        other => Err(Error::new(
+            ErrorKind::InvalidArgument,
+            format!(
+                "option RECV_ALLOCATOR: {other:?} is outside Fixed(1)..=Fixed({SIZE_MAX}), which is how many bytes a datagram may have to be received"
+            ),
+        )),
     }
 }

@@ -329,6 +329,11 @@ impl Transport for Local {
         Ok(Progress::Done)
     }
 
+    /// Messages cross as they are, and no flush makes a call: neither option would do anything.
+    fn goes_by(&self, _id: OptionId) -> bool {
+        false
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
         match (id, value) {
             (OptionId::SoRcvbuf, OptionValue::Int(bytes)) => {

@@ -11,7 +11,7 @@ use tidegate_sys::os::net::{self, Received};
 
 use super::census;
 use super::hand::{Hand, Last, Stop, Tell, Work};
-use super::output::{Output, Sink};
+use super::output::{self, Output, Sink};
 use super::patient::{Patient, TIMEOUT, Timeout};
 use super::threads::{Threads, duplicate};
 use crate::buffer::Message;
@@ -199,18 +199,25 @@ impl Transport for Udp {
         })
     }
 
+    fn goes_by(&self, id: OptionId) -> bool {
+        let inner = self.inner.as_ref();
+        !output::is_limit(id) && inner.is_some_and(|inner| inner.goes_by(id))
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        match self.timeout.set_option(id, value) {
-            true => Ok(()),
-            false => self.inner_mut()?.set_option(id, value),
+        if self.timeout.set_option(id, value) {
+            return Ok(());
         }
+        output::refuse_limit(self.metadata().name, id)?;
+        self.inner_mut()?.set_option(id, value)
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        match self.timeout.option(id) {
-            Some(value) => Ok(value),
-            None => self.inner()?.option(id),
+        if let Some(value) = self.timeout.option(id) {
+            return Ok(value);
         }
+        output::refuse_limit(self.metadata().name, id)?;
+        self.inner()?.option(id)
     }
 
     fn local_address(&self) -> Option<Address> {

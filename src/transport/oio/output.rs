@@ -11,9 +11,10 @@ use std::sync::Arc;
 
 use super::hand::{Hand, Last, Stop, Tell, Work};
 use crate::buffer::Message;
-use crate::channel::{Flush, Io, OutboundBuffer, Signal};
+use crate::channel::{Flush, Io, OptionId, OutboundBuffer, Signal};
 use crate::error::Error;
 use crate::future::Promise;
+use crate::transport::socket::options::no_such_option;
 
 /// The most messages of one batch, and the bytes with which it is full: promises succeed batch by batch.
 const MESSAGES_MAX: usize = 1024;
@@ -66,6 +67,20 @@ pub(super) struct Batch {
     outcomes: Vec<(Error, usize)>,
     /// The end of the output.
     broken: Option<Error>,
+}
+
+/// Whether this option limits what a channel may do of its loop's work with one flush. Here a thread does the work, so
+/// there is nothing to limit.
+pub(super) fn is_limit(id: OptionId) -> bool {
+    matches!(id, OptionId::WriteSpinCount | OptionId::MaxMessagesPerWrite)
+}
+
+/// Refuses such an option.
+pub(super) fn refuse_limit(name: &str, id: OptionId) -> Result<(), Error> {
+    if is_limit(id) {
+        return Err(no_such_option(name, id));
+    }
+    Ok(())
 }
 
 impl Output {

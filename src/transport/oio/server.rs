@@ -16,6 +16,7 @@ use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
+use crate::transport::kind::Adoptable;
 use crate::transport::tcp;
 
 /// A TCP listener on a thread.
@@ -68,6 +69,8 @@ impl Listening for tcp::TcpServer {
 
 /// A listening socket of kind `T` whose accepts are made on a thread of its own; everything else is as with `T`, with
 /// the option `SO_TIMEOUT` beside.
+///
+/// Closing it ends the socket (shutdown(2)), to wake its thread: one that was adopted stops listening for all who hold it.
 pub struct Server<T: Listening> {
     /// `None` once the channel has closed.
     inner: Option<T>,
@@ -124,6 +127,12 @@ impl<T: Listening> Server<T> {
     }
 }
 
+impl<T: Listening + Adoptable> Adoptable for Server<T> {
+    fn adopt(socket: OwnedFd) -> Result<Self, Error> {
+        T::adopt(socket).map(Self::new)
+    }
+}
+
 impl<T: Listening> Transport for Server<T> {
     fn metadata(&self) -> Metadata {
         Metadata {
@@ -136,6 +145,15 @@ impl<T: Listening> Transport for Server<T> {
 
     fn is_active(&self) -> bool {
         self.inner.as_ref().is_some_and(Transport::is_active)
+    }
+
+    fn register(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
+        self.inner_mut()?.register(io)?;
+        // One that was adopted listens already.
+        if self.is_active() {
+            self.start(io)?;
+        }
+        Ok(())
     }
 
     fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {

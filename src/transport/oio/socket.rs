@@ -10,7 +10,7 @@ use tidegate_sys::os::{Interest, net};
 use super::census;
 use super::hand::Last;
 use super::input::{Input, Source};
-use super::output::{Output, Sink};
+use super::output::{self, Output, Sink};
 use super::patient::{Patient, TIMEOUT, Timeout};
 use super::receiver::Receiver;
 use super::server::{Listening, Server};
@@ -252,18 +252,24 @@ impl<T: StreamSocket> Transport for Socket<T> {
         }
     }
 
+    fn goes_by(&self, id: OptionId) -> bool {
+        !output::is_limit(id)
+    }
+
     fn set_option(&mut self, id: OptionId, value: &OptionValue) -> Result<(), Error> {
-        match self.timeout.set_option(id, value) {
-            true => Ok(()),
-            false => self.inner_mut()?.set_option(id, value),
+        if self.timeout.set_option(id, value) {
+            return Ok(());
         }
+        output::refuse_limit(T::NAME, id)?;
+        self.inner_mut()?.set_option(id, value)
     }
 
     fn option(&self, id: OptionId) -> Result<OptionValue, Error> {
-        match self.timeout.option(id) {
-            Some(value) => Ok(value),
-            None => self.inner()?.option(id),
+        if let Some(value) = self.timeout.option(id) {
+            return Ok(value);
         }
+        output::refuse_limit(T::NAME, id)?;
+        self.inner()?.option(id)
     }
 
     fn local_address(&self) -> Option<Address> {

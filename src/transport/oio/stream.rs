@@ -10,11 +10,11 @@ use std::time::Duration;
 use super::census;
 use super::hand::Last;
 use super::input::{Input, Source};
-use super::output::{Output, Sink};
+use super::output::{Output, Sink, is_limit};
 use super::threads::Threads;
 use crate::buffer::{FileRegion, Message};
 use crate::channel::{
-    Direction, Flush, Front, Io, Metadata, OutboundBuffer, Progress, Read, Transport,
+    Direction, Flush, Front, Io, Metadata, OptionId, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
 
@@ -163,6 +163,10 @@ impl Transport for Stream {
 
     fn flush(&mut self, io: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
         self.threads()?.output.flush(io, out)
+    }
+
+    fn goes_by(&self, id: OptionId) -> bool {
+        !is_limit(id)
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {

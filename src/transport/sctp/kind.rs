@@ -77,6 +77,11 @@ impl StreamKind for SctpKind {
         sctp::socket(name)
     }
 
+    /// Nothing else has this option.
+    fn recognize(socket: BorrowedFd<'_>) -> io::Result<()> {
+        net::get_int(socket, net::SCTP_NODELAY).map(drop)
+    }
+
     /// Best effort: the peer may have ended the association already.
     fn begin(&mut self, socket: BorrowedFd<'_>) {
         if !std::mem::replace(&mut self.has_nodelay, true) {

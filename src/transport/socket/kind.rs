@@ -33,6 +33,12 @@ pub trait StreamKind: Default + Debug + 'static {
     /// A new socket for this address.
     fn socket(name: &NameOf<Self>) -> io::Result<OwnedFd>;
 
+    /// What the system says if this stream socket of the domain, which comes from elsewhere, is of another kind.
+    fn recognize(socket: BorrowedFd<'_>) -> io::Result<()> {
+        let _ = socket;
+        Ok(())
+    }
+
     /// The socket is there, and the options that were asked for are set. Once.
     fn begin(&mut self, socket: BorrowedFd<'_>) {
         let _ = socket;

@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use tidegate_sys::os::net;
+use tidegate_sys::os::fd;
+use tidegate_sys::os::net::{self, Role};
 
 use super::accept::{Accept, Acceptor};
 use super::accepted::Accepted;
@@ -17,8 +18,10 @@ use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
+use crate::transport::kind::Adoptable;
 
-/// A listening socket. It is made when it is bound; options set before are kept and applied then.
+/// A listening socket. It is made when it is bound, and options set before are kept and applied then; or it comes from
+/// elsewhere, by [`adopt`](Self::adopt).
 ///
 /// It reads [`Accepted`] connections, at most `MAX_MESSAGES_PER_READ` per readiness. `SO_BACKLOG` is the system's maximum
 /// unless it was set otherwise; on a TCP server `SO_REUSEADDR` is on, so that it can be started again at once.
@@ -47,6 +50,52 @@ impl<K: StreamKind> Listener<K> {
             local: None,
             acceptor: Acceptor::default(),
         }
+    }
+
+    /// One that listens already: a socket from the process that was here before, from a supervisor (systemd's socket
+    /// activation), or of the standard library. It need not be bound, and is active from its registration.
+    ///
+    /// It becomes non-blocking, for everybody who holds a duplicate, and closed on exec. Options are left as they are until
+    /// they are set; `SO_BACKLOG` too, which the system does not tell. Closing the channel closes this descriptor: others
+    /// that hold one go on listening, and the file of a Unix socket stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if it is no stream socket, does not listen, or is of another domain or protocol;
+    /// otherwise what the system says. The socket is closed then.
+    pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
+        let socket = socket.into();
+        let local = Self::recognize(socket.as_fd())?;
+        let prepared = fd::set_nonblocking(socket.as_fd())
+            .and_then(|()| fd::set_cloexec(socket.as_fd()))
+            .and_then(|()| net::get_linger(socket.as_fd()));
+        let linger = prepared.map_err(|error| Error::io(Self::adopting(), error))?;
+        Ok(Self {
+            socket: Some(socket),
+            linger,
+            local: Some(local),
+            ..Self::unbound()
+        })
+    }
+
+    fn adopting() -> String {
+        format!("adopting a listening {} socket", K::TITLE)
+    }
+
+    /// The address of a socket that comes from elsewhere, if it is what it should be.
+    fn recognize(socket: BorrowedFd<'_>) -> Result<NameOf<K>, Error> {
+        let other = |error| Error::with_source(ErrorKind::InvalidArgument, Self::adopting(), error);
+        let refused = |text| {
+            let text = format!("{}: {text}", Self::adopting());
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        };
+        match net::role(socket).map_err(other)? {
+            Role::Listener => {}
+            Role::Stream => return refused("it does not listen; call listen(2) before"),
+            Role::Other => return refused("it is no stream socket"),
+        }
+        let local = net::local_addr(socket).map_err(other)?;
+        K::recognize(socket).map_err(other)?;
+        Ok(local)
     }
 
     fn open(&self, name: &NameOf<K>) -> Result<OwnedFd, Error> {
@@ -107,6 +156,12 @@ impl<K: StreamKind> Listener<K> {
         // Two sockets may bind one address before either listens: then this is where the second one fails.
         self.listen(socket.as_fd())?;
         Ok(socket)
+    }
+}
+
+impl<K: StreamKind> Adoptable for Listener<K> {
+    fn adopt(socket: OwnedFd) -> Result<Self, Error> {
+        Self::adopt(socket)
     }
 }
 

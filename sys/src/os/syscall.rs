@@ -71,21 +71,37 @@ impl ReturnValue for isize {
 #[inline]
 pub(super) fn once<T: ReturnValue>(returned: T) -> io::Result<T> {
     if returned.is_failure() {
-        Err(io::Error::last_os_error())
+        Err(last_error())
     } else {
         Ok(returned)
     }
+}
+
+#[cold]
+#[inline(never)]
+fn last_error() -> io::Error {
+    io::Error::last_os_error()
 }
 
 /// Makes the call until it ends with anything but EINTR.
 #[inline]
 pub(super) fn retry<T: ReturnValue>(mut call: impl FnMut() -> T) -> io::Result<T> {
     loop {
-        match once(call()) {
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {}
-            answer => return answer,
+        let returned = call();
+        if !returned.is_failure() {
+            return Ok(returned);
+        }
+        if let Some(error) = last_but_eintr() {
+            return Err(error);
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+fn last_but_eintr() -> Option<io::Error> {
+    let error = io::Error::last_os_error();
+    (error.raw_os_error() != Some(libc::EINTR)).then_some(error)
 }
 
 /// A byte count out of a call that [`once`] or [`retry`] has found good.

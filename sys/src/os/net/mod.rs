@@ -180,6 +180,28 @@ pub fn take_error(fd: BorrowedFd<'_>) -> io::Result<Option<io::Error>> {
     }
 }
 
+/// What a socket is that comes from elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// A stream's, and it listens.
+    Listener,
+    /// A stream's: connected, bound, or neither.
+    Stream,
+    /// One of datagrams, or of another kind.
+    Other,
+}
+
+/// What this socket is; ENOTSOCK if it is none. No simulated socket comes from elsewhere: those are `Other`.
+pub fn role(fd: BorrowedFd<'_>) -> io::Result<Role> {
+    if get_int(fd, SO_TYPE)? != libc::SOCK_STREAM {
+        return Ok(Role::Other);
+    }
+    Ok(match get_int(fd, SO_ACCEPTCONN)? {
+        0 => Role::Stream,
+        _ => Role::Listener,
+    })
+}
+
 /// The address that the socket has here.
 pub fn local_addr<A: SocketAddress>(fd: BorrowedFd<'_>) -> io::Result<A> {
     simulated!("getsockname", fd, |kernel, file| told(

@@ -71,6 +71,10 @@ options! {
     SO_REUSEPORT = SOL_SOCKET, SO_REUSEPORT on all();
     /// FreeBSD: several sockets share an address and its connections.
     SO_REUSEPORT_LB = SOL_SOCKET, SO_REUSEPORT_LB on target_os = "freebsd";
+    /// What kind of socket it is; only to be read.
+    SO_TYPE = SOL_SOCKET, SO_TYPE on all();
+    /// Whether it listens; only to be read.
+    SO_ACCEPTCONN = SOL_SOCKET, SO_ACCEPTCONN on all();
     /// Probes a silent peer.
     SO_KEEPALIVE = SOL_SOCKET, SO_KEEPALIVE on all();
     /// Bytes that may wait to be read. Linux answers with the double of what was set.

@@ -239,10 +239,7 @@ impl Contract for Epoll {
         let reported = match self.wait_once(events.room(), timeout) {
             Ok(0) => return Ok(Waited::TimedOut),
             Ok(reported) => reported,
-            Err(error) if error.raw_os_error() == Some(libc::EINTR) => {
-                return Ok(Waited::Interrupted);
-            }
-            Err(error) => return Err(error),
+            Err(error) => return interrupted_or(error),
         };
         events.filled(reported);
         events.grow_if_full(reported);
@@ -253,6 +250,15 @@ impl Contract for Epoll {
     fn register_waker(&mut self, fd: BorrowedFd<'_>, token: Token) -> io::Result<()> {
         self.add(fd, IN | ET, token)
     }
+}
+
+/// What a wait that failed comes to.
+#[cold]
+fn interrupted_or(error: io::Error) -> io::Result<Waited> {
+    if error.raw_os_error() == Some(libc::EINTR) {
+        return Ok(Waited::Interrupted);
+    }
+    Err(error)
 }
 
 /// The kernel has no such call, or a seccomp filter of the time before it forbids it (EPERM).

@@ -208,7 +208,24 @@ impl Selector {
     #[inline]
     pub fn wait(&mut self, events: &mut Events, timeout: Option<Duration>) -> io::Result<Waited> {
         events.clear();
-        let timeout = timeout.map(|timeout| timeout.min(WAIT_MAX));
+        if let Some(timeout) = timeout {
+            return self.wait_within(events, timeout.min(WAIT_MAX));
+        }
+        self.wait_at_most(events, None)
+    }
+
+    /// Apart, so that a turn that waits for as long as it takes has little code to fetch.
+    #[inline(never)]
+    fn wait_within(&mut self, events: &mut Events, timeout: Duration) -> io::Result<Waited> {
+        self.wait_at_most(events, Some(timeout))
+    }
+
+    #[inline(always)]
+    fn wait_at_most(
+        &mut self,
+        events: &mut Events,
+        timeout: Option<Duration>,
+    ) -> io::Result<Waited> {
         #[cfg(loom)]
         return self.bell.clone().wait(
             timeout,

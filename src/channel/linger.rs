@@ -1,0 +1,192 @@
+//! The lingering close: a channel that drains ends its output first, then reads what its peer still sends and drops it,
+//! and closes when the peer has ended its side too. Begun by `life` in the place of the transport's close, ended by the
+//! peer, by its silence, or by `drain` at the deadline.
+//!
+//! The reason is what TCP does with a connection that is closed while something is in it that nobody has read, or to which
+//! something is sent afterwards: it is reset (RFC 1122, 4.2.2.13; Linux' tcp_close and tcp_rcv_state_process). What the
+//! kernel had taken for the peer and not sent yet is thrown away then, and a peer that gets the reset may throw away what it
+//! has got and not read. To a peer that sends one request after the other without waiting, that is its answers.
+//!
+//! 1. For the pipeline the channel is closing: it hears nothing of what is dropped, and nothing of an input or output that
+//!    was shut down, and channel_inactive comes when the transport has closed, as after every close that takes its time.
+//! 2. Only what has a descriptor and can end its output alone lingers. Everything else, and a peer that has ended its side
+//!    before, is closed at once.
+//! 3. The descriptor is registered anew, for a handle of its own: so an edge that came before is told once more, and the
+//!    reads of channels that live know nothing of this. A batch is as long as the channel's others (MAX_MESSAGES_PER_READ);
+//!    whoever sends more waits for its turn in the ready list.
+//! 4. A short read ends no batch: the peer's end may have been told together with what came before it.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::rc::{Rc, Weak};
+use std::time::Duration;
+
+use tidegate_sys::mem::LocalTask;
+
+use super::core::{Core, flag};
+use super::drain_report::{Lingered, Lingering};
+use super::interest::interest;
+use super::lifetime::Life;
+use super::transport::{Direction, Read};
+use crate::error::{Error, ErrorKind};
+use crate::reactor::{IoEvent, IoHandle};
+
+/// A peer that sends nothing for so long, and does not end its side either, is not waited for any longer. nginx has the
+/// same time (lingering_timeout). It is two round trips of a slow connection and two repetitions of a segment that was lost
+/// (after 1 s and 2 s, RFC 6298); and nothing unread is there then, so the close itself resets nothing.
+pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
+
+/// What the selector and the ready list know of a channel that lingers. It goes with the registration.
+struct Ear {
+    core: Weak<Core>,
+    is_in_ready_list: Cell<bool>,
+}
+
+impl IoHandle for Ear {
+    fn on_event(self: Rc<Self>, event: IoEvent) {
+        match event {
+            IoEvent::Continue => self.is_in_ready_list.set(false),
+            // Its turn comes; a level-triggered selector says the same in each wait.
+            _ if self.is_in_ready_list.get() => return,
+            _ => {}
+        }
+        if let Some(core) = self.core.upgrade() {
+            core.enter(|core| core.linger_on(&self));
+        }
+    }
+
+    fn into_any(self: Rc<Self>) -> Rc<dyn Any> {
+        self
+    }
+}
+
+impl Core {
+    /// Whether a close for this reason is to linger. Asked before anything of the close is done.
+    pub(crate) fn may_linger(&self, cause: &Error) -> bool {
+        self.life.get() == Life::Active
+            && cause.kind() == ErrorKind::ChannelClosed
+            && !self.has(flag::INPUT_SHUT)
+            && self.look_at_rare(|rare| rare.leaving.as_ref().map(|leaving| !leaving.is_late()))
+                == Some(true)
+            && !self.lp.ends_channels()
+    }
+
+    /// Whether the channel lingers.
+    pub(crate) fn is_lingering(&self) -> bool {
+        self.look_at_rare(|rare| rare.leaving.as_ref()?.lingering.map(drop))
+            .is_some()
+    }
+
+    /// Begins, with the descriptor deregistered; the end may come before this returns. False if there is nothing to wait
+    /// for: then the transport is to be closed as ever.
+    pub(crate) fn begin_linger(&self) -> bool {
+        if self.transport.borrow().as_fd().is_none() {
+            return false;
+        }
+        let is_shut = self.has(flag::OUTPUT_SHUT);
+        if !is_shut
+            && self
+                .with_transport(|transport, io| transport.shutdown(io, Direction::Output))
+                .is_err()
+        {
+            return false;
+        }
+        let ear = Rc::new(Ear {
+            core: self.me.clone(),
+            is_in_ready_list: Cell::new(false),
+        });
+        if !self.register_ear(&ear) {
+            return false;
+        }
+        let now = self.lp.now();
+        let lingering = Lingering {
+            heard: now,
+            timer: self.lp.add_timer(now + SILENCE_MAX, self.silence_timer()),
+        };
+        self.change_lingering(|leaving| *leaving = Some(lingering));
+        self.linger_on(&ear);
+        true
+    }
+
+    fn register_ear(&self, ear: &Rc<Ear>) -> bool {
+        let transport = self.transport.borrow();
+        let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) else {
+            return false;
+        };
+        let registered = reactor.register(fd, interest(true, false), ear.clone());
+        registered.map(|token| self.token.set(token)).is_ok()
+    }
+
+    /// One batch of reads, each of which is dropped.
+    fn linger_on(&self, ear: &Rc<Ear>) {
+        if !self.is_lingering() {
+            return;
+        }
+        let mut predictor = self.predictor.get();
+        predictor.reset();
+        self.predictor.set(predictor);
+        let reads_max = u32::from(self.reads_max.get());
+        for reads in 0.. {
+            if !self.predictor.get().may_continue(reads, reads_max) {
+                ear.is_in_ready_list.set(true);
+                self.lp.push_ready(ear.clone());
+                break;
+            }
+            match self.with_transport(|transport, io| transport.read(io)) {
+                Ok(Read::Message(_) | Read::Last(_) | Read::Event(_) | Read::Failed(_)) => {}
+                Ok(Read::WouldBlock | Read::Asked | Read::Paused(_)) if reads == 0 => return,
+                Ok(Read::WouldBlock | Read::Asked | Read::Paused(_)) => break,
+                Ok(Read::Eof) => return self.end_linger(Lingered::Peer),
+                Err(_) => return self.end_linger(Lingered::Broken),
+            }
+        }
+        let now = self.lp.cached_now();
+        self.change_lingering(|lingering| {
+            if let Some(lingering) = lingering {
+                lingering.heard = now;
+            }
+        });
+    }
+
+    /// Looks whether the peer was silent, and if not comes back when it may have been.
+    fn silence_timer(&self) -> LocalTask {
+        let me = self.me.clone();
+        LocalTask::new(move || {
+            if let Some(core) = me.upgrade() {
+                core.enter(Self::linger_silence);
+            }
+        })
+    }
+
+    fn linger_silence(&self) {
+        let heard = self.look_at_rare(|rare| Some(rare.leaving.as_ref()?.lingering?.heard));
+        let Some(heard) = heard else { return };
+        if self.lp.now() >= heard + SILENCE_MAX {
+            return self.end_linger(Lingered::Silent);
+        }
+        let timer = self.lp.add_timer(heard + SILENCE_MAX, self.silence_timer());
+        self.change_lingering(|lingering| *lingering = Some(Lingering { heard, timer }));
+    }
+
+    /// Ends: the transport closes now.
+    pub(crate) fn end_linger(&self, how: Lingered) {
+        let ended = self.look_at_rare(|rare| {
+            let leaving = rare.leaving.as_mut()?;
+            let lingering = leaving.lingering.take()?;
+            leaving.note_lingered(how);
+            Some(lingering)
+        });
+        if let Some(lingering) = ended {
+            self.lp.cancel_timer(lingering.timer);
+            self.deregister_fd();
+            self.close_transport();
+        }
+    }
+
+    fn change_lingering(&self, change: impl FnOnce(&mut Option<Lingering>)) {
+        self.look_at_rare(|rare| {
+            change(&mut rare.leaving.as_mut()?.lingering);
+            Some(())
+        });
+    }
+}

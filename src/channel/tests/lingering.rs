@@ -1,0 +1,178 @@
+//! What a lingering close asks of its transport, on every selector.
+
+use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::UnixStream;
+
+use super::*;
+use crate::event_loop::{Backend, LocalEventLoop};
+
+/// A transport with a descriptor that is only there to be registered; what it reads, the test says.
+struct Tap {
+    socket: UnixStream,
+    state: Rc<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Every read brings something.
+    floods: Cell<bool>,
+    /// A read finds the end.
+    has_ended: Cell<bool>,
+    has_no_half: Cell<bool>,
+    reads: Cell<u32>,
+    steps: Log,
+}
+
+impl Transport for Tap {
+    fn metadata(&self) -> Metadata {
+        Script::new().metadata
+    }
+
+    fn is_active(&self) -> bool {
+        true
+    }
+
+    fn as_fd(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+
+    fn accepts(&self, _: &Message) -> bool {
+        false
+    }
+
+    fn read(&mut self, _: &mut Io<'_>) -> Result<Read, Error> {
+        let state = &self.state;
+        state.reads.set(state.reads.get() + 1);
+        Ok(if state.has_ended.get() {
+            Read::Eof
+        } else if state.floods.get() {
+            // As if the source were empty behind it, which is not to be believed.
+            Read::Last(Message::from("x"))
+        } else {
+            Read::WouldBlock
+        })
+    }
+
+    fn flush(&mut self, _: &mut Io<'_>, _: &mut OutboundBuffer) -> Result<Flush, Error> {
+        Ok(Flush::Drained)
+    }
+
+    fn shutdown(&mut self, _: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
+        self.state.steps.add(format!("shutdown {direction:?}"));
+        if self.state.has_no_half.get() {
+            return Err(Error::new(ErrorKind::Unsupported, "as the test wants it"));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {
+        self.state.steps.add("close");
+        Ok(Progress::Done)
+    }
+}
+
+/// A loop, and a channel on it that has nothing to send.
+fn open(backend: Backend) -> (LocalEventLoop, Channel, UnixStream, Rc<State>, Log) {
+    let (socket, peer) = UnixStream::pair().expect("a pair of sockets");
+    let lp = LocalEventLoop::builder()
+        .selector(backend)
+        .build()
+        .expect("a loop");
+    let (state, log) = (Rc::new(State::default()), Log::default());
+    let tap = Tap {
+        socket,
+        state: state.clone(),
+    };
+    let opened = lp.block_on(async {
+        let core = LoopCore::current().expect("inside of a turn");
+        open_on(&core, Box::new(tap), &log).1
+    });
+    turns(&lp);
+    log.take();
+    (lp, opened.expect("the loop runs"), peer, state, log)
+}
+
+/// Everything that can be done now.
+fn turns(lp: &LocalEventLoop) {
+    for _ in 0..8 {
+        lp.turn(Some(Duration::ZERO));
+    }
+}
+
+/// MAX_MESSAGES_PER_READ is a turn's share here as everywhere, and nothing of it is seen. Rules: D7
+#[test]
+fn a_flood_is_dropped_batch_by_batch() {
+    for backend in Backend::available() {
+        let (lp, channel, mut peer, state, log) = open(*backend);
+        let draining = channel.drain(DEADLINE);
+        turns(&lp);
+        assert_eq!(state.steps.take(), ["shutdown Output"], "{backend}");
+        state.floods.set(true);
+        peer.write_all(b"x").expect("room for a byte");
+        for turn in 0..20 {
+            let before = state.reads.get();
+            let task = lp.handle().submit(|| ());
+            lp.turn(Some(Duration::ZERO));
+            let reads = state.reads.get() - before;
+            // The turn that hears of it has the ready list behind that.
+            let batches = if turn == 0 { 1..=2 } else { 1..=1 };
+            assert!(
+                reads % 16 == 0 && batches.contains(&(reads / 16)),
+                "{backend}: {reads} reads in turn {turn}"
+            );
+            assert!(task.is_done(), "{backend}: others have their turn");
+        }
+        assert_eq!(log.take(), ["event Draining"], "{backend}");
+        state.has_ended.set(true);
+        turns(&lp);
+        assert_eq!(state.steps.take(), ["close"]);
+        assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
+        let report = draining.get_now().expect("done");
+        assert!(report.is_complete(), "{backend}: {report}");
+    }
+}
+
+/// There is nothing to wait with, so nobody waits.
+#[test]
+fn without_a_half_closure_a_drain_closes_at_once() {
+    for backend in Backend::available() {
+        let (lp, channel, _peer, state, log) = open(*backend);
+        state.has_no_half.set(true);
+        let draining = channel.drain(DEADLINE);
+        turns(&lp);
+        assert_eq!(state.steps.take(), ["shutdown Output", "close"]);
+        assert!(draining.get_now().expect("done").is_complete());
+        let last = ["event Draining", "inactive", "unregistered", "removed"];
+        assert_eq!(log.take(), last, "{backend}");
+    }
+}
+
+/// Nor where there is no descriptor that could tell of the peer's end.
+#[test]
+fn without_a_descriptor_a_drain_closes_at_once() {
+    let rig = Rig::new(Script::new());
+    let draining = rig.run(|channel| channel.drain(DEADLINE));
+    assert_eq!(rig.script.steps.take(), ["close"]);
+    assert!(draining.get_now().expect("done").is_complete());
+}
+
+/// Who asked for a close meanwhile waited for the same end.
+#[test]
+fn a_loop_that_ends_in_the_middle_counts_it_as_cut_off() {
+    for backend in Backend::available() {
+        let (lp, channel, _peer, state, log) = open(*backend);
+        let draining = channel.drain(DEADLINE);
+        turns(&lp);
+        let close = channel.close();
+        turns(&lp);
+        assert!(!close.is_done());
+        log.take();
+        drop(lp);
+        assert_eq!(state.steps.take(), ["shutdown Output", "close"]);
+        assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
+        assert!(close.is_success(), "the transport has closed");
+        let report = draining.get_now().expect("done");
+        assert_eq!((report.channels, report.cut), (1, 1), "{backend}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Names with several addresses: clients try one after the other, on one channel (rules A18, A19, G7).
+
+#[path = "common/plain.rs"]
+mod plain;
+#[path = "common/probe.rs"]
+mod probe;
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use tidegate::bootstrap::{Bootstrap, Resolver};
+use tidegate::channel::options::{CONNECT_TIMEOUT, SO_KEEPALIVE, SO_LINGER, TCP_NODELAY};
+use tidegate::channel::{Address, ChannelFuture, Context, Handler, HandlerResult, Inet};
+use tidegate::error::{Error, ErrorKind, Fault};
+use tidegate::event_loop::{Backend, EventLoopGroup};
+use tidegate::future::{Promise, TaskPromise};
+use tidegate::transport::tcp::Tcp;
+use tidegate::transport::{ClientTransport, oio};
+use tidegate_sys::os::net;
+
+use plain::{nobody_accepts, plain_listener};
+use probe::{DEADLINE, Probe, Seen, next};
+
+/// Knows these addresses, whatever the name.
+struct Known(Vec<SocketAddr>);
+
+impl Resolver for Known {
+    fn resolve(&self, _host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>) {
+        assert_eq!(port, 7, "as it was asked for");
+        let _ = answer.try_success(self.0.iter().copied().map(Address::from).collect());
+    }
+}
+
+/// A port where nobody listens, and nobody else will while it is held.
+fn refusing() -> (OwnedFd, SocketAddr) {
+    let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+    let socket = net::tcp_socket(&any).unwrap();
+    net::bind(socket.as_fd(), &any).unwrap();
+    let address = net::local_addr(socket.as_fd()).unwrap();
+    (socket, address)
+}
+
+/// Sets an option as handlers do, and notes connects.
+struct Curious(mpsc::Sender<Address>);
+
+impl Handler for Curious {
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        Ok(ctx.set_option(SO_KEEPALIVE, true)?)
+    }
+
+    fn connect(
+        &mut self,
+        ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        let _ = self.0.send(remote.clone());
+        ctx.connect(remote, local, promise);
+        Ok(())
+    }
+}
+
+/// A client, and what its handlers see.
+struct Client<T: ClientTransport> {
+    recipe: Bootstrap<T>,
+    connects: mpsc::Receiver<Address>,
+    seen: mpsc::Receiver<Seen>,
+}
+
+impl<T: ClientTransport<Family = Inet>> Client<T> {
+    fn new(group: &EventLoopGroup, addresses: &[SocketAddr]) -> Self {
+        let ((note, connects), (tell, seen)) = (mpsc::channel(), mpsc::channel());
+        let recipe = Bootstrap::new(group)
+            .transport::<T>()
+            .resolver(Known(addresses.to_vec()))
+            .option(TCP_NODELAY, true)
+            .handler(move |pipeline| {
+                pipeline.add_last(Curious(note.clone()))?;
+                pipeline.add_last(Probe(tell.clone()))
+            });
+        Self {
+            recipe,
+            connects,
+            seen,
+        }
+    }
+
+    fn connect(&self) -> ChannelFuture {
+        self.recipe.connect("shop:7")
+    }
+
+    /// The error of a connect that has failed; its channel has ended, and was never active.
+    fn expect_failure(&self, future: &ChannelFuture) -> Error {
+        let error = future.sync_timeout(DEADLINE).unwrap_err();
+        let closed = future.channel().close_future();
+        closed.sync_timeout(DEADLINE).unwrap();
+        for expected in [Seen::Registered, Seen::Unregistered, Seen::Removed] {
+            assert_eq!(next(&self.seen), expected);
+        }
+        error
+    }
+}
+
+/// Runs a test with each selector, with sockets of the loop and with threads.
+macro_rules! each {
+    ($test:ident) => {
+        for backend in Backend::available() {
+            let group = EventLoopGroup::builder().threads(1).selector(*backend);
+            let group = group.build().unwrap();
+            eprintln!("-- {backend}");
+            $test::<Tcp>(&group);
+            eprintln!("-- {backend}, threads");
+            $test::<oio::Tcp>(&group);
+        }
+    };
+}
+
+/// One channel all the time, which sees one connect. What was set on it before, by the recipe and by a handler, is set on
+/// the socket that has it in the end; addresses behind the one that answers are left alone.
+///
+/// Rules: A14, A23, G7
+#[test]
+fn each_address_is_tried_until_one_answers() {
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        let ((_one, first), (_two, second)) = (refusing(), refusing());
+        let ((listener, good), (other, never)) = (plain_listener(), plain_listener());
+        let client = Client::<T>::new(group, &[first, second, good, never]);
+        let channel = client.connect().sync_timeout(DEADLINE).unwrap();
+        let (_peer, local) = listener.accept().unwrap();
+        assert_eq!(channel.remote_address(), Some(Address::Inet(good)));
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
+        assert_eq!(next(&client.seen), Seen::Registered);
+        assert_eq!(next(&client.seen), Seen::Active);
+        assert_eq!(client.connects.try_iter().count(), 1);
+        for option in [TCP_NODELAY, SO_KEEPALIVE] {
+            let value = channel.option(option).sync_timeout(DEADLINE).unwrap();
+            assert!(value, "{option:?}");
+        }
+        other.set_nonblocking(true).unwrap();
+        assert!(other.accept().is_err(), "somebody came");
+        channel.close().sync_timeout(DEADLINE).unwrap();
+    }
+    each!(test);
+}
+
+/// The error is the last one's, and says what became of all of them.
+///
+/// Rules: A17, A18
+#[test]
+fn if_no_address_answers_the_error_names_them_all() {
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        let ports = [refusing(), refusing(), refusing()];
+        let addresses = ports.each_ref().map(|(_, address)| *address);
+        let client = Client::<T>::new(group, &addresses);
+        let error = client.expect_failure(&client.connect());
+        assert_eq!(
+            (error.kind(), error.fault()),
+            (ErrorKind::ConnectRefused, Fault::Peer)
+        );
+        assert_eq!(error.io_kind(), Some(std::io::ErrorKind::ConnectionRefused));
+        for address in addresses {
+            assert!(error.to_string().contains(&address.to_string()), "{error}");
+        }
+        // One address is one error.
+        let client = Client::<T>::new(group, &addresses[..1]);
+        let error = client.expect_failure(&client.connect());
+        assert!(error.to_string().starts_with("connect to 127"), "{error}");
+        // None is one as well.
+        let client = Client::<T>::new(group, &[]);
+        let error = client.expect_failure(&client.connect());
+        assert_eq!(error.kind(), ErrorKind::Unresolved);
+    }
+    each!(test);
+}
+
+/// An address that says nothing costs its timeout; the next one has its own.
+///
+/// Rules: A19
+#[test]
+fn each_try_has_the_connect_timeout_for_itself() {
+    const TIMEOUT: Duration = Duration::from_millis(40);
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        let silent = nobody_accepts();
+        let (listener, good) = plain_listener();
+        let mut client = Client::<T>::new(group, &[silent, silent, good]);
+        client.recipe = client.recipe.option(CONNECT_TIMEOUT, TIMEOUT);
+        let begun = Instant::now();
+        let channel = client.connect().sync_timeout(DEADLINE).unwrap();
+        assert!(begun.elapsed() >= 2 * TIMEOUT);
+        let (_peer, local) = listener.accept().unwrap();
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
+        channel.close().sync_timeout(DEADLINE).unwrap();
+
+        let mut client = Client::<T>::new(group, &[good, silent]);
+        drop(listener);
+        client.recipe = client.recipe.option(CONNECT_TIMEOUT, TIMEOUT);
+        let error = client.expect_failure(&client.connect());
+        assert_eq!(error.kind(), ErrorKind::ConnectTimeout);
+        assert!(error.to_string().contains(&good.to_string()), "{error}");
+    }
+    each!(test);
+}
+
+/// Whoever cancels the connect, or closes the channel, ends all of it: the addresses that are left are not tried.
+///
+/// Rules: A20, A21
+#[test]
+fn a_cancelled_or_closed_connect_tries_no_further_address() {
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        for cancels in [false, true] {
+            let (listener, never) = plain_listener();
+            let mut client = Client::<T>::new(group, &[nobody_accepts(), never]);
+            // A close that lingers would be waited for, if there were something to wait for.
+            client.recipe = client.recipe.option(SO_LINGER, Some(DEADLINE));
+            let future = client.connect();
+            let asked = client.connects.recv_timeout(DEADLINE).unwrap();
+            assert_eq!(asked, Address::Inet(nobody_accepts()));
+            let kind = if cancels {
+                assert!(future.cancel());
+                ErrorKind::Cancelled
+            } else {
+                future.channel().close().sync_timeout(DEADLINE).unwrap();
+                ErrorKind::ChannelClosed
+            };
+            assert_eq!(client.expect_failure(&future).kind(), kind);
+            listener.set_nonblocking(true).unwrap();
+            assert!(listener.accept().is_err(), "somebody came");
+        }
+    }
+    each!(test);
+}
+
+/// With a local address, the addresses of the other family fail, and those of its own are tried.
+///
+/// Rules: G7
+#[test]
+fn a_local_address_is_that_of_every_try() {
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        let (_held, refused) = refusing();
+        let (listener, good) = plain_listener();
+        let v6: SocketAddr = "[::1]:9".parse().unwrap();
+        let mut client = Client::<T>::new(group, &[v6, refused, good]);
+        let local: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        client.recipe = client.recipe.local_address(local);
+        let channel = client.connect().sync_timeout(DEADLINE).unwrap();
+        let (_peer, local) = listener.accept().unwrap();
+        assert_eq!(channel.local_address(), Some(Address::Inet(local)));
+        channel.close().sync_timeout(DEADLINE).unwrap();
+    }
+    each!(test);
+}
+
+/// Connects to somewhere else, or binds first.
+struct Stubborn {
+    to: SocketAddr,
+    binds: bool,
+}
+
+impl Handler for Stubborn {
+    fn connect(
+        &mut self,
+        ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        if self.binds {
+            let bound = ctx.new_promise();
+            ctx.bind(SocketAddr::from(([127, 0, 0, 1], 0)), bound);
+            ctx.connect(remote, local, promise);
+        } else {
+            ctx.connect(self.to, local, promise);
+        }
+        Ok(())
+    }
+}
+
+/// Where a handler decides what the channel connects to or is bound to, there is one try.
+///
+/// Rules: A18
+#[test]
+fn what_a_handler_has_bound_or_redirected_has_one_try() {
+    fn test<T: ClientTransport<Family = Inet>>(group: &EventLoopGroup) {
+        let ((_one, first), (_two, elsewhere)) = (refusing(), refusing());
+        let (listener, never) = plain_listener();
+        for (binds, named) in [(true, first), (false, elsewhere)] {
+            let to = elsewhere;
+            let error = Bootstrap::new(group)
+                .transport::<T>()
+                .resolver(Known(vec![first, never]))
+                .handler(move |pipeline| pipeline.add_last(Stubborn { to, binds }))
+                .connect("shop:7")
+                .sync_timeout(DEADLINE)
+                .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::ConnectRefused);
+            assert!(error.to_string().contains(&named.to_string()), "{error}");
+        }
+        listener.set_nonblocking(true).unwrap();
+        assert!(listener.accept().is_err(), "somebody came");
+    }
+    each!(test);
+}

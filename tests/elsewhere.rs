@@ -1,0 +1,165 @@
+//! What can be added on another group's loop, and where in the pipeline. How it behaves there is in `relay`.
+
+use std::error::Error as _;
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use tidegate::codec::{LengthFieldPrepender, LineDecoder, StringDecoder};
+use tidegate::handler::typed::TypedHandler;
+use tidegate::{
+    Context, EmbeddedChannel, Error, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult,
+    Message, Pipeline,
+};
+
+fn group(name: &str) -> EventLoopGroup {
+    EventLoopGroup::builder()
+        .threads(1)
+        .name(name)
+        .build()
+        .unwrap()
+}
+
+/// Drives the embedded loop until it has something, which other threads bring about.
+fn wait<T>(
+    channel: &mut EmbeddedChannel,
+    mut look: impl FnMut(&mut EmbeddedChannel) -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        channel.run_pending();
+        if let Some(found) = look(channel) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "not in time");
+        thread::yield_now();
+    }
+}
+
+/// Answers each line, and says on which thread.
+struct Answers;
+
+impl TypedHandler for Answers {
+    type In = String;
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, line: String) -> HandlerResult {
+        let thread = thread::current();
+        let thread = thread.name().unwrap_or("?");
+        let thread = thread.split('-').next().unwrap_or(thread);
+        ctx.write_and_flush(format!("{line} on {thread}"));
+        Ok(())
+    }
+}
+
+/// Decoders, prependers and typed handlers are built there as they are added here: without being wrapped.
+///
+/// Rules: B12
+#[test]
+fn whatever_can_be_added_can_be_added_on_another_loop() {
+    let (codecs, logic) = (group("codecs"), group("logic"));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&codecs, || LengthFieldPrepender::new(1))?;
+        pipeline.add_last_on_named(&codecs, "lines", || {
+            StringDecoder::new(LineDecoder::new(80))
+        })?;
+        pipeline.add_last_on(&logic, || Answers)
+    })
+    .unwrap();
+    channel.feed([BytesMut::from("one\ntw"), BytesMut::from("o\n")]);
+    let mut sent = Vec::new();
+    let expected = b"\x0cone on logic\x0ctwo on logic";
+    wait(&mut channel, |channel| {
+        while let Some(part) = channel.read_outbound() {
+            sent.extend_from_slice(part.as_bytes().unwrap());
+        }
+        (sent.len() >= expected.len()).then_some(())
+    });
+    assert_eq!(Bytes::from(sent), &expected[..]);
+}
+
+/// Adds its letter to a text that passes.
+struct Letter(char);
+
+impl Handler for Letter {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let mut text: String = msg.downcast().map_err(|_| Failure::msg("not a text"))?;
+        text.push(self.0);
+        ctx.fire_channel_read(Message::new(text));
+        Ok(())
+    }
+}
+
+/// Each handler stands where it was put, from wherever it was put there, and is known by its name.
+///
+/// Rules: B12, B20
+#[test]
+fn handlers_elsewhere_stand_where_they_were_put() {
+    let (near, far) = (group("near"), group("far"));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_named("m", Letter('m'))?;
+        pipeline.add_first_on(&near, || Letter('c'))?;
+        pipeline.add_first_on_named(&far, "b", || Letter('b'))?;
+        pipeline.add_before_on(&near, "m", Some("l"), || Letter('l'))?;
+        pipeline.add_after_on(&far, "m", Some("n"), || Letter('n'))?;
+        pipeline.add_before_on(&near, "b", None, || Letter('a'))?;
+        pipeline.add_after_on(&near, "n", None, || Letter('o'))?;
+        pipeline.add_last_on_named(&far, "z", || Letter('z'))
+    })
+    .unwrap();
+    let refused = channel.pipeline(|pipeline| {
+        [
+            pipeline.add_before_on(&near, "x", None, || Letter('x')),
+            pipeline.add_after_on(&near, "x", None, || Letter('x')),
+            pipeline.add_first_on_named(&near, "m", || Letter('x')),
+            pipeline.add_last_on_named(&near, "m", || Letter('x')),
+        ]
+        .map(|refused| refused.unwrap_err().kind())
+    });
+    assert_eq!(refused[..2], [ErrorKind::NoSuchHandler; 2]);
+    assert_eq!(refused[2..], [ErrorKind::DuplicateName; 2]);
+    let mut pass = |edit: fn(&mut Pipeline<'_>) -> Result<(), Error>| {
+        channel.pipeline(edit).unwrap();
+        channel.feed([Message::new(String::new())]);
+        wait(&mut channel, |channel| channel.read_inbound_as::<String>())
+    };
+    assert_eq!(pass(|_| Ok(())), "abclmnoz");
+    assert_eq!(pass(|pipeline| pipeline.remove("l")), "abcmnoz");
+    let here = |pipeline: &mut Pipeline<'_>| pipeline.replace("n", Some("N"), Letter('N'));
+    assert_eq!(pass(here), "abcmNoz");
+}
+
+/// Says what goes wrong.
+struct Tells(mpsc::Sender<Failure>);
+
+impl Handler for Tells {
+    fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        let _ = self.0.send(cause);
+        Ok(())
+    }
+}
+
+/// A handler that cannot be where it should is not in the pipeline, and the pipeline hears of it.
+///
+/// Rules: B7, B12
+#[test]
+fn a_group_that_has_ended_takes_no_handlers() {
+    let ended = group("ended");
+    ended
+        .shutdown_gracefully(Duration::ZERO, Duration::from_secs(20))
+        .sync()
+        .unwrap();
+    let (tell, told) = mpsc::channel();
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_named("told", Tells(tell))?;
+        pipeline.add_first_on(&ended, || Letter('x'))
+    })
+    .unwrap();
+    let cause = told.recv().unwrap().into_error();
+    assert_eq!(cause.kind(), ErrorKind::User);
+    let source = cause
+        .source()
+        .and_then(|source| source.downcast_ref::<Error>());
+    assert_eq!(source.map(Error::kind), Some(ErrorKind::Terminated));
+    assert_eq!(channel.pipeline(|pipeline| pipeline.names()), ["told"]);
+}
