@@ -11,7 +11,7 @@ use bytes::{Buf, BufMut, Bytes};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use tidegate::buffer::{Arena, Message};
 use tidegate::channel::OutboundBuffer;
-use tidegate::future::{OnCaller, Promise, PromisePool};
+use tidegate::future::{OnCaller, Promise};
 
 /// Bytes of a message.
 const SIZE: usize = 64;
@@ -33,10 +33,9 @@ fn outbound(criterion: &mut Criterion) {
         });
     });
     let host = OnCaller::host();
-    let mut pool = PromisePool::default();
-    group.bench_function("the same with a promise from the pool", |bench| {
+    group.bench_function("the same with a promise", |bench| {
         bench.iter(|| {
-            let promise = pool.take(&host);
+            let promise = Promise::new(host.clone());
             buffer.add(message(), SIZE, promise);
             let _ = buffer.add_flush();
             let _ = buffer.advance(SIZE);

@@ -8,7 +8,7 @@ use std::sync::mpsc::sync_channel;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use tidegate::future::{Combiner, OnCaller, Promise, PromisePool, TaskPromise};
+use tidegate::future::{Combiner, OnCaller, Promise, TaskPromise};
 
 thread_local! {
     /// What listeners count into, so that they do something.
@@ -27,14 +27,6 @@ fn unit(criterion: &mut Criterion) {
     });
     group.bench_function("made, completed, dropped", |bench| {
         bench.iter(|| black_box(Promise::new(host.clone())).try_success());
-    });
-    let mut pool = PromisePool::default();
-    group.bench_function("from the pool, completed, given back", |bench| {
-        bench.iter(|| {
-            let promise = black_box(pool.take(&host));
-            promise.try_success();
-            pool.give(promise)
-        });
     });
     group.bench_function("one listener", |bench| {
         bench.iter(|| {

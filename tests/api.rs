@@ -9,7 +9,7 @@ use tidegate::channel::{
     Pipeline, Signal,
 };
 use tidegate::event_loop::{EventLoopGroupBuilder, MetricsSnapshot, ScheduledFuture};
-use tidegate::future::{Combiner, Completion, PromisePool, TaskFuture, TaskPromise};
+use tidegate::future::{Combiner, Completion, TaskFuture, TaskPromise};
 use tidegate::{
     Address, Backend, Bootstrap, Channel, ChannelFuture, EmbeddedChannel, Error, EventLoop,
     EventLoopGroup, Failure, FileRegion, LocalEventLoop, Message, OptionSet, Promise,
@@ -73,7 +73,6 @@ fn send_and_sync_are_as_promised() {
         // Messages travel; they are not shared.
         Message: true false,
         FileRegion: true true,
-        PromisePool: true false,
         // The loop's own.
         Context<'static>: false false,
         Pipeline<'static>: false false,

@@ -386,7 +386,7 @@ fn a_recipe_may_have_its_remote_address() {
         let recipe = client(&group).remote_address(address);
         for recipe in [recipe.clone(), recipe] {
             let connected = recipe.connect_preset().sync_timeout(DEADLINE).unwrap();
-            assert_eq!(connected.remote_address(), Some(&Address::Inet(address)));
+            assert_eq!(connected.remote_address(), Some(Address::Inet(address)));
         }
         let future = client(&group).connect_preset();
         let error = future.sync_timeout(DEADLINE).unwrap_err();

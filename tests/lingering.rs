@@ -20,7 +20,7 @@ use tidegate::transport::udp::Udp;
 use tidegate::transport::unix::UnixStream;
 use tidegate::{
     Bootstrap, Channel, Context, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult,
-    Message,
+    Message, Promise,
 };
 use tidegate_sys::os::net;
 
@@ -266,14 +266,18 @@ fn a_peer_that_never_ends_is_cut_off_at_the_deadline_and_counted() {
         pair.ask();
         other.ask();
         let pump = pair.pump();
-        let within = Duration::from_millis(300);
-        let draining = group.drain(within);
+        let draining = group.drain(DEADLINE);
         assert_eq!(pair.read_all(), ANSWER);
         assert_eq!(other.read_all(), ANSWER);
         other.peer.shutdown(Shutdown::Both).unwrap();
         other.wait_for(&Seen::Inactive);
+        // The deadline of a second drain is another one for the first.
+        let within = Duration::from_millis(20);
+        let second = group.drain(within).sync().unwrap();
+        assert!(second.took >= within);
+        assert_eq!((second.channels, ends(&second)), (1, [1, 0, 0]));
         let report = draining.sync().unwrap();
-        assert!(report.took >= within && report.took < SILENCE, "{report}");
+        assert!(report.took < SILENCE, "{report}");
         assert_eq!(ends(&report), [1, 0, 0], "{report}");
         assert_eq!((report.channels, report.late), (2, 0));
         assert!(report.unsent.is_empty() && !report.is_complete());
@@ -357,29 +361,63 @@ fn a_handler_that_closes_in_a_drain_keeps_what_it_sent() {
     });
 }
 
-/// The order of a drain's close is a handler's to use: what it sends in its `close` goes out before the output ends.
+/// A handler that says goodbye when it is closed need not see to it that the peer takes it.
 #[test]
 fn what_a_handler_sends_when_it_is_closed_goes_out_first() {
+    struct Notify {
+        flushes: bool,
+    }
+
+    impl Handler for Notify {
+        fn close(&mut self, ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+            ctx.write(Bytes::from(vec![9; ANSWER]));
+            if self.flushes {
+                ctx.flush();
+            }
+            ctx.close_with(promise);
+            Ok(())
+        }
+    }
+
+    for flushes in [false, true] {
+        ways::each_way(|way| {
+            let group = way.group(1);
+            let mut pair = Pair::new(&group, true);
+            pair.ask();
+            let added = pair
+                .channel
+                .edit(move |pipeline| pipeline.add_first(Notify { flushes }));
+            added.sync().unwrap().unwrap();
+            let draining = group.drain(DEADLINE);
+            assert_eq!(pair.read_all(), 2 * ANSWER);
+            drop(pair.peer);
+            let report = draining.sync().unwrap();
+            assert!(report.is_complete(), "{report}");
+            stop(&group);
+        });
+    }
+}
+
+/// The same with a peer that takes nothing: the deadline comes, and the report says it.
+#[test]
+fn a_goodbye_that_is_not_taken_is_left_unsent_at_the_deadline() {
     struct Notify;
 
     impl Handler for Notify {
-        fn close(&mut self, ctx: &mut Context<'_>, promise: tidegate::Promise) -> HandlerResult {
-            ctx.write(Bytes::from_static(b"goodbye"));
-            ctx.flush();
+        fn close(&mut self, ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+            ctx.write(Bytes::from(vec![9; 64 << 20]));
             ctx.close_with(promise);
             Ok(())
         }
     }
 
     let group = EventLoopGroup::new(1).unwrap();
-    let mut pair = Pair::new(&group, true);
-    pair.ask();
+    let pair = Pair::new(&group, false);
     let added = pair.channel.edit(|pipeline| pipeline.add_first(Notify));
     added.sync().unwrap().unwrap();
-    let draining = group.drain(DEADLINE);
-    assert_eq!(pair.read_all(), ANSWER + 7);
-    drop(pair.peer);
-    assert!(draining.sync().unwrap().is_complete());
+    let report = group.drain(Duration::from_millis(50)).sync().unwrap();
+    assert_eq!((report.late, report.unsent.len()), (1, 1), "{report}");
+    assert_eq!(ends(&report), [0; 3]);
     stop(&group);
 }
 

@@ -43,7 +43,8 @@ impl EventLoopGroup {
     /// left unsent, and to whom, and how many were closed before anybody could know.
     ///
     /// Each connected channel hears the user event [`Draining`] first; a handler that keeps a clone of it keeps its channel
-    /// open, up to the deadline. Reading goes on meanwhile. Channels that are connecting are closed at once.
+    /// open, up to the deadline. Reading goes on meanwhile. What a handler sends when it is asked to close goes out as well.
+    /// Channels that are connecting are closed at once.
     ///
     /// A connection is closed by ending its output (the peer reads everything, and then the end), reading on until the peer
     /// ends its side too, and dropping what comes: a *lingering close*. Requests that the peer had sent before it saw the end
@@ -379,6 +380,7 @@ impl Core {
                 *none = Some(Leaving {
                     tallies: vec![tally.clone()],
                     held: held.map(|held| held as SyncWeak<dyn Any + Send + Sync>),
+                    is_asked: false,
                     lingering: None,
                 });
             }
@@ -406,6 +408,19 @@ impl Core {
         if self.life.get() != Life::Active {
             return;
         }
+        if self.after_last_write(Self::drain_on) {
+            return;
+        }
+        self.look_at_rare(|rare| {
+            rare.leaving.as_mut()?.is_asked = true;
+            Some(())
+        });
+        self.op(TAIL, Op::Close(Promise::void()));
+    }
+
+    /// Comes back when the last of what waits is sent; false if nothing waits. If it fails the channel closes by itself, and
+    /// nothing is left to be done.
+    pub(crate) fn after_last_write(&self, next: impl FnOnce(&Self) + Send + 'static) -> bool {
         let last = {
             let mut outbound = self.outbound.borrow_mut();
             let last = outbound.as_deref_mut().and_then(|out| out.last_promise());
@@ -419,18 +434,20 @@ impl Core {
             })
         };
         let Some((last, was_void)) = last else {
-            return self.op(TAIL, Op::Close(Promise::void()));
+            return false;
         };
         let shared = self.shared.clone();
         last.add_listener(move |sent: &Result<(), Error>| {
             let Some(core) = shared.core() else { return };
-            match sent {
-                Ok(()) => core.enter(Self::drain_on),
+            if let Err(error) = sent
+                && was_void
+            {
                 // Nobody else learns of it.
-                Err(error) if was_void => core.count_void_failure("outbound buffer", error),
-                Err(_) => {}
+                core.count_void_failure("outbound buffer", error);
             }
+            core.enter(next);
         });
+        true
     }
 
     /// The deadline is over.

@@ -148,6 +148,8 @@ pub(crate) struct Leaving {
     pub(crate) tallies: Vec<Rc<Tally>>,
     /// Alive until the event has been let go of.
     pub(crate) held: Option<Weak<dyn Any + Send + Sync>>,
+    /// The drain has asked for the close: nothing waited to be sent then.
+    pub(crate) is_asked: bool,
     /// Everything was sent, and the peer's end is waited for.
     pub(crate) lingering: Option<Lingering>,
 }

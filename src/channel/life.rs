@@ -220,6 +220,10 @@ impl Core {
     // ---- closing
 
     pub(crate) fn head_close(&self, promise: Promise) {
+        if self.sends_before_close() {
+            self.after_last_write(move |core| core.head_close(promise));
+            return;
+        }
         self.close_because(
             Error::new(
                 ErrorKind::ChannelClosed,

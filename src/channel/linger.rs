@@ -7,6 +7,7 @@
 //! kernel had taken for the peer and not sent yet is thrown away then, and a peer that gets the reset may throw away what it
 //! has got and not read. To a peer that sends one request after the other without waiting, that is its answers.
 //!
+//! 0. What a handler sends when a drain's close passes it goes out before anything of this begins.
 //! 1. For the pipeline the channel is closing: it hears nothing of what is dropped, and nothing of an input or output that
 //!    was shut down, and channel_inactive comes when the transport has closed, as after every close that takes its time.
 //! 2. Only what has a descriptor and can end its output alone lingers. Everything else, and a peer that has ended its side
@@ -61,6 +62,25 @@ impl IoHandle for Ear {
 }
 
 impl Core {
+    /// Whether something is to be sent before the close that a drain has asked for: what a handler has said on its way here
+    /// (a goodbye), where the socket did not take it at once. What is not flushed yet is flushed.
+    pub(crate) fn sends_before_close(&self) -> bool {
+        let is_asked = self.look_at_rare(|rare| {
+            let leaving = rare.leaving.as_ref()?;
+            Some(leaving.is_asked && !leaving.is_late())
+        });
+        if is_asked != Some(true) || self.in_transport.get() || self.lp.ends_channels() {
+            return false;
+        }
+        self.head_flush();
+        self.flush_put_off();
+        let mut outbound = self.outbound.borrow_mut();
+        let waits = outbound
+            .as_deref_mut()
+            .is_some_and(|out| out.last_promise().is_some());
+        waits && self.life.get() == Life::Active
+    }
+
     /// Whether a close for this reason is to linger. Asked before anything of the close is done.
     pub(crate) fn may_linger(&self, cause: &Error) -> bool {
         self.life.get() == Life::Active

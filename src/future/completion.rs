@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::ops::Deref;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,6 +13,7 @@ use tidegate_sys::mem::Task;
 use super::host::{KeyTarget, ListenerHost};
 use super::inner::{Inner, Shared};
 use super::observers::Listener;
+use super::pool;
 use crate::error::{Error, ErrorKind};
 
 /// The future of an operation without a value: a write, a close, a shutdown.
@@ -19,13 +21,13 @@ use crate::error::{Error, ErrorKind};
 /// It is a handle: clones observe the same operation, and dropping all of them changes nothing. It is
 /// a [`std::future::Future`], so any executor can await it; it makes progress without being polled.
 pub struct Completion {
-    inner: Arc<Shared>,
+    inner: Held,
     /// The key of this handle's waker, 0 if it was never polled while pending.
     waker_key: u32,
 }
 
 impl Completion {
-    pub(super) fn of(inner: Arc<Shared>) -> Self {
+    pub(super) fn of(inner: Held) -> Self {
         Self {
             inner,
             waker_key: 0,
@@ -34,18 +36,17 @@ impl Completion {
 
     /// One that has succeeded.
     pub fn succeeded(host: Arc<dyn ListenerHost>) -> Self {
-        let inner = Inner::new(host, ());
+        let inner = pool::take(host);
         // Nobody else has it yet, so there is nobody to tell.
         inner.mark_success();
-        Self::of(Arc::new(inner))
+        Self::of(Held::Unit(inner))
     }
 
     /// One that has failed with `error`.
     pub fn failed(host: Arc<dyn ListenerHost>, error: Error) -> Self {
-        let inner = Inner::new(host, ());
-        let shared: Arc<Shared> = Arc::new(inner);
-        shared.fail(error, 1);
-        Self::of(shared)
+        let inner = Held::Unit(pool::take(host));
+        inner.fail(error, 1);
+        Self::of(inner)
     }
 
     /// True once the operation succeeded, failed or was cancelled.
@@ -140,6 +141,41 @@ impl Completion {
 
     fn outcome(&self) -> Result<(), Error> {
         self.inner.result().unwrap_or(Ok(()))
+    }
+}
+
+/// A hold of a state.
+#[derive(Clone)]
+pub(super) enum Held {
+    /// Of an operation without a value: it is used again.
+    Unit(Arc<Inner<()>>),
+    /// The value, if any, is out of sight.
+    Value(Arc<Shared>),
+}
+
+const _: () = assert!(
+    size_of::<Held>() == size_of::<Arc<Shared>>(),
+    "the two are told apart by a niche"
+);
+
+impl Deref for Held {
+    type Target = Shared;
+
+    #[inline]
+    fn deref(&self) -> &Shared {
+        match self {
+            Held::Unit(inner) => &**inner,
+            Held::Value(inner) => inner,
+        }
+    }
+}
+
+impl Drop for Held {
+    #[inline]
+    fn drop(&mut self) {
+        if let Held::Unit(inner) = self {
+            pool::give(inner);
+        }
     }
 }
 

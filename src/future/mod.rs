@@ -29,7 +29,7 @@
 //! - `promise`, `completion`: the two ends without a value.
 //! - `value`: the two ends with one.
 //! - `forward`: passing an outcome on to another promise.
-//! - `pool`: promises to be used again, for operations that must not allocate.
+//! - `pool`: states of promises, used again by the thread that let go of them last.
 //! - `combiner`: one promise for many futures.
 //! - `sync`: std's atomics and locks or loom's. `model` (loom), `tests`: the tests.
 
@@ -51,6 +51,5 @@ mod value;
 pub use combiner::Combiner;
 pub use completion::Completion;
 pub use host::{KeyTarget, ListenerHost, OnCaller};
-pub use pool::PromisePool;
 pub use promise::{Promise, Witness};
 pub use value::{TaskFuture, TaskPromise};

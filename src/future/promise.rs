@@ -7,10 +7,11 @@ use std::fmt;
 use std::ptr;
 use std::sync::Arc;
 
-use super::completion::Completion;
+use super::completion::{Completion, Held};
 use super::host::{KeyTarget, ListenerHost, OnCaller};
 use super::inner::{Failed, Inner, Shared};
 use super::observers::Listener;
+use super::pool;
 use crate::error::{Error, ErrorKind};
 
 /// The end of an operation that completes it: once, with success, failure or cancellation.
@@ -48,7 +49,7 @@ pub enum Witness {
 impl Promise {
     /// A promise whose listeners run at `host`.
     pub fn new(host: Arc<dyn ListenerHost>) -> Self {
-        Self(Some(Arc::new(Inner::new(host, ()))))
+        Self(Some(pool::take(host)))
     }
 
     /// The promise that nobody observes. Costs nothing.
@@ -188,7 +189,7 @@ impl Promise {
     /// [`unvoid`](Promise::unvoid) where the outcome matters.
     pub fn completion(&self) -> Completion {
         match &self.0 {
-            Some(inner) => Completion::of(inner.clone()),
+            Some(inner) => Completion::of(Held::Unit(inner.clone())),
             None => Completion::failed(
                 OnCaller::host(),
                 Error::new(
@@ -211,12 +212,19 @@ impl Promise {
 impl Drop for Promise {
     #[inline]
     fn drop(&mut self) {
-        if let Some(inner) = &self.0
-            && inner.drop_promise()
-        {
-            shared(inner).fail_dropped();
+        if let Some(inner) = &mut self.0 {
+            end(inner);
         }
     }
+}
+
+/// A promise end that is not void goes away.
+#[inline(never)]
+fn end(inner: &mut Arc<Inner<()>>) {
+    if inner.drop_promise() {
+        shared(inner).fail_dropped();
+    }
+    pool::give(inner);
 }
 
 impl fmt::Debug for Promise {

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use super::completion::{self, Completion};
+use super::completion::{self, Completion, Held};
 use super::host::ListenerHost;
 use super::inner::{Failed, Inner, Shared};
 use super::promise::{Witness, done_once};
@@ -118,7 +118,7 @@ impl<T: Send + 'static> TaskPromise<T> {
 
     /// The operation as a future without its value.
     pub fn completion(&self) -> Completion {
-        Completion::of(self.inner.clone())
+        Completion::of(Held::Value(self.inner.clone()))
     }
 
     /// Where its listeners run.
@@ -252,7 +252,7 @@ impl<T: Send + 'static> TaskFuture<T> {
 
     /// The operation as a future without its value, for any number of observers.
     pub fn completion(&self) -> Completion {
-        Completion::of(self.inner.clone())
+        Completion::of(Held::Value(self.inner.clone()))
     }
 
     /// Takes the outcome of an operation that is done.

@@ -1,6 +1,7 @@
 //! What carries channels. The transports do not know each other; what they have in common lies below them.
 //!
 //! - `tcp`: connections and listeners of TCP.
+//! - `tcp_info`: what the kernel knows of a connection.
 //! - `unix`: connections, listeners and datagrams of the Unix domain.
 //! - `embedded`: channels for tests, without a kernel.
 //! - `local`: connections inside this process, between any two loops.
@@ -22,6 +23,7 @@ pub mod oio;
 pub mod sctp;
 mod socket;
 pub mod tcp;
+mod tcp_info;
 pub mod udp;
 pub mod unix;
 

@@ -6,6 +6,7 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use tidegate_sys::os::net::{self, IntOption};
 
+pub use super::tcp_info::{TCP_INFO, TcpInfo};
 use crate::channel::{Inet, OptionId, OptionValue};
 use crate::error::Error;
 use crate::transport::socket;

@@ -16,8 +16,8 @@ use std::time::Duration;
 
 use tidegate::error::{Error, ErrorKind, Failure};
 use tidegate::future::{
-    Combiner, Completion, KeyTarget, ListenerHost, OnCaller, Promise, PromisePool, TaskFuture,
-    TaskPromise, Witness,
+    Combiner, Completion, KeyTarget, ListenerHost, OnCaller, Promise, TaskFuture, TaskPromise,
+    Witness,
 };
 use tidegate_sys::mem::Task;
 
@@ -651,43 +651,49 @@ fn a_value_goes_to_one_taker() {
     assert_eq!(kind(block_on(future)), ErrorKind::Cancelled);
 }
 
+/// Threads use the states of promises again. Nothing of the one before is left: no outcome, no host, no listener.
+///
+/// Rules: F1, F10
 #[test]
-fn a_pool_uses_promises_again_when_nobody_holds_them() {
+fn a_promise_begins_anew_whatever_became_of_the_one_before() {
     let (queue, host) = Queue::new();
     let (_, other_host) = Queue::new();
-    let mut pool = PromisePool::new(1);
-    let promise = pool.take(&host);
-    promise.try_failure(user_error());
-    assert!(pool.give(promise));
-    assert_eq!(pool.len(), 1);
-    assert_eq!(
-        Arc::strong_count(&queue),
-        2,
-        "a resting promise keeps no host alive"
+    let ends: [fn(Promise); 5] = [
+        |promise| assert!(promise.try_success()),
+        |promise| assert!(promise.try_failure(user_error())),
+        |promise| assert!(promise.completion().cancel()),
+        |promise| drop(promise),
+        |promise| {
+            let completion = promise.completion();
+            completion.add_listener(|_| {});
+            promise.try_success();
+            drop(promise);
+            assert!(completion.is_success());
+        },
+    ];
+    for end in ends {
+        let promise = Promise::new(host.clone());
+        assert_eq!(Arc::strong_count(&queue), 3);
+        end(promise);
+        queue.turn();
+        assert_eq!(Arc::strong_count(&queue), 2, "what rests holds no host");
+        let promise = Promise::new(other_host.clone());
+        assert!(!promise.is_done() && !promise.is_cancelled());
+        assert!(promise.is_hosted_by(&other_host) && !promise.is_hosted_by(&host));
+        let completion = promise.completion();
+        assert!(completion.result().is_none());
+        assert!(promise.set_uncancellable() && !completion.cancel());
+        drop(promise);
+        assert_eq!(
+            completion.cause().map(|error| error.kind()),
+            Some(ErrorKind::Dropped)
+        );
+    }
+    let (done, failed) = (
+        Completion::succeeded(host.clone()),
+        Completion::failed(host, user_error()),
     );
-
-    let promise = pool.take(&other_host);
-    assert!(pool.is_empty());
-    assert!(!promise.is_done() && !promise.is_cancelled());
-    assert!(promise.is_hosted_by(&other_host));
-    let completion = promise.completion();
-    assert!(completion.cancel());
-    assert!(!pool.give(promise), "somebody holds its future");
-    assert!(completion.is_cancelled());
-
-    let promise = pool.take(&host);
-    let completion = promise.completion();
-    assert!(!pool.give(promise), "it is not complete");
-    assert_eq!(kind(completion.sync()), ErrorKind::Dropped);
-
-    let (one, two) = (pool.take(&host), pool.take(&host));
-    one.try_success();
-    two.try_success();
-    assert!(pool.give(one));
-    assert!(!pool.give(two), "the pool is full");
-    assert!(!pool.give(Promise::void()));
-    pool.clear();
-    assert!(pool.is_empty());
+    assert!(done.is_success() && failed.cause().is_some());
 }
 
 #[test]
@@ -700,8 +706,6 @@ fn promises_are_one_word_and_travel_between_threads() {
     travels::<Combiner>();
     travels::<Error>();
     travels::<Failure>();
-    fn moves<T: Send>() {}
-    moves::<PromisePool>();
     let word = size_of::<usize>();
     assert_eq!(size_of::<Promise>(), word);
     assert_eq!(size_of::<Error>(), word);

@@ -116,3 +116,48 @@ fn no_listener_is_lost_in_a_race() {
         assert!(told.try_recv().is_err());
     }
 }
+
+/// The states of promises wander between threads, which use them again: nobody sees anything of the promise before, and
+/// each listener is told once, with the outcome of its own.
+#[test]
+fn states_that_wander_between_threads_begin_anew() {
+    const PROMISES: usize = 10_000;
+    const THREADS: usize = 3;
+    let told: Vec<AtomicUsize> = (0..PROMISES * THREADS)
+        .map(|_| AtomicUsize::new(0))
+        .collect();
+    let told = Arc::new(told);
+    let (senders, receivers): (Vec<_>, Vec<_>) = (0..THREADS)
+        .map(|_| std::sync::mpsc::channel::<(Promise, Completion, bool)>())
+        .unzip();
+    thread::scope(|scope| {
+        for (number, receiver) in receivers.into_iter().enumerate() {
+            let next = senders[(number + 1) % THREADS].clone();
+            let told = told.clone();
+            scope.spawn(move || {
+                for round in 0..PROMISES {
+                    let promise = Promise::new(OnCaller::host());
+                    assert!(!promise.is_done(), "it was somebody's before");
+                    let completion = promise.completion();
+                    assert!(completion.result().is_none());
+                    let (index, succeeds) = (number * PROMISES + round, round % 3 != 0);
+                    let told = told.clone();
+                    completion.add_listener(move |result| {
+                        assert_eq!(result.is_ok(), succeeds);
+                        told[index].fetch_add(1, Ordering::Relaxed);
+                    });
+                    next.send((promise, completion.clone(), succeeds)).unwrap();
+                    // Both sides let go at about the same time.
+                    let (theirs, future, succeeds) = receiver.recv().unwrap();
+                    if succeeds {
+                        assert!(theirs.try_success());
+                    } else {
+                        drop(theirs);
+                    }
+                    assert_eq!(future.result().map(|result| result.is_ok()), Some(succeeds));
+                }
+            });
+        }
+    });
+    assert!(told.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+}

@@ -277,6 +277,75 @@ fn a_flush_does_not_overtake_a_waiting_write() {
     );
 }
 
+/// The same through the context of a handler behind it, which passes the first on and then asks for the second by itself.
+///
+/// Rules: 6.5, 6.9
+#[test]
+fn a_flush_through_a_context_does_not_overtake_a_waiting_write_either() {
+    /// Flushes by its own context behind each write; knows no flush that others ask for.
+    struct Eager(Log);
+    impl Handler for Eager {
+        fn write(
+            &mut self,
+            ctx: &mut Context<'_>,
+            msg: Message,
+            promise: tidegate::Promise,
+        ) -> HandlerResult {
+            self.0.add("eager write");
+            ctx.write_with(msg, promise);
+            ctx.flush();
+            Ok(())
+        }
+    }
+    /// Is on the stack when the write comes to it, and does not care for flushes.
+    struct Busy(Log);
+    impl Handler for Busy {
+        fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+            ctx.channel().write(msg);
+            self.0.add("busy returns");
+            Ok(())
+        }
+
+        fn write(
+            &mut self,
+            ctx: &mut Context<'_>,
+            msg: Message,
+            promise: tidegate::Promise,
+        ) -> HandlerResult {
+            self.0.add("busy write");
+            ctx.write_with(msg, promise);
+            Ok(())
+        }
+    }
+    let log = Log::new();
+    let a = Script::new("a", &log).loud();
+    let (busy, eager) = (Busy(log.clone()), Eager(log.clone()));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(a)?;
+        pipeline.add_last(busy)?;
+        pipeline.add_last(eager)
+    })
+    .unwrap();
+    // What is left to the default bodies is learned here.
+    channel.run(|channel| channel.flush());
+    log.take();
+    for _ in 0..2 {
+        channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
+        assert_eq!(
+            log.take(),
+            [
+                "a read m",
+                "eager write",
+                "busy returns",
+                "busy write",
+                "a write m",
+                "a flush",
+            ]
+        );
+        assert_eq!(outbound(&mut channel), ["m"]);
+    }
+}
+
 /// What is given to the handle while waiting operations go on stands behind those that wait.
 ///
 /// Rules: 6.5

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::panic;
 use std::rc::Rc;
 
-use tidegate::{EmbeddedChannel, ErrorKind, Failure};
+use tidegate::{Context, EmbeddedChannel, ErrorKind, Failure};
 
 use crate::common::telling::told;
 use crate::common::{Dropped, Log, Script, channel, inbound};
@@ -128,6 +128,74 @@ fn all_handlers_on_the_stack_go() {
         "{lines:?}"
     );
     assert_eq!(channel.event_loop().metrics().handler_panics, 1);
+}
+
+/// What is dropped while a panic comes by may still speak through its context or the channel. It does not come to a handler
+/// that the panic has passed.
+///
+/// Rules: 5.8
+#[test]
+fn what_speaks_while_a_panic_comes_by_calls_no_handler_that_is_lost() {
+    struct Speaks<'c, 'a>(&'c mut Context<'a>);
+    impl Drop for Speaks<'_, '_> {
+        fn drop(&mut self) {
+            self.0.flush();
+            self.0.write("by the context");
+            self.0.channel().flush();
+            self.0.channel().write("by the channel");
+        }
+    }
+    let log = Log::new();
+    let b = Script::new("b", &log)
+        .loud()
+        .on_write(|_, _, _| panic!("in the write"));
+    let c = Script::new("c", &log).loud().on_read(|ctx, msg| {
+        let speaks = Speaks(ctx);
+        speaks.0.write(msg);
+        Ok(())
+    });
+    let mut channel = channel([
+        Script::new("a", &log).loud(),
+        b,
+        c,
+        Script::new("d", &log).loud(),
+    ]);
+    log.take();
+    quietly(|| channel.pipeline(|pipeline| pipeline.fire_channel_read("m")));
+    let lines = log.take();
+    let of_lost = |line: &&String| line.starts_with("b ") || line.starts_with("c ");
+    let calls: Vec<_> = lines.iter().filter(of_lost).collect();
+    assert_eq!(calls, ["b read m", "c read m", "b write m"], "{lines:?}");
+    assert!(!channel.channel().is_open());
+    assert_eq!(channel.event_loop().metrics().handler_panics, 1);
+}
+
+/// A handler that has made the pipeline larger and panics is found in what it was before.
+///
+/// Rules: 5.8
+#[test]
+fn a_handler_that_has_added_others_and_panics_is_dropped() {
+    let log = Log::new();
+    let (told, late) = (Dropped::tells("b", &log), log.clone());
+    let b = Script::new("b", &log)
+        .loud()
+        .holding(told)
+        .on_read(move |ctx, _| {
+            for _ in 0..9 {
+                ctx.pipeline().add_last(Script::new("late", &late).loud())?;
+            }
+            panic!("out of order");
+        });
+    let mut channel = channel([Script::new("a", &log).loud(), b]);
+    log.take();
+    quietly(|| channel.pipeline(|pipeline| pipeline.fire_channel_read("m")));
+    let lines = log.take();
+    let count = |what: &str| lines.iter().filter(|line| *line == what).count();
+    assert_eq!(count("b read m"), 1, "{lines:?}");
+    assert_eq!(count("b dropped"), 1, "{lines:?}");
+    assert_eq!(count("a inactive"), 1, "{lines:?}");
+    assert_eq!(count("b inactive"), 0, "{lines:?}");
+    assert!(!channel.channel().is_open());
 }
 
 /// A drop that panics, too, changes nothing for the others.

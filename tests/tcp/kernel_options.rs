@@ -36,7 +36,7 @@ fn is_forbidden(name: &str, error: &Error) -> bool {
 
 /// What is set is what is read.
 #[track_caller]
-fn exchange<T>(channel: &Channel, option: ChannelOption<T>, value: T)
+pub fn exchange<T>(channel: &Channel, option: ChannelOption<T>, value: T)
 where
     T: OptionType + Debug + PartialEq,
 {
@@ -50,7 +50,7 @@ where
 }
 
 #[track_caller]
-fn is_read<T>(channel: &Channel, option: ChannelOption<T>, value: T)
+pub fn is_read<T>(channel: &Channel, option: ChannelOption<T>, value: T)
 where
     T: OptionType + Debug + PartialEq,
 {

@@ -9,6 +9,8 @@ mod options;
 mod plain;
 #[path = "../common/probe.rs"]
 mod probe;
+#[cfg(target_os = "linux")]
+mod raw_options;
 mod reading;
 mod server;
 mod support;

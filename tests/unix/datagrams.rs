@@ -6,12 +6,14 @@ use std::os::unix::net::UnixDatagram as PlainDatagram;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 
-use tidegate::channel::options::MAX_DATAGRAM_PAYLOAD_SIZE;
+use tidegate::channel::options::{
+    MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE, RECV_ALLOCATOR,
+};
 use tidegate::codec::{LineDecoder, StringDecoder};
 use tidegate::transport::unix::{
     Datagram, Descriptors, SO_PEERCRED, UNLINK_STALE, UnixAddress, UnixDatagram,
 };
-use tidegate::{Bootstrap, Channel, ErrorKind, EventLoopGroup, Fault, Message};
+use tidegate::{Bootstrap, Channel, ErrorKind, EventLoopGroup, Fault, Message, RecvAllocator};
 use tidegate_sys::os::net::{self, Outgoing};
 
 use crate::support::*;
@@ -239,6 +241,57 @@ fn descriptors_come_in_front_of_their_datagram() {
         assert_eq!(failed(with).kind(), ErrorKind::NotFound);
         assert_eq!(failed(datagram).kind(), ErrorKind::NotFound);
         assert_eq!(reader.read(&mut [0]).unwrap(), 0);
+    });
+}
+
+/// A flush that ends at its limit does not come between descriptors and their datagram.
+#[test]
+fn a_limit_of_messages_does_not_part_descriptors_from_their_datagram() {
+    with_each_group(|group, folder| {
+        let (receiver, seen) = receiver(group, &folder.path("receiver"));
+        let (bootstrap, _) = bootstrap(group);
+        let sender = ok(bootstrap
+            .option(MAX_MESSAGES_PER_WRITE, 1)
+            .connect(folder.path("receiver")));
+        let (_reader, writer) = std::io::pipe().unwrap();
+        let writer = OwnedFd::from(writer);
+        for _ in 0..3 {
+            sender.write("plain");
+            sender.write(Descriptors::from(writer.try_clone().unwrap()));
+            sender.write("with");
+        }
+        ok(sender.write_and_flush("last"));
+        for _ in 0..3 {
+            assert_eq!(read(&seen).content, "plain");
+            match next(&seen) {
+                Seen::Read(came) => assert_eq!(came.downcast::<Descriptors>().unwrap().len(), 1),
+                other => panic!("descriptors, not {other:?}"),
+            }
+            assert_eq!(read(&seen).content, "with");
+        }
+        assert_eq!(read(&seen).content, "last");
+        ok(sender.close());
+        ok(receiver.close());
+    });
+}
+
+#[test]
+fn a_fixed_receive_allocator_is_the_room_for_one_datagram() {
+    with_each_group(|group, folder| {
+        let (bootstrap, seen) = bootstrap(group);
+        let sizes = RecvAllocator::Fixed(20_000);
+        let receiver = ok(bootstrap
+            .option(RECV_ALLOCATOR, sizes)
+            .bind(folder.path("receiver")));
+        active(&seen);
+        let read_back = receiver.option(RECV_ALLOCATOR).sync_timeout(DEADLINE);
+        assert_eq!(read_back.unwrap(), sizes);
+        let sender = plain(&folder.path("sender"));
+        sender
+            .send_to(&[7; 20_000], folder.path("receiver"))
+            .unwrap();
+        assert_eq!(read(&seen).content.len(), 20_000);
+        ok(receiver.close());
     });
 }
 

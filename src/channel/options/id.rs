@@ -1,7 +1,10 @@
-//! [`OptionId`]: an option without its type, with its name, its range and the kernel's unit.
+//! [`OptionId`]: an option without its type, with its name, its range and the kernel's unit. [`SocketOption`]: one that has
+//! none of these but a level and a number.
 
 use std::fmt;
 use std::time::Duration;
+
+use tidegate_sys::os::net::RAW_OPTION_MAX;
 
 use super::value::OptionValue;
 use crate::error::{Error, ErrorKind};
@@ -16,6 +19,10 @@ macro_rules! ids {
             $(#[doc = concat!("`", $name, "`")] $id,)*
             /// An option of a user's own, by name.
             Custom(&'static str),
+            /// An option of sockets that this crate does not list, whose value is an integer.
+            IntegerUnix(SocketOption),
+            /// The same with bytes for a value.
+            RawUnix(SocketOption),
         }
 
         impl OptionId {
@@ -27,6 +34,7 @@ macro_rules! ids {
                 match self {
                     $(OptionId::$id => $name,)*
                     OptionId::Custom(name) => name,
+                    OptionId::IntegerUnix(option) | OptionId::RawUnix(option) => option.name,
                 }
             }
 
@@ -34,6 +42,8 @@ macro_rules! ids {
                 match self {
                     $(OptionId::$id => $rule,)*
                     OptionId::Custom(_) => Rule::Custom,
+                    OptionId::IntegerUnix(_) => Rule::Int(i32::MIN, i32::MAX),
+                    OptionId::RawUnix(_) => Rule::Bytes,
                 }
             }
         }
@@ -88,6 +98,39 @@ ids! {
     SoTimeout = "SO_TIMEOUT", Rule::Time(Unit::Millis, 0, i32::MAX);
 }
 
+/// An option of sockets as setsockopt(2) has it, under the name that logs and errors are to call it by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct SocketOption {
+    name: &'static str,
+    level: i32,
+    number: i32,
+}
+
+impl SocketOption {
+    pub(super) const fn new(name: &'static str, level: i32, number: i32) -> Self {
+        Self {
+            name,
+            level,
+            number,
+        }
+    }
+
+    /// The name that it was given.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The protocol, as setsockopt(2) wants it: `SOL_SOCKET`, `IPPROTO_TCP`.
+    pub const fn level(self) -> i32 {
+        self.level
+    }
+
+    /// The option among those of its level.
+    pub const fn number(self) -> i32 {
+        self.number
+    }
+}
+
 /// What the values of an option may be.
 #[derive(Clone, Copy)]
 enum Rule {
@@ -103,6 +146,7 @@ enum Rule {
     WaterMark,
     Recv,
     Overload,
+    Bytes,
     Custom,
 }
 
@@ -127,6 +171,12 @@ impl OptionId {
             | (Rule::Overload, OptionValue::Overload(_))
             | (Rule::AnyTime, OptionValue::Duration(Some(_)))
             | (Rule::TimeOrOff(..), OptionValue::Duration(None)) => return Ok(()),
+            (Rule::Bytes, OptionValue::Bytes(bytes)) => {
+                if bytes.len() <= RAW_OPTION_MAX {
+                    return Ok(());
+                }
+                format!("a length of 0..={RAW_OPTION_MAX} bytes")
+            }
             (Rule::Recv, OptionValue::Recv(allocator)) => {
                 return allocator.validate().map_err(|error| {
                     Error::with_source(ErrorKind::InvalidArgument, format!("option {self}"), error)
@@ -181,7 +231,12 @@ impl OptionId {
             Rule::TimeOrOff(unit, ..) => Some(OptionValue::Duration(
                 (number >= 0).then(|| unit.time(number)),
             )),
-            Rule::AnyTime | Rule::WaterMark | Rule::Recv | Rule::Overload | Rule::Custom => None,
+            Rule::AnyTime
+            | Rule::WaterMark
+            | Rule::Recv
+            | Rule::Overload
+            | Rule::Bytes
+            | Rule::Custom => None,
         }
     }
 
@@ -194,6 +249,7 @@ impl OptionId {
             Rule::WaterMark => "a WaterMark",
             Rule::Recv => "a RecvAllocator",
             Rule::Overload => "an AcceptOverload",
+            Rule::Bytes => "bytes",
             Rule::Custom => "any value",
         };
         Error::new(

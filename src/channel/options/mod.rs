@@ -19,7 +19,7 @@ mod tests;
 mod value;
 
 pub use catalogue::*;
-pub use id::OptionId;
+pub use id::{OptionId, SocketOption};
 pub use option::ChannelOption;
 pub use set::OptionSet;
 pub use value::{AcceptOverload, OptionType, OptionValue, WaterMark};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
-use super::id::OptionId;
+use super::id::{OptionId, SocketOption};
 use super::value::{OptionType, OptionValue};
 use crate::error::Error;
 
@@ -42,6 +42,25 @@ impl<T: OptionType> ChannelOption<T> {
         Self::builtin(OptionId::Custom(name))
     }
 
+    /// An option of sockets that this crate does not list, by its level and number on this system: with bytes for a value,
+    /// as [`Bytes`](bytes::Bytes), or as a type whose [`OptionType`] makes it from `OptionValue::Bytes` and back. Reading it
+    /// gives as many bytes as the kernel has to tell, at most 1,024; at most 64 can be set. Transports that are sockets take
+    /// it. What the channel ought to know of (that the socket does not block, its time-outs) is better left alone.
+    ///
+    /// ```
+    /// use tidegate::buffer::Bytes;
+    /// use tidegate::channel::options::ChannelOption;
+    ///
+    /// // Linux: IPPROTO_TCP is 6, TCP_CONGESTION is 13.
+    /// const TCP_CONGESTION: ChannelOption<Bytes> = ChannelOption::raw_unix("TCP_CONGESTION", 6, 13);
+    /// # let mut options = tidegate::OptionSet::new();
+    /// options.set(TCP_CONGESTION, Bytes::from_static(b"cubic"))?;
+    /// # Ok::<(), tidegate::error::Error>(())
+    /// ```
+    pub const fn raw_unix(name: &'static str, level: i32, number: i32) -> Self {
+        Self::builtin(OptionId::RawUnix(SocketOption::new(name, level, number)))
+    }
+
     /// Which option it is, without the type.
     pub const fn id(self) -> OptionId {
         self.id
@@ -66,6 +85,24 @@ impl<T: OptionType> ChannelOption<T> {
     /// The value with its type again; `None` if it is of another type.
     pub fn restore(self, value: &OptionValue) -> Option<T> {
         T::from_value(value)
+    }
+}
+
+impl ChannelOption<i32> {
+    /// An option of sockets that this crate does not list, by its level and number on this system, with an integer for a
+    /// value. Transports that are sockets take it.
+    ///
+    /// ```
+    /// use tidegate::channel::options::ChannelOption;
+    ///
+    /// // Linux: SOL_SOCKET is 1, SO_MARK is 36.
+    /// const SO_MARK: ChannelOption<i32> = ChannelOption::integer_unix("SO_MARK", 1, 36);
+    /// assert_eq!(SO_MARK.name(), "SO_MARK");
+    /// ```
+    pub const fn integer_unix(name: &'static str, level: i32, number: i32) -> Self {
+        Self::builtin(OptionId::IntegerUnix(SocketOption::new(
+            name, level, number,
+        )))
     }
 }
 

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::buffer::RecvAllocator;
 use crate::error::{Error, ErrorKind};
 
@@ -25,6 +27,8 @@ pub enum OptionValue {
     Recv(RecvAllocator),
     /// What to do with clients for whom there is no descriptor.
     Overload(AcceptOverload),
+    /// What an option of sockets has that this crate does not list.
+    Bytes(Bytes),
     /// A value of a user's own type.
     Any(Arc<dyn Any + Send + Sync>),
 }
@@ -39,6 +43,7 @@ impl fmt::Debug for OptionValue {
             OptionValue::WaterMark(value) => value.fmt(f),
             OptionValue::Recv(value) => value.fmt(f),
             OptionValue::Overload(value) => value.fmt(f),
+            OptionValue::Bytes(value) => value.fmt(f),
             OptionValue::Any(_) => f.write_str("a value of a user's own type"),
         }
     }
@@ -102,6 +107,19 @@ option_type!(Option<Duration>, Duration);
 option_type!(WaterMark, WaterMark);
 option_type!(RecvAllocator, Recv);
 option_type!(AcceptOverload, Overload);
+
+impl OptionType for Bytes {
+    fn into_value(self) -> OptionValue {
+        OptionValue::Bytes(self)
+    }
+
+    fn from_value(value: &OptionValue) -> Option<Self> {
+        match value {
+            OptionValue::Bytes(value) => Some(value.clone()),
+            _ => None,
+        }
+    }
+}
 
 impl OptionType for Duration {
     fn into_value(self) -> OptionValue {

@@ -21,8 +21,11 @@ pub enum Family {
 
 /// Whether this is an option of sockets of this family at all, on this system or another.
 pub(crate) fn is_socket_option(family: Family, id: OptionId) -> bool {
-    let is_other = matches!(id, OptionId::SoLinger | OptionId::IpMulticastIf);
-    is_other && family != Family::Unix || int_option(id, family).is_some()
+    match id {
+        OptionId::RawUnix(_) => true,
+        OptionId::SoLinger | OptionId::IpMulticastIf => family != Family::Unix,
+        _ => int_option(id, family).is_some(),
+    }
 }
 
 /// Sets an option.
@@ -108,6 +111,9 @@ fn try_set(
     if let (OptionId::SoLinger, OptionValue::Duration(linger)) = (id, value) {
         return net::set_linger(socket, *linger);
     }
+    if let (OptionId::RawUnix(option), OptionValue::Bytes(bytes)) = (id, value) {
+        return net::set_bytes(socket, option.level(), option.number(), bytes);
+    }
     match (int_option(id, family), id.to_kernel(value)) {
         (Some(option), Some(number)) => net::set_int(socket, option, number),
         _ => Err(io::ErrorKind::Unsupported.into()),
@@ -118,6 +124,10 @@ fn try_get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::Result<O
     if id == OptionId::SoLinger {
         return net::get_linger(socket).map(OptionValue::Duration);
     }
+    if let OptionId::RawUnix(option) = id {
+        let bytes = net::get_bytes(socket, option.level(), option.number())?;
+        return Ok(OptionValue::Bytes(bytes.into()));
+    }
     let option = int_option(id, family).ok_or(io::ErrorKind::Unsupported)?;
     let number = net::get_int(socket, option)?;
     id.from_kernel(number)
@@ -125,6 +135,10 @@ fn try_get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::Result<O
 }
 
 fn int_option(id: OptionId, family: Family) -> Option<IntOption> {
+    if let OptionId::IntegerUnix(option) = id {
+        let (level, number) = (option.level(), option.number());
+        return Some(IntOption::new(option.name(), level, number));
+    }
     if family == Family::Unix && !matches!(id, OptionId::SoRcvbuf | OptionId::SoSndbuf) {
         return None;
     }

@@ -7,6 +7,7 @@
 //! * `membership`: multicast groups.
 //! * [`sctp`]: associations of SCTP.
 //! * `option`: [`IntOption`] and the constants named like the man pages name them.
+//! * `raw_option`: options whose values are bytes, by level and number.
 //! * [`unix`]: the Unix domain.
 
 use std::io;
@@ -23,6 +24,7 @@ mod addr;
 mod datagram;
 mod membership;
 mod option;
+mod raw_option;
 pub mod sctp;
 pub mod unix;
 
@@ -33,6 +35,7 @@ pub use datagram::{
 };
 pub use membership::{Membership, MembershipChange, interface_index, set_multicast_interface};
 pub use option::*;
+pub use raw_option::{RAW_OPTION_MAX, TCP_INFO, get_bytes, set_bytes};
 
 /// How a connect began.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

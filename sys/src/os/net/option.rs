@@ -18,6 +18,14 @@ pub struct IntOption {
 }
 
 impl IntOption {
+    /// An option that is not listed here, by its level and number on this system.
+    pub const fn new(name: &'static str, level: i32, number: i32) -> Self {
+        Self {
+            name,
+            raw: Some((level, number)),
+        }
+    }
+
     /// The name in the man pages.
     pub const fn name(self) -> &'static str {
         self.name
