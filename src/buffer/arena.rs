@@ -5,6 +5,8 @@
 //! nothing of it.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::BytesMut;
 
@@ -49,6 +51,8 @@ pub struct Arena {
     next_look: usize,
     /// Chunks allocated since the arena was made.
     allocated: u64,
+    /// Told whenever a chunk comes, goes, or is set aside.
+    gauges: Option<Arc<ArenaGauges>>,
 }
 
 #[derive(Debug)]
@@ -60,16 +64,53 @@ struct Chunk {
     size: usize,
 }
 
-/// The memory of an [`Arena`] in bytes.
+/// The memory of an [`Arena`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ArenaStats {
-    /// All chunks.
+    /// All chunks, in bytes.
     pub live_bytes: usize,
-    /// Those of them that are full and wait for their last message to be dropped.
+    /// Those of them that are full and wait for their last message to be dropped, in bytes.
     pub pinned_bytes: usize,
+    /// How many chunks there are.
+    pub live_chunks: usize,
+    /// How many of them are full and wait.
+    pub pinned_chunks: usize,
     /// Chunks allocated so far; in a warm loop the number stands still.
     pub allocated: u64,
+}
+
+/// The same for other threads to read. Written where memory comes or goes, which no single message makes it do.
+#[derive(Debug, Default)]
+pub(crate) struct ArenaGauges {
+    live_bytes: AtomicUsize,
+    pinned_bytes: AtomicUsize,
+    live_chunks: AtomicUsize,
+    pinned_chunks: AtomicUsize,
+    allocated: AtomicU64,
+}
+
+impl ArenaGauges {
+    /// Each figure as of some moment of the call.
+    pub(crate) fn stats(&self) -> ArenaStats {
+        ArenaStats {
+            live_bytes: self.live_bytes.load(Ordering::Relaxed),
+            pinned_bytes: self.pinned_bytes.load(Ordering::Relaxed),
+            live_chunks: self.live_chunks.load(Ordering::Relaxed),
+            pinned_chunks: self.pinned_chunks.load(Ordering::Relaxed),
+            allocated: self.allocated.load(Ordering::Relaxed),
+        }
+    }
+
+    fn set(&self, stats: ArenaStats) {
+        self.live_bytes.store(stats.live_bytes, Ordering::Relaxed);
+        self.pinned_bytes
+            .store(stats.pinned_bytes, Ordering::Relaxed);
+        self.live_chunks.store(stats.live_chunks, Ordering::Relaxed);
+        self.pinned_chunks
+            .store(stats.pinned_chunks, Ordering::Relaxed);
+        self.allocated.store(stats.allocated, Ordering::Relaxed);
+    }
 }
 
 impl Arena {
@@ -82,6 +123,15 @@ impl Arena {
             pinned: Vec::new(),
             next_look: 0,
             allocated: 0,
+            gauges: None,
+        }
+    }
+
+    /// An arena that keeps `gauges` up to date.
+    pub(crate) fn with_gauges(gauges: Arc<ArenaGauges>) -> Self {
+        Self {
+            gauges: Some(gauges),
+            ..Self::new()
         }
     }
 
@@ -130,7 +180,11 @@ impl Arena {
 
     #[inline(never)]
     fn look_at_all(&mut self) {
+        let pinned = self.pinned.len();
         self.look(usize::MAX);
+        if self.pinned.len() < pinned {
+            self.tell_gauges(None);
+        }
     }
 
     /// Gives back all memory that no message pins.
@@ -146,6 +200,7 @@ impl Arena {
         if self.current.as_mut().is_some_and(Chunk::is_free) {
             self.current = None;
         }
+        self.tell_gauges(None);
     }
 
     /// Tells whether the first of these bytes lies in memory of this arena, so that keeping them
@@ -168,16 +223,24 @@ impl Arena {
     #[must_use]
     pub fn stats(&self) -> ArenaStats {
         let pinned_bytes = self.pinned.iter().map(|chunk| chunk.size).sum();
-        let open = self
-            .current
-            .iter()
-            .chain(&self.spare)
-            .map(|chunk| chunk.size)
-            .sum::<usize>();
+        let open = || self.current.iter().chain(&self.spare);
         ArenaStats {
-            live_bytes: open + pinned_bytes,
+            live_bytes: open().map(|chunk| chunk.size).sum::<usize>() + pinned_bytes,
             pinned_bytes,
+            live_chunks: open().count() + self.pinned.len(),
+            pinned_chunks: self.pinned.len(),
             allocated: self.allocated,
+        }
+    }
+
+    /// `current` is a chunk that is about to become it.
+    #[cold]
+    fn tell_gauges(&self, current: Option<&Chunk>) {
+        if let Some(gauges) = &self.gauges {
+            let mut stats = self.stats();
+            stats.live_bytes += current.map_or(0, |chunk| chunk.size);
+            stats.live_chunks += usize::from(current.is_some());
+            gauges.set(stats);
         }
     }
 
@@ -203,6 +266,7 @@ impl Arena {
                 Chunk::new(guess.max(CHUNK_SIZE))
             }
         };
+        self.tell_gauges(Some(&chunk));
         self.current.insert(chunk)
     }
 
@@ -363,6 +427,27 @@ mod tests {
         assert_eq!(arena.stats().live_bytes, 2 * CHUNK_SIZE);
         arena.release();
         assert_eq!(arena.stats().live_bytes, 0);
+    }
+
+    #[test]
+    fn gauges_say_at_any_time_what_the_arena_itself_would() {
+        let gauges = Arc::new(ArenaGauges::default());
+        let mut arena = Arena::with_gauges(Arc::clone(&gauges));
+        let mut held = Vec::new();
+        for round in 0..50 {
+            held.push(read(&mut arena, CHUNK_SIZE / 2 + 1, CHUNK_SIZE));
+            assert_eq!(gauges.stats(), arena.stats());
+            if round % 8 == 0 {
+                held.drain(..held.len() / 2);
+            }
+            arena.trim();
+            assert_eq!(gauges.stats(), arena.stats());
+        }
+        assert!(gauges.stats().pinned_chunks > 0);
+        drop(held);
+        arena.release();
+        assert_eq!(gauges.stats(), arena.stats());
+        assert_eq!(gauges.stats().live_chunks, 0);
     }
 
     #[test]

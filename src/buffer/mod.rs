@@ -19,6 +19,7 @@ mod region;
 
 pub use bytes::{Buf, BufMut, Bytes, BytesMut};
 
+pub(crate) use self::arena::ArenaGauges;
 pub use self::{
     arena::{Arena, ArenaStats, CHUNK_SIZE},
     gather::{SLICES_MAX, gather},

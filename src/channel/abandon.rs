@@ -42,6 +42,7 @@ impl Core {
         self.shared.complete_close();
         let text = "the event loop ended before the channel had closed";
         let error = Error::new(ErrorKind::ChannelClosed, text);
+        self.tell_closed(&error);
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
+use std::ptr;
 use std::time::Duration;
 
 use super::address::Address;
@@ -45,9 +46,16 @@ impl<'a> Context<'a> {
     #[doc(hidden)]
     #[inline]
     pub(crate) fn learn_skip(&mut self, bit: Mask) {
-        if !self.slab.is_empty() {
+        if !self.slab.is_empty() || self.learns_all_the_same() {
             self.core.learn_skip(self.index(), bit);
         }
+    }
+
+    /// Whether it has no slab only because handlers are named to the stall watcher: then what it has is the beginning of the
+    /// pipeline's. A context for an inner handler has not even that.
+    #[cold]
+    fn learns_all_the_same(&self) -> bool {
+        self.core.is_watched() && ptr::eq(self.slab.as_ptr(), self.core.nodes.slab().as_ptr())
     }
 
     /// At the end of the channel: this node has been told. A panic further on does not tell it twice.

@@ -42,8 +42,9 @@ use crate::future::Promise;
 pub(crate) mod attention {
     // What is looked at after each callback stands in the lower byte: one instruction tests that in memory, two a word.
 
-    /// The callback emitted more than fits the slot.
-    pub(crate) const LIST: u16 = 1 << 0;
+    /// The loop has a stall watcher: handlers are named when they are called. Never cleared, and the lowest of all, so that
+    /// [`is_none`] need not ask for it.
+    pub(crate) const WATCHED: u16 = 1 << 0;
     /// A handler was taken out while on the stack.
     pub(crate) const REMOVED_BUSY: u16 = 1 << 1;
     /// Operations wait at busy handlers.
@@ -56,8 +57,8 @@ pub(crate) mod attention {
     pub(crate) const FLUSH: u16 = 1 << 5;
     /// The channel has the slow parts of the pipeline.
     pub(crate) const SLOW: u16 = 1 << 6;
-    /// The root queue has items.
-    pub(crate) const ROOTS: u16 = 1 << 7;
+    /// The callback emitted more than fits the slot.
+    pub(crate) const LIST: u16 = 1 << 7;
     /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
     pub(crate) const SUSPENDED: u16 = 1 << 8;
     /// Some node asked for resume in this dispatch.
@@ -66,13 +67,23 @@ pub(crate) mod attention {
     pub(crate) const DEAD: u16 = 1 << 10;
     /// The message under way is the only one of its batch, whose end follows.
     pub(crate) const BATCH_ENDS: u16 = 1 << 11;
+    /// The root queue has items.
+    pub(crate) const ROOTS: u16 = 1 << 12;
 
     pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED | FLUSH;
     pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
+    /// The walk does not simply begin: what waits comes first, or it is another walk, or none.
+    pub(crate) const BEFORE_WALK: u16 = SUSPENDED | LIST | WATCHED;
     /// Means nothing any more when nothing is left to deliver.
     pub(crate) const OF_DISPATCH: u16 = RESUMING | LIST | JUST_ASKED;
-    /// An operation must not go the straight way: it may overtake others, or go by an old slab.
-    pub(crate) const BEFORE_OP: u16 = WAITING | REGROWN;
+    /// An operation must not go the straight way: it may overtake others, or go by an old slab, or somebody watches.
+    pub(crate) const BEFORE_OP: u16 = WAITING | REGROWN | WATCHED;
+
+    /// Whether nothing is to be seen to.
+    #[inline(always)]
+    pub(crate) const fn is_none(attention: u16) -> bool {
+        attention <= WATCHED
+    }
 }
 
 /// Yes/no facts about a channel, packed because there are many channels.

@@ -69,6 +69,7 @@ impl Core {
         } else {
             flag::DEFAULT
         };
+        let attention = lp.sentry().map_or(0, |_| attention::WATCHED);
         Rc::new_cyclic(|me| Self {
             shared,
             face,
@@ -78,7 +79,7 @@ impl Core {
             nodes,
             first_msg: Cell::new(None),
             first_kind: Cell::new(Inbound::None),
-            attention: Cell::new(0),
+            attention: Cell::new(attention),
             running: Cell::new(false),
             in_transport: Cell::new(false),
             life: Cell::new(Life::Open),
@@ -137,7 +138,7 @@ impl Core {
         if let Err(panic) = result {
             self.panicked(panic);
         }
-        if self.attention.get() != 0 || self.first_kind.get() != Inbound::None {
+        if !attention::is_none(self.attention.get()) || self.first_kind.get() != Inbound::None {
             self.end_dispatch();
         }
     }
@@ -491,8 +492,8 @@ impl Core {
         self.resume_last.set(HEAD);
         let first = self.first_msg.take();
         let slow = self.slow.take();
-        self.attention
-            .set(self.attention.get() & (attention::ROOTS | attention::DEAD));
+        const KEPT: u16 = attention::ROOTS | attention::DEAD | attention::WATCHED;
+        self.attention.set(self.attention.get() & KEPT);
         let waiting = boundary::catch(move || {
             drop(first);
             let Some(mut slow) = slow else {

@@ -27,6 +27,7 @@ use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::boundary;
 use crate::future::Promise;
+use crate::reactor::IoHandle;
 
 impl Core {
     pub(crate) fn set_life(&self, life: Life) {
@@ -68,6 +69,7 @@ impl Core {
                 return core.close_because(error, Promise::void());
             }
             core.set(flag::REGISTERED);
+            core.tell_registered();
             promise.try_success();
             core.capture_addresses(None);
             core.push_root(Root::Fire(Inbound::Registered));
@@ -85,6 +87,7 @@ impl Core {
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
         self.set(flag::WAS_ACTIVE);
+        self.tell_active();
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.
         if self.token().is_none() && self.with_transport(|transport, _| transport.starts_readable())
@@ -129,8 +132,12 @@ impl Core {
         // what is wanted now, since what they report and nobody takes they report for ever.
         let edge = reactor.backend() == Backend::Epoll;
         let (read, write) = (edge || self.reads_now(), edge || self.writes_now());
+        let handle: Rc<dyn IoHandle> = match self.lp.sentry() {
+            None => me,
+            Some(sentry) => sentry.watched(me, self.shared.id().as_u64()),
+        };
         let token = reactor
-            .register(fd, interest(read, write), me)
+            .register(fd, interest(read, write), handle)
             .map_err(|error| Error::io("registering a descriptor with the selector", error))?;
         self.token.set(token);
         if reactor.backend() == Backend::Kqueue {
@@ -325,6 +332,8 @@ impl Core {
             Some((promises, closing.failure.take(), closing.cause.clone()))
         });
         let (promises, failure, cause) = left.unwrap_or_default();
+        let later = self.closed_error();
+        self.tell_closed(cause.as_ref().unwrap_or(&later));
         self.shared.complete_close();
         for promise in promises {
             match &failure {
@@ -333,7 +342,6 @@ impl Core {
             };
         }
         self.end_drain();
-        let later = self.closed_error();
         let flushed = match cause {
             Some(cause) if cause.kind() != ErrorKind::ChannelClosed => cause,
             _ => later.clone(),

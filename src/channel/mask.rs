@@ -31,29 +31,51 @@ pub(crate) const OUTBOUND: Mask = 0x7F << 9;
 /// What a fresh node starts with.
 pub(crate) const ALL: Mask = INBOUND | OUTBOUND;
 
+/// The callbacks by their bits, the lowest first.
+const NAMES: [(Mask, &str); 16] = [
+    (REGISTERED, "channel_registered"),
+    (UNREGISTERED, "channel_unregistered"),
+    (ACTIVE, "channel_active"),
+    (INACTIVE, "channel_inactive"),
+    (READ, "channel_read"),
+    (READ_COMPLETE, "channel_read_complete"),
+    (USER_EVENT, "user_event_triggered"),
+    (WRITABILITY, "channel_writability_changed"),
+    (EXCEPTION, "exception_caught"),
+    (BIND, "bind"),
+    (CONNECT, "connect"),
+    (DISCONNECT, "disconnect"),
+    (CLOSE, "close"),
+    (READ_OP, "read"),
+    (WRITE, "write"),
+    (FLUSH, "flush"),
+];
+
 /// Names of the callbacks whose bits are set, for errors and debug output.
 pub(crate) fn names(mask: Mask) -> Vec<&'static str> {
-    const NAMES: [(Mask, &str); 16] = [
-        (REGISTERED, "channel_registered"),
-        (UNREGISTERED, "channel_unregistered"),
-        (ACTIVE, "channel_active"),
-        (INACTIVE, "channel_inactive"),
-        (READ, "channel_read"),
-        (READ_COMPLETE, "channel_read_complete"),
-        (USER_EVENT, "user_event_triggered"),
-        (WRITABILITY, "channel_writability_changed"),
-        (EXCEPTION, "exception_caught"),
-        (BIND, "bind"),
-        (CONNECT, "connect"),
-        (DISCONNECT, "disconnect"),
-        (CLOSE, "close"),
-        (READ_OP, "read"),
-        (WRITE, "write"),
-        (FLUSH, "flush"),
-    ];
     NAMES
         .iter()
         .filter(|(bit, _)| mask & bit != 0)
         .map(|(_, name)| *name)
         .collect()
+}
+
+/// The name of the lowest callback of a mask; empty if there is none.
+pub(crate) fn name(mask: Mask) -> &'static str {
+    NAMES
+        .get(mask.trailing_zeros() as usize)
+        .map_or("", |(_, name)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_callback_is_found_by_its_bit() {
+        for (bit, word) in NAMES {
+            assert_eq!((name(bit), names(bit)), (word, vec![word]));
+        }
+        assert_eq!(name(0), "");
+    }
 }

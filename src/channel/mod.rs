@@ -6,7 +6,7 @@
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
-//! - `register`: how a channel begins; `tries`: what it connects to.
+//! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
 //! - `core`, `entry`, `life`, `abandon`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
@@ -39,6 +39,7 @@ mod handle;
 mod handler;
 mod interest;
 mod into_handler;
+mod journal;
 mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;

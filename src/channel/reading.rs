@@ -199,7 +199,7 @@ impl Core {
         let flags = self.flags.get();
         self.seen.set(self.seen.get() | ready);
         if flags & (flag::READ_PENDING | IN_THE_WAY) == flag::READ_PENDING
-            && self.attention.get() == 0
+            && attention::is_none(self.attention.get())
             && ready.intersects(Ready::READABLE)
             && !ready.intersects(Ready::ERROR)
         {
@@ -292,6 +292,7 @@ impl Core {
             self.wasted_edges.set(wasted.min(WASTED_EDGES_MAX));
             if wasted >= WASTED_EDGES_MAX && !self.has(flag::READ_MASKED) {
                 self.set(flag::READ_MASKED);
+                self.lp.metrics().channel.read_masks.add(1);
                 self.remask_all(false);
             }
         } else {
@@ -468,7 +469,7 @@ impl Core {
         const ELSE: u32 = flag::INPUT_SHUT | flag::PAUSED | flag::READ_ERROR | flag::IN_READY_LIST;
         self.flags.get() & (ASKED | ELSE) == ASKED
             && self.life.get() == Life::Active
-            && self.attention.get() == 0
+            && attention::is_none(self.attention.get())
             && self.may_take_more(reads)
     }
 

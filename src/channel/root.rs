@@ -3,7 +3,7 @@
 //! It runs when no handler of the pipeline is on the stack and no transport is borrowed: after each event that the
 //! transport fires, and otherwise when the loop's FIFO of channels with root work comes round.
 
-use tidegate_sys::mem::Task;
+use tidegate_sys::mem::{Task, task};
 
 use super::core::{Core, Gate, Root, Roots, attention, flag};
 use super::node::HEAD;
@@ -135,6 +135,7 @@ impl Core {
 
     /// A listener that panics is its own affair (F5), unless it had called into a handler of this pipeline.
     fn run_listener(&self, job: Task) {
+        let _held = self.hold_for_listener(job.type_name());
         let Err(panic) = boundary::catch(|| job.run()) else {
             return;
         };
@@ -142,7 +143,8 @@ impl Core {
             std::panic::resume_unwind(Box::new(panic));
         }
         self.lp.metrics().panics.add(1);
-        tracing::error!(channel = %self.shared.id(), panic, "a listener panicked");
+        let listener = task::take_panicked();
+        tracing::error!(channel = %self.shared.id(), listener, panic, "a listener panicked");
     }
 }
 

@@ -7,7 +7,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use super::metrics::{HistogramSnapshot, MetricsSnapshot};
+use super::histogram::HistogramSnapshot;
+use super::snapshot::MetricsSnapshot;
 
 /// Below this many turns the figures say nothing yet.
 const TURNS_MIN: u64 = 100;
@@ -48,6 +49,8 @@ pub enum Topic {
     IoRatio,
     /// Single tasks take too long.
     LongTasks,
+    /// One handler or task held the loop for longer than the limit of the stall watcher.
+    Stalls,
     /// Tasks wait long for their turn.
     QueueWait,
     /// Timers fire late.
@@ -120,6 +123,16 @@ impl MetricsSnapshot {
                     self.panics, self.handler_panics
                 ),
                 try_this: "the log names each; a channel whose handler panics is closed",
+            });
+        }
+        if self.stalls > 0 {
+            all.push(Advice {
+                topic: Topic::Stalls,
+                seen: format!(
+                    "the loop was held up {} times, for {:.1?} altogether",
+                    self.stalls, self.time_stalled
+                ),
+                try_this: "the log names who it was: nothing that blocks or computes for long belongs on a loop; give it to another group",
             });
         }
         if self.unhandled_errors + self.failed_exception_caught > 0 {
@@ -222,7 +235,8 @@ impl MetricsSnapshot {
             all.push(Advice {
                 topic: Topic::LongTasks,
                 seen: format!("a task takes {mean_task:.0?} on average"),
-                try_this: "cut tasks into parts or run them on another group: while one runs, no channel of the loop is served",
+                try_this: "cut tasks into parts or run them on another group: while one runs, no channel of the loop is served; \
+                           stall_watcher of the group's builder names the longest",
             });
         }
         late(
@@ -230,7 +244,8 @@ impl MetricsSnapshot {
             LATENESS_FELT,
             Topic::Timers,
             "timers fire late",
-            "look for the handler or task that holds the loop; with spin off a part of it is the time to wake up",
+            "look for the handler or task that holds the loop (stall_watcher of the group's builder names it); with spin off a \
+             part of it is the time to wake up",
             all,
         );
         late(
@@ -337,8 +352,9 @@ mod tests {
     #[test]
     fn each_shortage_is_named() {
         type Change = fn(&mut MetricsSnapshot);
-        let cases: [(Change, &[Topic]); 12] = [
+        let cases: [(Change, &[Topic]); 13] = [
             (|now| now.handler_panics = 1, &[Topic::Panics]),
+            (|now| now.stalls = 1, &[Topic::Stalls]),
             (|now| now.unhandled_errors = 1, &[Topic::Unhandled]),
             (|now| now.unhandled_messages = 1, &[Topic::Unhandled]),
             (|now| now.unobserved_write_failures = 1, &[Topic::Unhandled]),

@@ -254,7 +254,7 @@ impl LoopCore {
             let before = dropped;
             self.run_roots();
             while let Some(task) = self.handle().shared().pop_insistent() {
-                self.protect("a listener", || task.run());
+                self.protect_task("a listener", || task.run());
             }
             loop {
                 let next = self.local.pop();

@@ -8,6 +8,7 @@ use tidegate_sys::os::Backend;
 
 use super::budget::IoRatio;
 use super::spin::Spin;
+use super::stall::Place;
 
 /// The least bound of a task queue: with fewer places a loop could not even be shut down in good order.
 pub(crate) const PENDING_TASKS_MIN: usize = 16;
@@ -45,6 +46,8 @@ pub(crate) struct LoopConfig {
     pub(crate) rejection: Rejection,
     pub(crate) measures_queue_wait: bool,
     pub(crate) has_manual_clock: bool,
+    /// Where the stall watcher looks for it.
+    pub(crate) stall_watch: Option<Place>,
     /// The processor that the thread is bound to.
     pub(crate) cpu: Option<usize>,
     pub(crate) on_thread_start: Option<ThreadHook>,
@@ -62,6 +65,7 @@ impl LoopConfig {
             rejection: Rejection::Reject,
             measures_queue_wait: false,
             has_manual_clock: false,
+            stall_watch: None,
             cpu: None,
             on_thread_start: None,
             on_thread_stop: None,

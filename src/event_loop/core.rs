@@ -22,6 +22,7 @@ use super::futures::Futures;
 use super::metrics::Metrics;
 use super::shared::{Closing, EventLoop, Kit, LoopId};
 use super::spin::{SpinLimit, Spinner};
+use super::stall::Sentry;
 use super::timers::{TimerKey, Timers};
 use crate::buffer::Arena;
 use crate::reactor::{IoHandle, Reactor};
@@ -117,6 +118,8 @@ pub(crate) struct LoopCore {
     /// When a task last ran; counts for the quiet period.
     pub(super) last_task: Cell<Time>,
     pub(super) spinner: RefCell<Spinner>,
+    /// Tells the stall watcher who holds the loop, if there is one.
+    sentry: Option<Rc<Sentry>>,
 }
 
 impl LoopCore {
@@ -130,6 +133,7 @@ impl LoopCore {
         } = kit;
         let metrics = Arc::clone(handle.shared().metrics());
         let counters = Arc::clone(&metrics.reactor);
+        let arena = Arena::with_gauges(Arc::clone(&metrics.arena));
         let spinner = Spinner::new(config.spin);
         let core = Self {
             reactor: parts.map(|parts| Reactor::new(parts, counters)),
@@ -152,7 +156,8 @@ impl LoopCore {
             spins: spinner.limit() != SpinLimit::None,
             spinner: RefCell::new(spinner),
             next_source: Cell::new(0),
-            arena: RefCell::new(Arena::new()),
+            arena: RefCell::new(arena),
+            sentry: config.stall_watch.map(|place| Rc::new(place.sentry())),
             pipeline_depth: Cell::new(0),
         };
         core.now();
@@ -210,6 +215,12 @@ impl LoopCore {
     #[inline]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics
+    }
+
+    /// Where to say who holds the loop; `None` if nobody watches.
+    #[inline]
+    pub(crate) fn sentry(&self) -> Option<&Rc<Sentry>> {
+        self.sentry.as_ref()
     }
 
     /// The memory that channels of this loop receive into.

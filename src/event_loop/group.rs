@@ -8,12 +8,13 @@ use std::thread;
 use std::time::Duration;
 
 use tidegate_sys::os;
-use tracing::{error, warn};
+use tracing::{debug, error, warn};
 
 use super::boundary;
 use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
 use super::core::{Clock, LoopCore};
 use super::shared::{Closing, EndHost, EventLoop, Kit};
+use super::snapshot::MetricsSnapshot;
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, Promise};
 
@@ -56,6 +57,12 @@ impl EventLoopGroup {
     #[allow(clippy::len_without_is_empty)]
     pub fn len(&self) -> usize {
         self.group.loops.len()
+    }
+
+    /// What all loops have done so far, added up; times as well. Each of them by itself tells more: see
+    /// [`iter`](Self::iter) and [`EventLoop::metrics`].
+    pub fn metrics(&self) -> MetricsSnapshot {
+        self.iter().map(EventLoop::metrics).sum()
     }
 
     /// Asks every loop to end; see [`EventLoop::shutdown_gracefully`]. Done when all have ended. What
@@ -176,8 +183,14 @@ fn thread_main(handle: EventLoop) {
         return;
     };
     let stop_hook = kit.config.on_thread_stop.clone();
+    let watch = kit
+        .config
+        .stall_watch
+        .as_ref()
+        .map(|place| place.begin(handle.name(), handle.shared().metrics()));
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
+        debug!(loop_name = handle.name(), "an event loop has started");
         let core = LoopCore::new(handle.clone(), kit, Clock::System);
         // Once for all turns: nothing else runs on this thread. And what is left of the loop in the end goes inside its
         // turn, so that destructors find it.
@@ -188,6 +201,7 @@ fn thread_main(handle: EventLoop) {
         drop(core);
         drop(entered);
     });
+    drop(watch);
     if let Some(hook) = stop_hook
         && let Err(panic) = boundary::catch(|| hook())
     {
@@ -195,6 +209,9 @@ fn thread_main(handle: EventLoop) {
             loop_name = handle.name(),
             panic, "the hook of a thread's end panicked"
         );
+    }
+    if outcome.is_ok() {
+        debug!(loop_name = handle.name(), "an event loop has ended");
     }
     match outcome {
         Ok(()) => handle.shared().terminate(Ok(())),

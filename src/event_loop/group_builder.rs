@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tidegate_sys::os::thread::cpu_count;
 
@@ -9,6 +10,7 @@ use super::budget::IoRatio;
 use super::config::{LoopConfig, loop_choices};
 use super::group::{EventLoopGroup, launch};
 use super::shared::{EventLoop, invalid_io_ratio};
+use super::stall::Watcher;
 use crate::error::Error;
 use crate::reactor::Parts;
 
@@ -23,6 +25,7 @@ pub struct EventLoopGroupBuilder {
     name: Option<String>,
     io_ratio: u8,
     cpus: Vec<usize>,
+    stall_limit: Option<Duration>,
     config: LoopConfig,
 }
 
@@ -42,6 +45,7 @@ impl EventLoopGroup {
             name: None,
             io_ratio: IoRatio::DEFAULT.percent(),
             cpus: Vec::new(),
+            stall_limit: None,
             config: LoopConfig::named(""),
         }
     }
@@ -68,6 +72,22 @@ impl EventLoopGroupBuilder {
     /// and so on, over and over. A thread that cannot be bound runs anywhere, and a warning says so.
     pub fn affinity(mut self, cpus: impl IntoIterator<Item = usize>) -> Self {
         self.cpus = cpus.into_iter().collect();
+        self
+    }
+
+    /// Watches for whoever holds a loop for longer than `limit`: one handler, task, timer or listener that does not return.
+    /// While it still does, a warning names it: its type, and for a handler its callback and its channel. The warning comes
+    /// again when the stall is twice as long, four times and so on, and once more when it ends.
+    /// [`stalls`](super::MetricsSnapshot::stalls) counts them. Not by default.
+    ///
+    /// One thread for the group looks at its loops four times per limit, so a stall is told when it is between one and one
+    /// and a quarter limits old; a limit below 1 ms counts as 1 ms. A loop that sleeps or polls is not held, nor is one whose
+    /// process is stopped. With a watcher a loop stores who has it at each callback and each task; it reads no clock for it. A
+    /// loop without one pays nothing.
+    ///
+    /// What counts is one event with all that follows from it, so also a handler that is called too often by one event.
+    pub fn stall_watcher(mut self, limit: Duration) -> Self {
+        self.stall_limit = Some(limit);
         self
     }
 
@@ -98,11 +118,13 @@ impl EventLoopGroupBuilder {
             threads => threads,
         };
         let name = self.name.unwrap_or_else(next_name);
+        let watcher = self.stall_limit.map(|limit| Watcher::new(&name, limit));
         let mut loops = Vec::with_capacity(threads);
         for index in 0..threads {
             let mut config = self.config.clone();
             config.name = format!("{name}-{}", index + 1);
             config.io_ratio = io_ratio;
+            config.stall_watch = watcher.as_ref().map(Watcher::place);
             config.cpu = (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]);
             let parts = Parts::open(config.backend)
                 .map_err(|error| Error::io("opening the selector of an event loop", error))?;

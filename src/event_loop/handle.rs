@@ -1,6 +1,7 @@
 //! Giving work to a loop: `execute` and its kin. From the loop itself a task goes to the local queue,
 //! from elsewhere through the cross-thread queue.
 
+use std::any::type_name;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -303,7 +304,7 @@ impl<T: Send + 'static> Job<T> {
     }
 
     /// Does the work unless it was cancelled, and completes the promise with what comes of it.
-    pub(super) fn run(mut self, f: impl FnOnce() -> T) {
+    pub(super) fn run<F: FnOnce() -> T>(mut self, f: F) {
         let Some(promise) = self.promise.take() else {
             return;
         };
@@ -312,18 +313,18 @@ impl<T: Send + 'static> Job<T> {
         }
         match boundary::catch(f) {
             Ok(value) => drop(promise.try_success(value)),
-            Err(panic) => fail_panicked(&promise, &panic),
+            Err(panic) => fail_panicked(&promise, type_name::<F>(), &panic),
         }
     }
 
-    /// Completes the promise.
-    pub(super) fn finish(mut self, outcome: Result<T, String>) {
+    /// Completes the promise. `name` is that of the work's type.
+    pub(super) fn finish(mut self, outcome: Result<T, String>, name: &'static str) {
         let Some(promise) = self.promise.take() else {
             return;
         };
         match outcome {
             Ok(value) => drop(promise.try_success(value)),
-            Err(panic) => fail_panicked(&promise, &panic),
+            Err(panic) => fail_panicked(&promise, name, &panic),
         }
     }
 }
@@ -341,8 +342,8 @@ impl<T: Send + 'static> Drop for Job<T> {
 }
 
 #[cold]
-fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, panic: &str) {
-    LoopCore::with_current(|core| core.note_panic("a task", panic.to_owned()));
+fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, name: &'static str, panic: &str) {
+    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic.to_owned()));
     let text = format!("the task panicked: {panic}");
     promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
 }

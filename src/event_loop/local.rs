@@ -12,6 +12,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use tidegate_sys::os::Time;
+use tracing::debug;
 
 use super::boundary;
 use super::budget::IoRatio;
@@ -188,6 +189,7 @@ impl LocalEventLoop {
         if let Some(nest) = self.nest.get() {
             nest.arm(&self.core, None);
         }
+        debug!(loop_name = self.handle().name(), "an event loop has ended");
         self.handle().shared().terminate(Ok(()));
     }
 }
@@ -219,6 +221,10 @@ impl LocalEventLoopBuilder {
             is_asleep: Cell::new(false),
         };
         this.fall_asleep();
+        debug!(
+            loop_name = this.handle().name(),
+            "an event loop has started"
+        );
         Ok(this)
     }
 }

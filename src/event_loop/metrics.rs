@@ -3,34 +3,14 @@
 //! The loop writes with plain stores; [`Metrics::snapshot`] may be called from any thread and sees
 //! each number as of some moment of the call, not all of the same one.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::histogram::Histogram;
+use super::snapshot::MetricsSnapshot;
+use crate::buffer::ArenaGauges;
 use crate::reactor::counter::{Counter, ReactorCounters};
-
-/// Buckets of a histogram: the last one takes everything from 2^30 ns (about a second) on.
-const BUCKETS: usize = 32;
-
-/// Durations by powers of two, written by one thread.
-#[derive(Debug, Default)]
-pub(crate) struct Histogram([Counter; BUCKETS]);
-
-impl Histogram {
-    #[inline]
-    pub(crate) fn record(&self, duration: Duration) {
-        let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        let bucket = (u64::BITS - nanos.leading_zeros()) as usize;
-        self.0[bucket.min(BUCKETS - 1)].add(1);
-    }
-
-    fn snapshot(&self) -> HistogramSnapshot {
-        HistogramSnapshot {
-            buckets: std::array::from_fn(|i| self.0[i].get()),
-        }
-    }
-}
 
 /// What the channels of a loop count.
 #[derive(Debug, Default)]
@@ -45,6 +25,10 @@ pub(crate) struct ChannelCounters {
     pub(crate) failed_exception_caught: Counter,
     /// Callbacks that panicked.
     pub(crate) handler_panics: Counter,
+    /// User events that no handler kept.
+    pub(crate) unhandled_user_events: Counter,
+    /// Times that the kernel was told to be silent about input that nobody wanted.
+    pub(crate) read_masks: Counter,
 }
 
 /// What the listeners of a loop count.
@@ -88,6 +72,10 @@ pub(crate) struct Metrics {
     /// What went wrong in pipelines and nobody was there to be told.
     pub(crate) channel: ChannelCounters,
     pub(crate) accept: AcceptCounters,
+    pub(crate) arena: Arc<ArenaGauges>,
+    /// Both by the stall watcher: how often the loop was held too long, and how long together.
+    pub(crate) stalls: Counter,
+    pub(crate) stalled_ns: Counter,
     pub(crate) timer_lateness: Histogram,
     pub(crate) queue_wait: Histogram,
     /// Counted by those who were refused, hence with many writers.
@@ -99,6 +87,7 @@ impl Metrics {
     pub(crate) fn snapshot(&self, remote_waiting: usize) -> MetricsSnapshot {
         let reactor = &self.reactor;
         let wakes_sent = self.wakes_sent.get();
+        let arena = self.arena.stats();
         MetricsSnapshot {
             turns: self.turns.get(),
             events: reactor.events.get(),
@@ -120,8 +109,17 @@ impl Metrics {
             failed_waits: reactor.failures.get(),
             ghost_events: reactor.ghosts.get(),
             rebuilds: reactor.rebuilds.get(),
+            read_masks: self.channel.read_masks.get(),
+            arena_bytes: arena.live_bytes as u64,
+            arena_pinned_bytes: arena.pinned_bytes as u64,
+            arena_chunks: arena.live_chunks as u64,
+            arena_pinned_chunks: arena.pinned_chunks as u64,
+            arena_allocations: arena.allocated,
+            stalls: self.stalls.get(),
+            time_stalled: Duration::from_nanos(self.stalled_ns.get()),
             panics: self.panics.get(),
             unhandled_messages: self.channel.unhandled_messages.get(),
+            unhandled_user_events: self.channel.unhandled_user_events.get(),
             unhandled_errors: self.channel.unhandled_errors.get(),
             unobserved_write_failures: self.channel.unobserved_write_failures.get(),
             failed_exception_caught: self.channel.failed_exception_caught.get(),
@@ -138,288 +136,11 @@ impl Metrics {
     }
 }
 
-/// What one loop has done since it was made. Counts never go back, except those that say how many
-/// there are now.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct MetricsSnapshot {
-    /// Rounds of wait, I/O and tasks.
-    pub turns: u64,
-    /// Readiness events handed to a channel.
-    pub events: u64,
-    /// Events for a channel that was already gone, dropped.
-    pub stale_events: u64,
-    /// Times that another thread had to wake the sleeping loop.
-    pub wakes_sent: u64,
-    /// Tasks from other threads that found the loop awake or already woken.
-    pub wakes_saved: u64,
-    /// Tasks that have run.
-    pub tasks_run: u64,
-    /// Tasks that wait now.
-    pub tasks_waiting: u64,
-    /// Timers that have fired.
-    pub timers_run: u64,
-    /// Timers that are set now.
-    pub timers_waiting: u64,
-    /// Channels of this loop now.
-    pub channels: u64,
-    /// Time spent on readiness, on channels with work left, and on what follows from both.
-    pub time_in_io: Duration,
-    /// Time spent on tasks and timers.
-    pub time_in_tasks: Duration,
-    /// Time spent polling for something to do.
-    pub time_spinning: Duration,
-    /// Time spent asleep in the kernel.
-    pub time_asleep: Duration,
-    /// How long after their deadline timers fired.
-    pub timer_lateness: HistogramSnapshot,
-    /// How long tasks waited between `execute` and their start; empty unless the loop was built with
-    /// `measure_queue_wait`.
-    pub queue_wait: HistogramSnapshot,
-    /// Waits that came back early with nothing to report.
-    pub premature_waits: u64,
-    /// Waits that the kernel answered with an error.
-    pub failed_waits: u64,
-    /// Events of registrations that had long ended: some descriptor has a duplicate that is still open.
-    pub ghost_events: u64,
-    /// Times that the selector was opened anew.
-    pub rebuilds: u64,
-    /// Tasks, timers and listeners that panicked.
-    pub panics: u64,
-    /// Messages that no handler took.
-    pub unhandled_messages: u64,
-    /// Errors that no handler took.
-    pub unhandled_errors: u64,
-    /// Failed writes that nobody observed.
-    pub unobserved_write_failures: u64,
-    /// Errors that `exception_caught` itself returned.
-    pub failed_exception_caught: u64,
-    /// Callbacks of handlers that panicked.
-    pub handler_panics: u64,
-    /// Tasks that were refused because the queue was full or the loop had ended.
-    pub rejected: u64,
-    /// Connections that listeners of this loop have taken.
-    pub accepted: u64,
-    /// Clients that were gone before they could be accepted.
-    pub accept_failed_clients: u64,
-    /// Times that accepting rested for want of descriptors or memory.
-    pub accept_rests: u64,
-    /// Clients told off because there was no descriptor for them.
-    pub accept_shed: u64,
-    /// Errors of a listening socket itself.
-    pub accept_failures: u64,
-    /// Accepted connections closed because the loop chosen for them took no more work.
-    pub accept_refused: u64,
-    /// Accepted connections closed before they began, on this loop: an option or the handler failed.
-    pub accept_stillborn: u64,
-}
-
-impl MetricsSnapshot {
-    /// What happened between an earlier snapshot of the same loop and this one. What says how many there are now
-    /// (`tasks_waiting`, `timers_waiting`, `channels`) stays as it is.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            turns: self.turns.saturating_sub(earlier.turns),
-            events: self.events.saturating_sub(earlier.events),
-            stale_events: self.stale_events.saturating_sub(earlier.stale_events),
-            wakes_sent: self.wakes_sent.saturating_sub(earlier.wakes_sent),
-            wakes_saved: self.wakes_saved.saturating_sub(earlier.wakes_saved),
-            tasks_run: self.tasks_run.saturating_sub(earlier.tasks_run),
-            tasks_waiting: self.tasks_waiting,
-            timers_run: self.timers_run.saturating_sub(earlier.timers_run),
-            timers_waiting: self.timers_waiting,
-            channels: self.channels,
-            time_in_io: self.time_in_io.saturating_sub(earlier.time_in_io),
-            time_in_tasks: self.time_in_tasks.saturating_sub(earlier.time_in_tasks),
-            time_spinning: self.time_spinning.saturating_sub(earlier.time_spinning),
-            time_asleep: self.time_asleep.saturating_sub(earlier.time_asleep),
-            timer_lateness: self.timer_lateness.since(&earlier.timer_lateness),
-            queue_wait: self.queue_wait.since(&earlier.queue_wait),
-            premature_waits: self.premature_waits.saturating_sub(earlier.premature_waits),
-            failed_waits: self.failed_waits.saturating_sub(earlier.failed_waits),
-            ghost_events: self.ghost_events.saturating_sub(earlier.ghost_events),
-            rebuilds: self.rebuilds.saturating_sub(earlier.rebuilds),
-            panics: self.panics.saturating_sub(earlier.panics),
-            unhandled_messages: self
-                .unhandled_messages
-                .saturating_sub(earlier.unhandled_messages),
-            unhandled_errors: self
-                .unhandled_errors
-                .saturating_sub(earlier.unhandled_errors),
-            unobserved_write_failures: self
-                .unobserved_write_failures
-                .saturating_sub(earlier.unobserved_write_failures),
-            failed_exception_caught: self
-                .failed_exception_caught
-                .saturating_sub(earlier.failed_exception_caught),
-            handler_panics: self.handler_panics.saturating_sub(earlier.handler_panics),
-            rejected: self.rejected.saturating_sub(earlier.rejected),
-            accepted: self.accepted.saturating_sub(earlier.accepted),
-            accept_failed_clients: self
-                .accept_failed_clients
-                .saturating_sub(earlier.accept_failed_clients),
-            accept_rests: self.accept_rests.saturating_sub(earlier.accept_rests),
-            accept_shed: self.accept_shed.saturating_sub(earlier.accept_shed),
-            accept_failures: self.accept_failures.saturating_sub(earlier.accept_failures),
-            accept_refused: self.accept_refused.saturating_sub(earlier.accept_refused),
-            accept_stillborn: self
-                .accept_stillborn
-                .saturating_sub(earlier.accept_stillborn),
-        }
-    }
-}
-
-impl fmt::Display for MetricsSnapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
-            f,
-            "{} turns; {:?} in I/O, {:?} in tasks, {:?} spinning, {:?} asleep",
-            self.turns, self.time_in_io, self.time_in_tasks, self.time_spinning, self.time_asleep
-        )?;
-        writeln!(
-            f,
-            "{} channels, {} events ({} stale, {} of them ghosts)",
-            self.channels, self.events, self.stale_events, self.ghost_events
-        )?;
-        writeln!(
-            f,
-            "{} tasks run, {} waiting, {} rejected, {} panicked; woken {} times, {} wake-ups saved",
-            self.tasks_run,
-            self.tasks_waiting,
-            self.rejected,
-            self.panics,
-            self.wakes_sent,
-            self.wakes_saved
-        )?;
-        writeln!(
-            f,
-            "{} timers run, {} waiting; lateness {}",
-            self.timers_run, self.timers_waiting, self.timer_lateness
-        )?;
-        if self.queue_wait.count() > 0 {
-            writeln!(f, "tasks waited {}", self.queue_wait)?;
-        }
-        writeln!(
-            f,
-            "unhandled: {} messages, {} errors, {} failed writes, {} failed exception_caught; \
-             {} handlers panicked",
-            self.unhandled_messages,
-            self.unhandled_errors,
-            self.unobserved_write_failures,
-            self.failed_exception_caught,
-            self.handler_panics
-        )?;
-        write!(
-            f,
-            "{} premature waits, {} failed waits, {} selector rebuilds",
-            self.premature_waits, self.failed_waits, self.rebuilds
-        )
-    }
-}
-
-/// Durations counted by powers of two of a nanosecond.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HistogramSnapshot {
-    buckets: [u64; BUCKETS],
-}
-
-impl HistogramSnapshot {
-    /// What was recorded after an earlier snapshot of the same histogram.
-    #[must_use]
-    pub fn since(&self, earlier: &Self) -> Self {
-        Self {
-            buckets: std::array::from_fn(|i| self.buckets[i].saturating_sub(earlier.buckets[i])),
-        }
-    }
-
-    /// How many durations were recorded.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
-    }
-
-    /// A duration that the given share of the recorded ones (0.0 to 1.0) did not reach; at most
-    /// twice the true one. `None` if nothing was recorded. From a second on everything is counted
-    /// together and [`Duration::MAX`] is the answer.
-    #[must_use]
-    pub fn quantile(&self, share: f64) -> Option<Duration> {
-        let count = self.count();
-        if count == 0 {
-            return None;
-        }
-        let rank = ((count as f64 * share.clamp(0.0, 1.0)).ceil() as u64).max(1);
-        let mut seen = 0;
-        for (bucket, n) in self.buckets.iter().enumerate().take(BUCKETS - 1) {
-            seen += n;
-            if seen >= rank {
-                return Some(Duration::from_nanos(1 << bucket));
-            }
-        }
-        Some(Duration::MAX)
-    }
-
-    /// Pairs of an upper bound (exclusive) and how many durations lie between the bound before and it.
-    pub fn buckets(&self) -> impl Iterator<Item = (Duration, u64)> + '_ {
-        self.buckets.iter().enumerate().map(|(bucket, n)| {
-            let bound = if bucket == BUCKETS - 1 {
-                Duration::MAX
-            } else {
-                Duration::from_nanos(1 << bucket)
-            };
-            (bound, *n)
-        })
-    }
-}
-
-impl fmt::Display for HistogramSnapshot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut separator = "";
-        for (name, share) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999), ("max", 1.0)] {
-            match self.quantile(share) {
-                None => return f.write_str("not measured"),
-                Some(Duration::MAX) => write!(f, "{separator}{name} over a second")?,
-                Some(bound) => write!(f, "{separator}{name} < {bound:?}")?,
-            }
-            separator = ", ";
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-
-    #[test]
-    fn quantiles_bound_what_was_recorded() {
-        let histogram = Histogram::default();
-        assert_eq!(histogram.snapshot().quantile(0.5), None);
-        for _ in 0..99 {
-            histogram.record(Duration::from_nanos(100));
-        }
-        histogram.record(Duration::from_secs(5));
-        let snapshot = histogram.snapshot();
-        assert_eq!(snapshot.count(), 100);
-        assert_eq!(snapshot.quantile(0.5), Some(Duration::from_nanos(128)));
-        assert_eq!(snapshot.quantile(1.0), Some(Duration::MAX));
-        assert_eq!(snapshot.buckets().map(|(_, n)| n).sum::<u64>(), 100);
-    }
-
-    #[test]
-    fn zero_and_the_powers_of_two_have_their_buckets() {
-        let histogram = Histogram::default();
-        histogram.record(Duration::ZERO);
-        assert_eq!(
-            histogram.snapshot().quantile(1.0),
-            Some(Duration::from_nanos(1))
-        );
-        histogram.record(Duration::from_nanos(128));
-        assert_eq!(
-            histogram.snapshot().quantile(1.0),
-            Some(Duration::from_nanos(256))
-        );
-    }
 
     #[test]
     fn a_snapshot_reads_as_words() {
@@ -433,5 +154,46 @@ mod tests {
         let words = snapshot.to_string();
         assert!(words.contains("12 tasks run, 2 waiting"), "{words}");
         assert!(words.contains("lateness not measured"), "{words}");
+    }
+
+    #[test]
+    fn what_listeners_count_is_among_the_words() {
+        let metrics = Metrics::default();
+        let accept = &metrics.accept;
+        for (counter, n) in [
+            (&accept.accepted, 11),
+            (&accept.refused, 12),
+            (&accept.stillborn, 13),
+            (&accept.failed_clients, 14),
+            (&accept.failures, 15),
+            (&accept.rests, 16),
+            (&accept.shed, 17),
+        ] {
+            counter.set(n);
+        }
+        let words = metrics.snapshot(0).to_string();
+        let line = "accepted: 11 (12 refused, 13 stillborn); 14 failed clients, 15 failures, 16 rests, 17 shed";
+        assert!(words.contains(line), "{words}");
+    }
+
+    #[test]
+    fn the_sum_of_loops_is_that_of_their_figures() {
+        let (one, other) = (Metrics::default(), Metrics::default());
+        one.turns.set(3);
+        other.turns.set(4);
+        one.sleep_ns.set(10);
+        other.sleep_ns.set(20);
+        one.channels.set(1);
+        other.timer_lateness.record(Duration::from_nanos(100));
+        let snapshots = [one.snapshot(1), other.snapshot(2)];
+        let sum: MetricsSnapshot = snapshots.iter().sum();
+        assert_eq!((sum.turns, sum.channels, sum.tasks_waiting), (7, 1, 3));
+        assert_eq!(sum.time_asleep, Duration::from_nanos(30));
+        assert_eq!(sum.timer_lateness.count(), 1);
+        // What is taken away again leaves the counts of the other, and how many there are now.
+        let rest = sum.since(&snapshots[1]);
+        assert_eq!((rest.turns, rest.timer_lateness.count()), (3, 0));
+        assert_eq!(rest.tasks_waiting, 3);
+        assert_eq!(snapshots.into_iter().sum::<MetricsSnapshot>(), sum);
     }
 }

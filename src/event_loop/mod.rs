@@ -7,8 +7,9 @@
 //! - `timers`: exact timers. Pure.
 //! - `budget`: the io_ratio arithmetic. Pure.
 //! - `spin`: polling before sleeping. Pure.
-//! - `metrics`: counters and their snapshot.
+//! - `metrics`: counters. `histogram`: durations among them. `snapshot`: both as users read them.
 //! - `advice`: what the counters mean, in words. Pure.
+//! - `stall`: who holds a loop too long is named while it still does.
 //! - `boundary`: where panics end.
 //! - `config`: what can be chosen for a loop.
 //! - `attached`, `futures`: the slabs of what a loop has to end and to poll. `fifo`: its queues.
@@ -38,14 +39,17 @@ mod futures;
 mod group;
 mod group_builder;
 mod handle;
+mod histogram;
 mod local;
 mod metrics;
 mod nest;
 mod phases;
 mod scheduled;
 mod shared;
+mod snapshot;
 mod spawn;
 mod spin;
+mod stall;
 mod sync;
 mod timers;
 mod turn;
@@ -58,12 +62,14 @@ pub use advice::{Advice, Topic};
 pub use config::Rejection;
 pub use group::EventLoopGroup;
 pub use group_builder::EventLoopGroupBuilder;
+pub use histogram::HistogramSnapshot;
 pub use local::{LocalEventLoop, LocalEventLoopBuilder};
 pub(crate) use metrics::Metrics;
-pub use metrics::{HistogramSnapshot, MetricsSnapshot};
 pub use scheduled::ScheduledFuture;
 pub use shared::{EventLoop, LoopId};
+pub use snapshot::MetricsSnapshot;
 pub use spin::Spin;
+pub(crate) use stall::{Held, Role};
 pub use tidegate_sys::os::{Backend, Time};
 pub use timers::TimerKey;
 

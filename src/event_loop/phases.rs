@@ -5,12 +5,14 @@
 
 use std::cell::Cell;
 
+use tidegate_sys::mem::{LocalTask, Task, task};
 use tidegate_sys::os::Time;
 use tracing::error;
 
 use super::boundary;
 use super::budget::{Allowance, Budget};
 use super::core::{LoopCore, Root, TimerJob};
+use super::stall::{Held, Role, Sentry};
 use crate::reactor::IoEvent;
 
 /// Listeners that may follow from each other in one pass over the roots. A chain of futures then
@@ -58,6 +60,35 @@ struct TaskPhase {
     began: Time,
 }
 
+/// What a row of [`LoopCore::run_row`] consists of.
+trait Job {
+    fn run(self);
+
+    fn type_name(&self) -> &'static str;
+}
+
+impl Job for Task {
+    #[inline(always)]
+    fn run(self) {
+        Self::run(self);
+    }
+
+    fn type_name(&self) -> &'static str {
+        Self::type_name(self)
+    }
+}
+
+impl Job for LocalTask {
+    #[inline(always)]
+    fn run(self) {
+        Self::run(self);
+    }
+
+    fn type_name(&self) -> &'static str {
+        Self::type_name(self)
+    }
+}
+
 /// How many tasks may run before the clock has to be read or the phase may be over; one at least.
 #[inline]
 fn until_decision(allowance: Allowance, phase: &TaskPhase) -> u32 {
@@ -92,6 +123,7 @@ impl LoopCore {
             let Some(handle) = self.ready.pop() else {
                 break;
             };
+            let _held = self.hold_for_some_channel();
             self.protect("a channel", || handle.on_event(IoEvent::Continue));
         }
         queued
@@ -123,9 +155,15 @@ impl LoopCore {
             }
             match self.roots.pop() {
                 Some(Root::Handle(handle)) => {
+                    let _held = self.hold_for_some_channel();
                     self.protect("a channel", || handle.on_event(IoEvent::Roots));
                 }
-                Some(Root::Job(job)) => self.protect("a listener", || job.run()),
+                Some(Root::Job(job)) => {
+                    let _held = self
+                        .sentry()
+                        .map(|sentry| sentry.hold_for_job(Role::Listener, job.type_name()));
+                    self.protect_task("a listener", || job.run());
+                }
                 None => return called,
             }
             called += 1;
@@ -305,7 +343,7 @@ impl LoopCore {
         } else {
             due
         };
-        self.run_row("a timer", most, || {
+        self.run_row(Role::Timer, most, || {
             if self.first_timer.get() > due {
                 return None;
             }
@@ -316,42 +354,42 @@ impl LoopCore {
                 .timer_lateness
                 .record(self.cached_now().saturating_since(deadline));
             let (TimerJob::Internal(task) | TimerJob::Scheduled(task)) = job;
-            Some(|| task.run())
+            Some(task)
         })
     }
 
     /// The same with tasks of the loop itself.
     fn run_local(&self, most: u32) -> u32 {
         let metrics = self.metrics();
-        self.run_row("a task", most, || {
+        self.run_row(Role::Task, most, || {
             let task = self.local.pop()?;
             metrics.tasks_run.add(1);
-            Some(|| task.run())
+            Some(task)
         })
     }
 
     /// The same with what may not be lost.
     fn run_insistent(&self, most: u32) -> u32 {
         let (shared, metrics) = (self.handle().shared(), self.metrics());
-        self.run_row("a listener", most, || {
+        self.run_row(Role::Listener, most, || {
             if !shared.has_insistent() {
                 return None;
             }
             let task = shared.pop_insistent()?;
             metrics.tasks_run.add(1);
-            Some(|| task.run())
+            Some(task)
         })
     }
 
     /// The same with tasks from other threads.
     fn run_remote(&self, most: u32) -> u32 {
         let metrics = self.metrics();
-        self.run_row("a task", most, || {
+        self.run_row(Role::Task, most, || {
             let task = self.remote.borrow_mut().pop()?;
             // Whoever hears from the task finds it counted.
             metrics.tasks_run.add(1);
             metrics.remote_tasks_run.add(1);
-            Some(|| task.run())
+            Some(task)
         })
     }
 
@@ -359,21 +397,45 @@ impl LoopCore {
     ///
     /// They share a catch boundary: 28 million short tasks a second from another thread became 37.
     #[inline(always)]
-    fn run_row<J: FnOnce()>(
+    fn run_row<J: Job>(&self, role: Role, most: u32, next: impl FnMut() -> Option<J>) -> u32 {
+        match self.sentry() {
+            None => self.run_row_by(role, most, next, J::run),
+            Some(sentry) => self.run_row_watched(sentry, role, most, next),
+        }
+    }
+
+    /// The same on a loop whose holders are posted.
+    #[inline(never)]
+    fn run_row_watched<J: Job>(
         &self,
-        what: &'static str,
+        sentry: &Sentry,
+        role: Role,
+        most: u32,
+        next: impl FnMut() -> Option<J>,
+    ) -> u32 {
+        self.run_row_by(role, most, next, |job| {
+            let _held = sentry.hold_for_job(role, job.type_name());
+            job.run();
+        })
+    }
+
+    #[inline(always)]
+    fn run_row_by<J>(
+        &self,
+        role: Role,
         most: u32,
         mut next: impl FnMut() -> Option<J>,
+        call: impl Fn(J),
     ) -> u32 {
         let run = Cell::new(0);
         loop {
             let before = run.get();
             let mut is_over = false;
-            self.protect(what, || {
+            self.protect_task(role.words(), || {
                 while run.get() < most {
                     let Some(job) = next() else { break };
                     run.set(run.get() + 1);
-                    job();
+                    call(job);
                 }
                 is_over = true;
             });
@@ -384,18 +446,35 @@ impl LoopCore {
         }
     }
 
+    /// Says that a channel has the loop, where somebody watches. Which one it is, its handlers say.
+    #[inline]
+    fn hold_for_some_channel(&self) -> Option<Held<'_>> {
+        self.sentry().map(|sentry| sentry.hold_for_channel(0))
+    }
+
     /// Enters foreign code. A panic in it is logged and counted, and goes no further.
     #[inline]
     pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
-            self.note_panic(what, panic);
+            self.note_panic(what, None, panic);
+        }
+    }
+
+    /// The same where the foreign code is a task's or a listener's, whose type the log names.
+    #[inline]
+    pub(super) fn protect_task(&self, what: &'static str, f: impl FnOnce()) {
+        if let Err(panic) = boundary::catch(f) {
+            self.note_panic(what, task::take_panicked(), panic);
         }
     }
 
     #[cold]
-    pub(super) fn note_panic(&self, what: &'static str, panic: String) {
+    pub(super) fn note_panic(&self, what: &'static str, task: Option<&'static str>, panic: String) {
         self.metrics().panics.add(1);
         let panic = panic.as_str();
-        error!(loop_name = self.handle().name(), panic, "{what} panicked");
+        error!(
+            loop_name = self.handle().name(),
+            task, panic, "{what} panicked"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! A task scheduled from another thread travels through the task queue and sets its timer when it
 //! arrives; its deadline counts from the call all the same (E15).
 
+use std::any::type_name;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -256,7 +257,7 @@ impl<F: FnMut() + Send + 'static> Periodic<F> {
             return;
         }
         if let Err(panic) = boundary::catch(&mut self.f) {
-            self.job.finish(Err(panic));
+            self.job.finish(Err(panic), type_name::<F>());
             return;
         }
         match self.pace {

@@ -1,6 +1,7 @@
 //! Plain futures on a loop: `spawn_local`. Each wake-up queues the future at most once; from other
 //! threads it comes through the task queue, from the loop itself through the local one.
 
+use std::any::type_name;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::Rc;
@@ -15,6 +16,7 @@ use super::core::LoopCore;
 use super::futures::FutureKey;
 use super::handle::Job;
 use super::shared::EventLoop;
+use super::stall::Role;
 use super::sync::AtomicBool;
 use crate::error::ErrorKind;
 use crate::future::{TaskFuture, TaskPromise};
@@ -36,7 +38,7 @@ impl EventLoop {
         let start = move || {
             LoopCore::with_current(|core| match boundary::catch(make) {
                 Ok(future) => start(core, job, future),
-                Err(panic) => job.finish(Err(panic)),
+                Err(panic) => job.finish(Err(panic), type_name::<M>()),
             });
         };
         match self.execute(start) {
@@ -59,6 +61,7 @@ where
     let waker = Arc::new(FutureWaker {
         handle: core.handle().clone(),
         key,
+        name: type_name::<F>(),
         is_queued: AtomicBool::new(true),
     });
     let cancelled = Arc::clone(&waker);
@@ -83,7 +86,7 @@ where
         })
         .await;
         if let Some(outcome) = outcome {
-            job.finish(outcome);
+            job.finish(outcome, type_name::<F>());
         }
     };
     core.futures.borrow_mut().put_back(key, Box::pin(driven));
@@ -94,6 +97,8 @@ where
 struct FutureWaker {
     handle: EventLoop,
     key: FutureKey,
+    /// Of the future's type.
+    name: &'static str,
     /// Whether a poll is on its way. Cleared before the poll: a wake-up during it queues another.
     is_queued: AtomicBool,
 }
@@ -105,6 +110,9 @@ impl FutureWaker {
         self.is_queued.swap(false, Ordering::AcqRel);
         let taken = core.futures.borrow_mut().take(key);
         let Some(mut future) = taken else { return };
+        let _held = core
+            .sentry()
+            .map(|sentry| sentry.hold_for_job(Role::Task, self.name));
         let waker = Waker::from(self);
         let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
         let left = if poll.is_pending() {

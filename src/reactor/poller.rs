@@ -15,7 +15,7 @@ use tidegate_sys::mem::prefetch;
 use tidegate_sys::os::{
     Backend, Event, Events, Interest, Ready, Selector, Time, Token, Waited, Waker, clock,
 };
-use tracing::{info, warn};
+use tracing::warn;
 
 use super::counter::ReactorCounters;
 use super::handle::{IoEvent, IoHandle};
@@ -468,7 +468,7 @@ impl Reactor {
         let predecessor = self.selector.replace(successor);
         drop(predecessor);
         self.counters.rebuilds.add(1);
-        info!(%cause, registrations = tokens.len(), "the selector was replaced");
+        warn!(%cause, registrations = tokens.len(), "the selector was replaced");
         *self.assumed.borrow_mut() = tokens;
         self.change_health(|health| health.rebuilt(now));
     }

@@ -7,7 +7,11 @@ use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
-struct Collector(Arc<Mutex<Vec<String>>>);
+struct Collector {
+    lines: Arc<Mutex<Vec<String>>>,
+    /// Whether the lives of channels are of interest.
+    with_lives: bool,
+}
 
 struct Line(String);
 
@@ -19,8 +23,8 @@ impl Visit for Line {
 }
 
 impl Subscriber for Collector {
-    fn enabled(&self, _metadata: &Metadata<'_>) -> bool {
-        true
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        self.with_lives || metadata.target() != "tidegate::channel::journal"
     }
 
     fn new_span(&self, _span: &Attributes<'_>) -> Id {
@@ -32,12 +36,10 @@ impl Subscriber for Collector {
     fn record_follows_from(&self, _span: &Id, _follows: &Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0
+        self.lines
             .lock()
             .expect("nobody panics with the lock")
-            .push(line.0);
+            .push(line_of(event));
     }
 
     fn enter(&self, _span: &Id) {}
@@ -45,10 +47,31 @@ impl Subscriber for Collector {
     fn exit(&self, _span: &Id) {}
 }
 
-/// Runs `work` and returns what was told meanwhile on this thread: `LEVEL field=value ...`, one line each.
+/// An event as `LEVEL field=value ...`.
+pub fn line_of(event: &Event<'_>) -> String {
+    let mut line = Line(event.metadata().level().to_string());
+    event.record(&mut line);
+    line.0
+}
+
+/// Runs `work` and returns what was told meanwhile on this thread: `LEVEL field=value ...`, one line each. The lives of
+/// channels (registered, active, closed) are left out.
 pub fn told(work: impl FnOnce()) -> Vec<String> {
-    let lines = Arc::new(Mutex::new(Vec::new()));
-    tracing::subscriber::with_default(Collector(lines.clone()), work);
+    collect(false, work)
+}
+
+/// The same with them.
+pub fn told_with_lives(work: impl FnOnce()) -> Vec<String> {
+    collect(true, work)
+}
+
+fn collect(with_lives: bool, work: impl FnOnce()) -> Vec<String> {
+    let lines = Arc::default();
+    let collector = Collector {
+        lines: Arc::clone(&lines),
+        with_lives,
+    };
+    tracing::subscriber::with_default(collector, work);
     let mut lines = lines.lock().expect("nobody panics with the lock");
     std::mem::take(&mut *lines)
 }

@@ -238,19 +238,40 @@ impl Core {
     }
 
     fn walk(&self) {
+        if self.attention.get() & attention::BEFORE_WALK != 0 && !self.prepare_walk() {
+            return;
+        }
+        self.walk_on::<false>();
+    }
+
+    /// Whether the walk may begin.
+    #[cold]
+    #[inline(never)]
+    fn prepare_walk(&self) -> bool {
         // What is emitted while the dispatch is suspended stays in the slot and the list, in order.
         if self.attention.get() & attention::SUSPENDED != 0 {
-            return;
+            return false;
         }
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
+        if self.is_watched() {
+            let _held = self.hold_for_walk();
+            self.walk_on::<true>();
+            return false;
+        }
+        true
+    }
+
+    /// `NAMES`: whether handlers are named to the stall watcher.
+    #[inline(always)]
+    fn walk_on<const NAMES: bool>(&self) {
         loop {
             if self.attention.get() & attention::REGROWN != 0 {
                 // Whoever has emitted it may have gone by the slab that was.
                 self.relink_first();
             }
-            if let Turn::Over = self.deliver_along(&self.nodes.slab()) {
+            if let Turn::Over = self.deliver_along::<NAMES>(&self.nodes.slab()) {
                 return;
             }
         }
@@ -258,12 +279,14 @@ impl Core {
 
     /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
     /// the context instead of a register; one instruction more with a message, none less without.
-    fn deliver_along(&self, slab: &Slab<dyn Handler>) -> Turn {
-        // One context for all hops: only its node changes from one to the next.
-        let mut ctx = Context::new(self, slab, &slab[usize::from(HEAD)]);
+    fn deliver_along<const NAMES: bool>(&self, slab: &Slab<dyn Handler>) -> Turn {
+        // One context for all hops: only its node changes from one to the next. Operations take the long way where handlers
+        // are named.
+        let way = if NAMES { &slab[..0] } else { slab };
+        let mut ctx = Context::new(self, way, &slab[usize::from(HEAD)]);
         loop {
             let left = match self.first_kind.replace(Inbound::None) {
-                Inbound::Read => match self.claim_next(slab, mask::READ) {
+                Inbound::Read => match self.claim_next::<NAMES>(slab, mask::READ) {
                     Some(mut visit) => {
                         ctx.move_to(visit.node);
                         // The message goes from the slot to where the call expects it, and nowhere between.
@@ -282,31 +305,33 @@ impl Core {
                     }
                     None => self.deliver_message_slow(mask::READ),
                 },
-                Inbound::ReadComplete => match self.claim_next(slab, mask::READ_COMPLETE) {
-                    Some(mut visit) => {
-                        ctx.move_to(visit.node);
-                        let result = visit.handler().channel_read_complete(&mut ctx);
-                        let node = visit.put_back();
-                        if self.is_quiet(&result) {
-                            continue;
+                Inbound::ReadComplete => {
+                    match self.claim_next::<NAMES>(slab, mask::READ_COMPLETE) {
+                        Some(mut visit) => {
+                            ctx.move_to(visit.node);
+                            let result = visit.handler().channel_read_complete(&mut ctx);
+                            let node = visit.put_back();
+                            if self.is_quiet(&result) {
+                                continue;
+                            }
+                            self.leave_slow(result, node)
                         }
-                        self.leave_slow(result, node)
+                        None => self.deliver_elsewhere::<NAMES>(
+                            mask::READ_COMPLETE,
+                            Inbound::ReadComplete,
+                            |handler, ctx| handler.channel_read_complete(ctx),
+                        ),
                     }
-                    None => self.deliver_elsewhere(
-                        mask::READ_COMPLETE,
-                        Inbound::ReadComplete,
-                        |handler, ctx| handler.channel_read_complete(ctx),
-                    ),
-                },
+                }
                 Inbound::None | Inbound::Spilled => match self.rest() {
                     Rest::BatchEnds => continue,
                     Rest::Over => return Turn::Over,
-                    Rest::Waiting => match self.deliver_waiting(slab, &mut ctx) {
+                    Rest::Waiting => match self.deliver_waiting::<NAMES>(slab, &mut ctx) {
                         Some(left) => left,
                         None => return Turn::Over,
                     },
                 },
-                kind => self.deliver_rare(slab, &mut ctx, kind),
+                kind => self.deliver_rare::<NAMES>(slab, &mut ctx, kind),
             };
             if left == Left::Attention
                 && self.attention.get() & attention::REGROWN != 0
@@ -338,7 +363,7 @@ impl Core {
     }
 
     #[inline]
-    fn deliver<'a>(
+    fn deliver<'a, const NAMES: bool>(
         &'a self,
         slab: &'a Slab<dyn Handler>,
         ctx: &mut Context<'a>,
@@ -346,16 +371,16 @@ impl Core {
         kind: Inbound,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) -> Left {
-        if let Some(mut visit) = self.claim_next(slab, bit) {
+        if let Some(mut visit) = self.claim_next::<NAMES>(slab, bit) {
             ctx.move_to(visit.node);
             let result = call(visit.handler(), ctx);
             return self.leave(visit, result);
         }
-        self.deliver_elsewhere(bit, kind, call)
+        self.deliver_elsewhere::<NAMES>(bit, kind, call)
     }
 
     /// An event whose next node was found without a handler.
-    fn deliver_elsewhere(
+    fn deliver_elsewhere<const NAMES: bool>(
         &self,
         bit: Mask,
         kind: Inbound,
@@ -363,7 +388,7 @@ impl Core {
     ) -> Left {
         match self.find_next(self.first_from.get().index(), bit) {
             Some(index) => {
-                self.call(index, call);
+                self.call_by::<NAMES>(index, mask::name(bit), call);
             }
             None => self.tail_plain(kind),
         }
@@ -371,30 +396,38 @@ impl Core {
     }
 
     #[inline(never)]
-    fn deliver_rare<'a>(
+    fn deliver_rare<'a, const NAMES: bool>(
         &'a self,
         slab: &'a Slab<dyn Handler>,
         ctx: &mut Context<'a>,
         kind: Inbound,
     ) -> Left {
         match kind {
-            Inbound::Registered => self.deliver(slab, ctx, mask::REGISTERED, kind, |h, ctx| {
-                h.channel_registered(ctx)
-            }),
-            Inbound::Unregistered => self.deliver(slab, ctx, mask::UNREGISTERED, kind, |h, ctx| {
-                ctx.heard_of_the_end(mask::UNREGISTERED);
-                h.channel_unregistered(ctx)
-            }),
-            Inbound::Active => self.deliver(slab, ctx, mask::ACTIVE, kind, |h, ctx| {
+            Inbound::Registered => {
+                self.deliver::<NAMES>(slab, ctx, mask::REGISTERED, kind, |h, ctx| {
+                    h.channel_registered(ctx)
+                })
+            }
+            Inbound::Unregistered => {
+                self.deliver::<NAMES>(slab, ctx, mask::UNREGISTERED, kind, |h, ctx| {
+                    ctx.heard_of_the_end(mask::UNREGISTERED);
+                    h.channel_unregistered(ctx)
+                })
+            }
+            Inbound::Active => self.deliver::<NAMES>(slab, ctx, mask::ACTIVE, kind, |h, ctx| {
                 h.channel_active(ctx)
             }),
-            Inbound::Inactive => self.deliver(slab, ctx, mask::INACTIVE, kind, |h, ctx| {
-                ctx.heard_of_the_end(mask::INACTIVE);
-                h.channel_inactive(ctx)
-            }),
-            Inbound::Writability => self.deliver(slab, ctx, mask::WRITABILITY, kind, |h, ctx| {
-                h.channel_writability_changed(ctx)
-            }),
+            Inbound::Inactive => {
+                self.deliver::<NAMES>(slab, ctx, mask::INACTIVE, kind, |h, ctx| {
+                    ctx.heard_of_the_end(mask::INACTIVE);
+                    h.channel_inactive(ctx)
+                })
+            }
+            Inbound::Writability => {
+                self.deliver::<NAMES>(slab, ctx, mask::WRITABILITY, kind, |h, ctx| {
+                    h.channel_writability_changed(ctx)
+                })
+            }
             Inbound::UserEvent => self.deliver_message_slow(mask::USER_EVENT),
             Inbound::Read | Inbound::ReadComplete | Inbound::None | Inbound::Spilled => {
                 Left::Attention
@@ -421,7 +454,34 @@ impl Core {
     }
 
     /// Calls one handler by its node, from outside of the walk. False if it is not there to be called.
+    #[inline]
     pub(crate) fn call(
+        &self,
+        index: Index,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> bool {
+        if self.is_watched() {
+            self.call_by::<true>(index, "", call)
+        } else {
+            self.call_by::<false>(index, "", call)
+        }
+    }
+
+    /// The same, where it is known whether the handler is named to the stall watcher.
+    #[inline]
+    fn call_by<const NAMES: bool>(
+        &self,
+        index: Index,
+        callback: &'static str,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) -> bool {
+        if NAMES {
+            return self.named(index, callback, || self.call_now(index, call));
+        }
+        self.call_now(index, call)
+    }
+
+    fn call_now(
         &self,
         index: Index,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
@@ -449,7 +509,7 @@ impl Core {
     /// What there is besides the slot: events that wait, or else the resume in its slot. `None` when nothing is left or the
     /// dispatch is suspended. Not inlined: inside of the walk it took 7 instructions from every hop.
     #[inline(never)]
-    fn deliver_waiting<'a>(
+    fn deliver_waiting<'a, const NAMES: bool>(
         &'a self,
         slab: &'a Slab<dyn Handler>,
         ctx: &mut Context<'a>,
@@ -457,6 +517,9 @@ impl Core {
         if !self.has_waiting() {
             if let Some(mut visit) = self.claim_resume(slab) {
                 ctx.move_to(visit.node);
+                if NAMES {
+                    self.note_visit(visit.node, "resume");
+                }
                 let result = visit.handler().resume(ctx);
                 if self.first_kind.get() == Inbound::None {
                     self.resumed(visit.node.index(), false, false, false);
@@ -593,8 +656,15 @@ impl Core {
 
     /// Takes the handler onto the stack that the event in the slot goes to, if it is in place.
     #[inline(always)]
-    fn claim_next<'a>(&'a self, slab: &'a Slab<dyn Handler>, bit: Mask) -> Option<Visit<'a>> {
+    fn claim_next<'a, const NAMES: bool>(
+        &'a self,
+        slab: &'a Slab<dyn Handler>,
+        bit: Mask,
+    ) -> Option<Visit<'a>> {
         let node = node::next_with(slab, self.first_from.get(), bit)?;
+        if NAMES {
+            self.note_event(node, bit);
+        }
         Some(Visit::new(node, node.take()?))
     }
 
@@ -663,7 +733,8 @@ impl Core {
     fn is_last(&self, result: &HandlerResult) -> bool {
         result.is_ok()
             && self.first_kind.get() == Inbound::None
-            && self.attention.get() & !(attention::FLUSH | attention::ROOTS) == 0
+            && self.attention.get() & !(attention::FLUSH | attention::ROOTS | attention::WATCHED)
+                == 0
             && self.resume_last.get() == HEAD
     }
 
@@ -682,10 +753,12 @@ impl Core {
     }
 
     /// The slab that a new context goes by. None while operations wait for a handler, which others may not overtake, or while
-    /// a panic comes by, with handlers in place that may not be called: then each operation looks at everything.
+    /// a panic comes by, with handlers in place that may not be called, or where handlers are named to the stall watcher:
+    /// then each operation looks at everything.
     pub(super) fn slab_to_go_by<'a>(&self, slab: &'a Slab<dyn Handler>) -> &'a Slab<dyn Handler> {
-        if self.attention.get() & attention::WAITING != 0 || std::thread::panicking() {
-            return &[];
+        const LOOK: u16 = attention::WAITING | attention::WATCHED;
+        if self.attention.get() & LOOK != 0 || std::thread::panicking() {
+            return &slab[..0];
         }
         slab
     }

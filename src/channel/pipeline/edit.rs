@@ -106,6 +106,15 @@ impl Core {
     }
 
     fn call_added(&self, index: Index, handler: Box<dyn Handler>) {
+        if self.is_watched() {
+            return self.named(index, "handler_added", || {
+                self.call_added_now(index, handler);
+            });
+        }
+        self.call_added_now(index, handler);
+    }
+
+    fn call_added_now(&self, index: Index, handler: Box<dyn Handler>) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
@@ -284,6 +293,19 @@ impl Core {
         if !told {
             return handler;
         }
+        if self.is_watched() {
+            return self.named(index, "handler_removed", || {
+                self.farewell_now(index, handler)
+            });
+        }
+        self.farewell_now(index, handler)
+    }
+
+    fn farewell_now(
+        &self,
+        index: Index,
+        handler: Option<Box<dyn Handler>>,
+    ) -> Option<Box<dyn Handler>> {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];

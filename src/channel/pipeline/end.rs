@@ -33,8 +33,10 @@ impl Core {
     pub(crate) fn tail_user_event(&self, event: Message) {
         let tail = self.special_tail();
         if let Some(tail) = tail {
-            tail.user_event(event);
+            return tail.user_event(event);
         }
+        // No log: Netty drops them in silence, and so do most pipelines, which take the one or two that they wait for.
+        self.lp.metrics().channel.unhandled_user_events.add(1);
     }
 
     #[cold]

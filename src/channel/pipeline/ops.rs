@@ -233,7 +233,7 @@ impl Core {
     pub(crate) fn op_write(&self, from: Index, msg: Message, promise: Promise) {
         match self.find_prev(from, mask::WRITE) {
             Hop::Handler(index) => {
-                self.call_promised(index, promise, |handler, ctx, promise| {
+                self.call_promised(index, promise, "write", |handler, ctx, promise| {
                     handler.write(ctx, msg, promise)
                 });
             }
@@ -244,7 +244,9 @@ impl Core {
 
     pub(crate) fn op_flush(&self, from: Index) {
         match self.find_prev(from, mask::FLUSH) {
-            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
+            Hop::Handler(index) => {
+                self.call_plain(index, "flush", |handler, ctx| handler.flush(ctx))
+            }
             Hop::Head => self.head_flush(),
             Hop::Wait(at) => self.wait(at, Op::Flush),
         }
@@ -256,7 +258,7 @@ impl Core {
             return self.op_read_slow(node.index(), stops);
         }
         match self.find_prev(from, mask::READ_OP) {
-            Hop::Handler(index) => self.call_plain(index, |handler, ctx| handler.read(ctx)),
+            Hop::Handler(index) => self.call_plain(index, "read", |handler, ctx| handler.read(ctx)),
             Hop::Head => self.head_read(),
             Hop::Wait(at) => self.wait(at, Op::Read),
         }
@@ -295,7 +297,7 @@ impl Core {
                 return self.wait(at, Op::Read);
             }
             if stops && self.is_ready(at) {
-                return self.call_plain(at, |handler, ctx| handler.read(ctx));
+                return self.call_plain(at, "read", |handler, ctx| handler.read(ctx));
             }
             let (next, stops_next) = self.nodes.step_toward_head(at, mask::READ_OP);
             (at, stops) = (next.index(), stops_next);
@@ -313,7 +315,7 @@ impl Core {
     }
 
     fn call_close(&self, index: Index, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "close", |handler, ctx, promise| {
             handler.close(ctx, promise)
         });
     }
@@ -331,7 +333,7 @@ impl Core {
     }
 
     fn call_disconnect(&self, index: Index, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "disconnect", |handler, ctx, promise| {
             handler.disconnect(ctx, promise)
         });
     }
@@ -345,7 +347,7 @@ impl Core {
     }
 
     fn call_bind(&self, index: Index, local: Address, promise: Promise) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "bind", |handler, ctx, promise| {
             handler.bind(ctx, local, promise)
         });
     }
@@ -371,7 +373,7 @@ impl Core {
         local: Option<Address>,
         promise: Promise,
     ) {
-        self.call_promised(index, promise, |handler, ctx, promise| {
+        self.call_promised(index, promise, "connect", |handler, ctx, promise| {
             handler.connect(ctx, remote, local, promise)
         });
     }
@@ -423,6 +425,19 @@ impl Core {
     fn call_plain(
         &self,
         index: Index,
+        callback: &'static str,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
+    ) {
+        if self.is_watched() {
+            return self.named(index, callback, || self.call_plain_now(index, call));
+        }
+        self.call_plain_now(index, call);
+    }
+
+    #[inline(always)]
+    fn call_plain_now(
+        &self,
+        index: Index,
         call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult,
     ) {
         let slab = self.nodes.slab();
@@ -440,6 +455,22 @@ impl Core {
 
     /// The same with a promise.
     fn call_promised(
+        &self,
+        index: Index,
+        promise: Promise,
+        callback: &'static str,
+        call: impl FnOnce(&mut dyn Handler, &mut Context<'_>, Promise) -> HandlerResult,
+    ) {
+        if self.is_watched() {
+            return self.named(index, callback, || {
+                self.call_promised_now(index, promise, call);
+            });
+        }
+        self.call_promised_now(index, promise, call);
+    }
+
+    #[inline(always)]
+    fn call_promised_now(
         &self,
         index: Index,
         promise: Promise,
@@ -548,12 +579,12 @@ impl Core {
         }
         match op {
             Op::Write(msg, promise) => {
-                self.call_promised(index, promise, |handler, ctx, promise| {
+                self.call_promised(index, promise, "write", |handler, ctx, promise| {
                     handler.write(ctx, msg, promise)
                 });
             }
-            Op::Flush => self.call_plain(index, |handler, ctx| handler.flush(ctx)),
-            Op::Read => self.call_plain(index, |handler, ctx| handler.read(ctx)),
+            Op::Flush => self.call_plain(index, "flush", |handler, ctx| handler.flush(ctx)),
+            Op::Read => self.call_plain(index, "read", |handler, ctx| handler.read(ctx)),
             Op::Close(promise) => self.call_close(index, promise),
             Op::Disconnect(promise) => self.call_disconnect(index, promise),
             Op::Bind(local, promise) => self.call_bind(index, *local, promise),

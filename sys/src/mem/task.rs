@@ -7,14 +7,17 @@
 //! first word.
 //!
 //! Neither gives a result nor catches a panic: who runs a task decides about both. A closure
-//! that panics is gone (its captures are dropped by the unwinding, once); so is the task.
+//! that panics is gone (its captures are dropped by the unwinding, once); so is the task. What is left is the name of its
+//! type, which [`take_panicked`] gives to whoever caught the panic.
 //!
 //! Unsafe here promises: the words are only read as the type that the code word was made for,
 //! and only once by value.
 
+use std::any::type_name;
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{ManuallyDrop, MaybeUninit, align_of, size_of};
+use std::mem::{self, ManuallyDrop, MaybeUninit, align_of, size_of};
 use std::ptr;
 
 /// The captures of a closure, or the pointer to its box. Eight-byte aligned on every machine.
@@ -40,7 +43,41 @@ pub(super) struct Vtable {
     run: unsafe fn(*mut Payload),
     /// Drops the closure in place. Same precondition and same effect.
     drop: unsafe fn(*mut Payload),
+    /// The name of the closure's type.
+    name: fn() -> &'static str,
     inline: bool,
+}
+
+thread_local! {
+    /// The type of the task that panicked last on this thread.
+    static PANICKED: Cell<Option<&'static str>> = const { Cell::new(None) };
+}
+
+/// The type of the task that panicked last on this thread, once: to be asked by whoever has caught the panic of one. Tasks
+/// may run inside of tasks; the outermost one that a panic has left is the last.
+#[must_use]
+pub fn take_panicked() -> Option<&'static str> {
+    PANICKED.try_with(Cell::take).ok().flatten()
+}
+
+/// Lives while a closure of type `F` runs, and does something only if a panic leaves it: a run that ends well pays no
+/// instruction for it.
+struct Unwinding<F>(PhantomData<F>);
+
+impl<F> Drop for Unwinding<F> {
+    #[cold]
+    fn drop(&mut self) {
+        // A thread that is being torn down has nobody left to ask.
+        let _nobody = PANICKED.try_with(|panicked| panicked.set(Some(type_name::<F>())));
+    }
+}
+
+/// Calls a closure of type `F`, in its box or not.
+#[inline(always)]
+fn call<F>(f: impl FnOnce()) {
+    let unwinding = Unwinding::<F>(PhantomData);
+    f();
+    mem::forget(unwinding);
 }
 
 /// A closure of forgotten type: the body of both tasks.
@@ -63,6 +100,7 @@ impl<F: FnOnce()> InlineCode<F> {
     const VTABLE: &'static Vtable = &Vtable {
         run: Self::run,
         drop: Self::drop,
+        name: type_name::<F>,
         inline: true,
     };
 
@@ -70,7 +108,7 @@ impl<F: FnOnce()> InlineCode<F> {
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds an F, and forgets it.
         let f = unsafe { payload.cast::<F>().read() };
-        f();
+        call::<F>(f);
     }
 
     /// Drops the closure. The caller promises that the payload holds an `F`, and forgets it.
@@ -86,6 +124,7 @@ impl<F: FnOnce()> BoxedCode<F> {
     const VTABLE: &'static Vtable = &Vtable {
         run: Self::run,
         drop: Self::drop,
+        name: type_name::<F>,
         inline: false,
     };
 
@@ -93,7 +132,7 @@ impl<F: FnOnce()> BoxedCode<F> {
     unsafe fn run(payload: *mut Payload) {
         // SAFETY: the caller says that the payload holds a Box<F>, and forgets it.
         let f = unsafe { payload.cast::<Box<F>>().read() };
-        f();
+        call::<F>(f);
     }
 
     /// Drops the closure. The caller promises that the payload holds a `Box<F>`, and forgets it.
@@ -177,6 +216,12 @@ impl Task {
         self.0.vtable.inline
     }
 
+    /// The name of the closure's type, as [`std::any::type_name`] has it: for logs.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        (self.0.vtable.name)()
+    }
+
     /// Takes the task apart; the parts own the closure.
     #[inline]
     pub(super) fn into_parts(self) -> (&'static Vtable, Payload) {
@@ -228,6 +273,12 @@ impl LocalTask {
     #[must_use]
     pub fn is_inline(&self) -> bool {
         self.0.vtable.inline
+    }
+
+    /// The name of the closure's type, as [`std::any::type_name`] has it: for logs.
+    #[must_use]
+    pub fn type_name(&self) -> &'static str {
+        (self.0.vtable.name)()
     }
 }
 
@@ -329,6 +380,34 @@ mod tests {
         let inner = Rc::clone(&seen);
         LocalTask::new(move || inner.set(5)).run();
         assert_eq!(seen.get(), 5);
+    }
+
+    #[test]
+    fn a_task_knows_its_type_and_one_that_panicked_leaves_its_name() {
+        let ballast = [0_u64; 8];
+        for task in [
+            Task::new(|| panic!("on purpose")),
+            Task::new(move || panic!("on purpose, {}", ballast[0])),
+        ] {
+            let name = task.type_name();
+            assert!(name.contains("a_task_knows_its_type"), "{name}");
+            catch_unwind(AssertUnwindSafe(|| task.run())).expect_err("it panics");
+            assert_eq!(take_panicked(), Some(name));
+        }
+        LocalTask::new(|| ()).run();
+        assert_eq!(take_panicked(), None);
+    }
+
+    #[test]
+    fn of_tasks_inside_of_tasks_the_outermost_that_panicked_is_named() {
+        fn outer(inner: Task) {
+            inner.run();
+        }
+        let inner = Task::new(|| panic!("on purpose"));
+        let task = LocalTask::new(move || outer(inner));
+        let name = task.type_name();
+        catch_unwind(AssertUnwindSafe(|| task.run())).expect_err("it panics");
+        assert_eq!(take_panicked(), Some(name));
     }
 
     #[test]

@@ -508,9 +508,11 @@ fn what_vanishes_is_counted() {
         client.channel.write("2");
         client.channel.write_future("observed");
         client.channel.fire_exception_caught(Failure::msg("first"));
+        client.channel.fire_user_event_triggered(Message::new(7u8));
     });
     let counts = &bench.lp.metrics().channel;
     assert_eq!(counts.unhandled_messages.get(), 2);
+    assert_eq!(counts.unhandled_user_events.get(), 1);
     assert_eq!(counts.unobserved_write_failures.get(), 2);
     assert_eq!(counts.failed_exception_caught.get(), 1);
     assert_eq!(counts.unhandled_errors.get(), 0);

@@ -1,0 +1,10 @@
+//! What an application can see of a loop at work: events of channels and loops, the names of tasks, stalls.
+//!
+//! Each test names what it pins in a line `Rules: ...`, as in the other folders.
+
+#[path = "../common/telling.rs"]
+mod telling;
+
+mod events;
+mod stalls;
+mod tasks;
