@@ -103,12 +103,17 @@ impl Core {
         if self.transport.borrow().as_fd().is_none() {
             return false;
         }
-        let is_shut = self.has(flag::OUTPUT_SHUT);
-        if !is_shut
-            && self
-                .with_transport(|transport, io| transport.shutdown(io, Direction::Output))
-                .is_err()
+        if !self.has(flag::OUTPUT_SHUT)
+            && let Err(error) =
+                self.with_transport(|transport, io| transport.shutdown(io, Direction::Output))
         {
+            // Anything else is a connection that is gone, of which the loop has not heard yet.
+            if error.kind() != ErrorKind::Unsupported {
+                self.look_at_rare(|rare| {
+                    rare.leaving.as_ref()?.note_lingered(Lingered::Broken);
+                    Some(())
+                });
+            }
             return false;
         }
         let ear = Rc::new(Ear {
