@@ -13,10 +13,11 @@ use tidegate::buffer::Bytes;
 use tidegate::channel::options::{SO_SNDBUF, WRITE_BUFFER_WATER_MARK};
 use tidegate::channel::{Draining, WaterMark};
 use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
+use tidegate::handler::timeout::WriteTimeout;
 use tidegate::handler::traffic::{TrafficLimits, TrafficShaper};
 use tidegate::{
     Bootstrap, Channel, Context, ErrorKind, EventLoopGroup, Handler, HandlerResult, Message,
-    ServerBootstrap,
+    Promise, ServerBootstrap,
 };
 use tidegate_sys::os::net;
 
@@ -265,6 +266,53 @@ fn chunks_and_shaped_traffic_are_sent_before_the_end() {
     let report = draining.sync().unwrap();
     assert!(report.is_complete(), "{report}");
     stop(&group);
+}
+
+/// Says a last word when it is closed.
+struct Goodbye(usize);
+
+impl Handler for Goodbye {
+    fn close(&mut self, ctx: &mut Context<'_>, promise: Promise) -> HandlerResult {
+        if self.0 > 0 {
+            ctx.write(Bytes::from(vec![9; self.0]));
+        }
+        ctx.close_with(promise);
+        Ok(())
+    }
+}
+
+/// Their promises are told on the loop of the handler that asked for them, and the drain goes on where the channel is.
+#[test]
+fn writes_with_promises_of_handlers_elsewhere_are_sent_before_the_end() {
+    const BODY: usize = 8 << 20;
+    for goodbye in [0, BODY] {
+        let (group, others) = (
+            EventLoopGroup::new(1).unwrap(),
+            EventLoopGroup::new(1).unwrap(),
+        );
+        let (_server, address, told) = serve(&group, &group);
+        let (mut client, child) = connect(address, &told);
+        let elsewhere = others.clone();
+        let added = child.edit(move |pipeline| {
+            pipeline.add_last_on(&elsewhere, || WriteTimeout::new(DEADLINE))?;
+            pipeline.add_last(Goodbye(goodbye))
+        });
+        added.sync().unwrap().unwrap();
+        // More than the buffers hold, so that something waits when the drain begins.
+        child.write(Bytes::from(vec![7; BODY]));
+        child.flush();
+        group.next().submit(|| ()).sync().unwrap();
+        others.next().submit(|| ()).sync().unwrap();
+        let draining = group.drain(DEADLINE);
+        let mut got = Vec::new();
+        client.read_to_end(&mut got).unwrap();
+        assert_eq!(got.len(), BODY + goodbye);
+        drop(client);
+        let report = draining.sync().unwrap();
+        assert!(report.is_complete() && report.took < DEADLINE, "{report}");
+        stop(&group);
+        stop(&others);
+    }
 }
 
 /// Connects under way are ended at once: nothing can wait for them.

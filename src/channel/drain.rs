@@ -424,9 +424,11 @@ impl Core {
         let last = {
             let mut outbound = self.outbound.borrow_mut();
             let last = outbound.as_deref_mut().and_then(|out| out.last_promise());
-            last.map(|promise| {
+            last.map(|(promise, is_flushed)| {
                 let was_void = promise.is_void();
-                if was_void {
+                // One that is done tells nothing of the write, unless it was cancelled just now: then that is not sent.
+                let is_spent = promise.is_done() && (is_flushed || !promise.is_cancelled());
+                if was_void || is_spent {
                     *promise = self.new_promise();
                     promise.set_uncancellable();
                 }
@@ -436,14 +438,14 @@ impl Core {
         let Some((last, was_void)) = last else {
             return false;
         };
-        let shared = self.shared.clone();
-        last.add_listener(move |sent: &Result<(), Error>| {
+        let (shared, home) = (self.shared.clone(), self.shared.event_loop().clone());
+        let go_on = move |sent: Result<(), Error>| {
             let Some(core) = shared.core() else { return };
             if let Err(error) = sent
                 && was_void
             {
                 // Nobody else learns of it.
-                core.count_void_failure("outbound buffer", error);
+                core.count_void_failure("outbound buffer", &error);
             }
             core.enter(next);
         });
@@ -458,6 +460,14 @@ impl Core {
         if self.is_lingering() {
             self.end_linger(Lingered::Cut);
         } else {
+        };
+        last.add_listener(move |sent: &Result<(), Error>| {
+            let sent = sent.clone();
+            if home.in_event_loop() {
+                return go_on(sent);
+            }
+            // The promise of a handler elsewhere, or of no loop. Never refused.
+            home.host().run_listener(Task::new(move || go_on(sent)));
             self.look_at_rare(|rare| {
                 let leaving = rare.leaving.as_ref()?;
                 leaving.note(|report| report.late += 1);

@@ -411,17 +411,27 @@ impl OutboundBuffer {
         self.queue.is_observed()
     }
 
-    /// The promise of what was written last, if it is pending.
-    pub(crate) fn last_promise(&mut self) -> Option<&mut Promise> {
-        let last = self.queue.len().checked_sub(1)?;
-        Some(&mut self.queue.get_mut(last)?.promise)
+    /// The promise of what is pending and was written last, and whether that is flushed. What was cancelled before it was
+    /// is never sent (C7).
+    pub(crate) fn last_promise(&mut self) -> Option<(&mut Promise, bool)> {
+        let flushed = self.flushed as usize;
+        let unsent = self.queue.iter().skip(flushed);
+        let last = unsent
+            .enumerate()
+            .filter(|(_, entry)| !entry.promise.is_cancelled())
+            .last()
+            .map_or(flushed, |(at, _)| flushed + at + 1);
+        let entry = self.queue.get_mut(last.checked_sub(1)?)?;
+        Some((&mut entry.promise, last <= flushed))
     }
 
     /// What is pending, without overhead and without what was sent of it: bytes, or the estimated size where a message
-    /// has none or is with the transport; and how many messages.
+    /// has none or is with the transport; and how many messages. Without what was cancelled before it was flushed.
     pub(crate) fn unsent(&self) -> (u64, usize) {
-        let taken = self.taken as usize;
-        let bytes = self.queue.iter().enumerate().map(|(at, entry)| {
+        let (taken, flushed) = (self.taken as usize, self.flushed as usize);
+        let is_due = |(at, entry): &(usize, &Entry)| *at < flushed || !entry.promise.is_cancelled();
+        let due = || self.queue.iter().enumerate().filter(is_due);
+        let bytes = due().map(|(at, entry)| {
             let message = &entry.message;
             match (
                 message.readable_bytes(),
@@ -433,7 +443,7 @@ impl OutboundBuffer {
                 (None, None) => entry.size.saturating_sub(ENTRY_OVERHEAD) as u64,
             }
         });
-        (bytes.sum(), self.queue.len())
+        (bytes.sum(), due().count())
     }
 
     /// Where sending stands.
