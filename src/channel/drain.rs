@@ -100,7 +100,7 @@ impl Channel {
         run_on(self.event_loop(), move |lp| {
             if let Some(core) = shared.core() {
                 let tally = tally(lp, drain, true);
-                core.enter(|core| core.begin_drain(&tally));
+                core.enter(|core| _ = core.begin_drain(&tally));
                 if tally.left.get() == 0 {
                     tally.end(lp);
                 }
@@ -289,11 +289,16 @@ fn close_now(core: &Weak<Core>) {
 }
 
 impl Tally {
-    /// Begins with the channels that are not drained yet, innermost first. Without any the loop's part is over.
+    /// Begins with the channels that are not drained yet, innermost first. Without any the loop's part is over, and the
+    /// deadline with it; where all of them close at once it looks again.
     fn look(self: &Rc<Self>) {
         let Some(lp) = LoopCore::current() else {
             return;
         };
+        // The deadline has closed what there was.
+        if self.is_late.get() {
+            return;
+        }
         let all = cores(&lp);
         let parents: HashSet<ChannelId> = all
             .iter()
@@ -301,14 +306,19 @@ impl Tally {
             .filter(|parent| !parent.is_server())
             .map(Channel::id)
             .collect();
+        let mut begun = 0;
+        // Counts itself meanwhile: not each of those that close at once is to have everybody looked for.
+        self.left.set(self.left.get() + 1);
         for core in &all {
             if !parents.contains(&core.shared.id()) {
-                core.enter(|core| core.begin_drain(self));
+                core.enter(|core| begun += usize::from(core.begin_drain(self)));
             }
         }
-        if self.left.get() == 0 {
-            self.end(&lp);
+        if begun > 0 || self.left.get() > 1 {
+            return self.one_ended();
         }
+        self.left.set(0);
+        self.end(&lp);
     }
 
     /// Nobody is left; whoever else has the tally lets go of it soon.
@@ -349,9 +359,10 @@ impl Tally {
 }
 
 impl Core {
-    fn begin_drain(&self, tally: &Rc<Tally>) {
+    /// False if there is nothing to begin with.
+    fn begin_drain(&self, tally: &Rc<Tally>) -> bool {
         if self.is_drained_by(tally) || self.life.get() == Life::Closed {
-            return;
+            return false;
         }
         match self.life.get() {
             // Another drain has asked it before.
@@ -369,6 +380,7 @@ impl Core {
             }
             Life::Closing | Life::Closed => self.join_drain(tally, None),
         }
+        true
     }
 
     fn join_drain(&self, tally: &Rc<Tally>, held: Option<SyncWeak<Held>>) {
@@ -448,6 +460,14 @@ impl Core {
                 core.count_void_failure("outbound buffer", &error);
             }
             core.enter(next);
+        };
+        last.add_listener(move |sent: &Result<(), Error>| {
+            let sent = sent.clone();
+            if home.in_event_loop() {
+                return go_on(sent);
+            }
+            // The promise of a handler elsewhere, or of no loop. Never refused.
+            home.host().run_listener(Task::new(move || go_on(sent)));
         });
         true
     }
@@ -460,14 +480,6 @@ impl Core {
         if self.is_lingering() {
             self.end_linger(Lingered::Cut);
         } else {
-        };
-        last.add_listener(move |sent: &Result<(), Error>| {
-            let sent = sent.clone();
-            if home.in_event_loop() {
-                return go_on(sent);
-            }
-            // The promise of a handler elsewhere, or of no loop. Never refused.
-            home.host().run_listener(Task::new(move || go_on(sent)));
             self.look_at_rare(|rare| {
                 let leaving = rare.leaving.as_ref()?;
                 leaving.note(|report| report.late += 1);

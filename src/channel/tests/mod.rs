@@ -6,10 +6,12 @@
 //! - `steps`: what a transport may answer, step by step.
 //! - `flushing`: when a flush is done.
 //! - `loops`: on a loop that another thread writes to, and its end.
+//! - `draining`: how a drain ends.
 //! - `lingering`: the close of a channel that drains.
 //! - `descriptor`: readiness of a real descriptor, on every selector.
 
 mod descriptor;
+mod draining;
 mod flushing;
 mod idle;
 mod lingering;
