@@ -194,12 +194,12 @@ fn each_try_has_the_connect_timeout_for_itself() {
         assert_eq!(channel.local_address(), Some(Address::Inet(local)));
         channel.close().sync_timeout(DEADLINE).unwrap();
 
-        let mut client = Client::<T>::new(group, &[good, silent]);
-        drop(listener);
+        let (_held, refused) = refusing();
+        let mut client = Client::<T>::new(group, &[refused, silent]);
         client.recipe = client.recipe.option(CONNECT_TIMEOUT, TIMEOUT);
         let error = client.expect_failure(&client.connect());
         assert_eq!(error.kind(), ErrorKind::ConnectTimeout);
-        assert!(error.to_string().contains(&good.to_string()), "{error}");
+        assert!(error.to_string().contains(&refused.to_string()), "{error}");
     }
     each!(test);
 }

@@ -211,7 +211,7 @@ impl<T: ChildTransport> ServerBootstrap<T> {
     ///     .child_handler(|_pipeline| Ok::<(), tidegate::Error>(()))
     ///     .adopt(listener)
     ///     .sync()?;
-    /// assert_eq!(server.local_address(), Some(&address.into()));
+    /// assert_eq!(server.local_address(), Some(address.into()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///

@@ -175,14 +175,6 @@ pub trait Transport: 'static {
         msg.estimated_size()
     }
 
-    /// Both at once, as the head of a pipeline asks for each write: the size, or none for what it can't write. Made from
-    /// the two; a call through a table costs more than either.
-    #[doc(hidden)]
-    #[inline]
-    fn weigh(&self, msg: &Message) -> Option<usize> {
-        self.accepts(msg).then(|| self.size_of(msg))
-    }
-
     /// One read.
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error>;
 

@@ -25,9 +25,21 @@ impl Core {
         if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
             return self.refuse_write(&promise, self.closed_error());
         }
-        let Some(size) = self.transport.borrow().weigh(&msg) else {
-            return self.refuse_message(&msg, &promise);
-        };
+        let transport = self.transport.borrow();
+        if !transport.accepts(&msg) {
+            let name = transport.metadata().name;
+            drop(transport);
+            let error = Error::new(
+                ErrorKind::Unsupported,
+                format!(
+                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                    msg.type_name()
+                ),
+            );
+            return self.refuse_write(&promise, error);
+        }
+        let size = transport.size_of(&msg);
+        drop(transport);
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
@@ -39,19 +51,6 @@ impl Core {
         if total > self.shared.high_mark() || self.shared.submitted.load(Ordering::Relaxed) != 0 {
             self.check_high(total);
         }
-    }
-
-    #[cold]
-    fn refuse_message(&self, msg: &Message, promise: &Promise) {
-        let name = self.transport.borrow().metadata().name;
-        let error = Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
-                msg.type_name()
-            ),
-        );
-        self.refuse_write(promise, error);
     }
 
     #[cold]

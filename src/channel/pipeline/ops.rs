@@ -195,7 +195,7 @@ impl Core {
     ///
     /// Few handlers have a read() of their own, and one more handler changes what is known: so a way on which there is none
     /// is remembered until then. Walked for each batch it took 94 instructions through four handlers.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn op_read_from_tail(&self) -> bool {
         let free = self.attention.get() & attention::BEFORE_OP == 0 && !self.has_resumes();
         if free && self.nodes.with(TAIL, Node::is_straight) {
