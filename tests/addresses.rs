@@ -430,3 +430,24 @@ fn news_that_waits_goes_with_its_transport() {
     new.closed();
     assert!(future.sync_timeout(DEADLINE).is_err());
 }
+
+/// Where a handler decides what the channel connects from, that holds for all tries.
+///
+/// Rules: G7
+#[test]
+fn every_try_is_from_where_a_handler_chose() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let own = Address::Inet("127.0.0.1:9".parse().unwrap());
+    let eager = Eager {
+        local: Some(own.clone()),
+        reads: false,
+    };
+    let (_future, did, _seen) = told(&group, &[2, FAILS, 3], eager);
+    let (_, local, first) = connects(&did);
+    assert_eq!(local, Some(own.clone()));
+    first.connected(Err(refused()));
+    for _ in 0..2 {
+        let (_, local, _) = connects(&did);
+        assert_eq!(local, Some(own.clone()));
+    }
+}

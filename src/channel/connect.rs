@@ -99,7 +99,7 @@ impl Core {
             return;
         }
         self.watch_connect(&promise);
-        self.prepare_tries(&remote);
+        self.prepare_tries(&remote, local.as_ref());
         if let Err(failed) = self.try_connect(remote, local, promise) {
             self.connect_over(failed);
         }
@@ -175,12 +175,15 @@ impl Core {
         }
     }
 
-    /// What is bound already cannot be made anew for another address, and what a handler has redirected has only one.
-    fn prepare_tries(&self, remote: &Address) {
+    /// What is bound already cannot be made anew for another address, and what a handler has redirected has only one. Where
+    /// from is for a handler to say as well, and holds for all tries.
+    fn prepare_tries(&self, remote: &Address, local: Option<&Address>) {
         let bound = || self.transport.borrow().local_address().is_some();
         self.look_at_rare(|rare| {
-            let is_ours = rare.tries.as_ref()?.is_on(remote);
-            if !is_ours || bound() {
+            let tries = rare.tries.as_mut()?;
+            if tries.is_on(remote) && !bound() {
+                tries.leave_from(local.cloned());
+            } else {
                 rare.tries = None;
             }
             Some(())

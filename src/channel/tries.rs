@@ -88,6 +88,13 @@ impl Tries {
         self.current.as_ref().is_some_and(|(on, _)| on == remote)
     }
 
+    /// This try and those that follow are from `local`.
+    pub(crate) fn leave_from(&mut self, local: Option<Address>) {
+        if let Some((_, from)) = &mut self.current {
+            *from = local;
+        }
+    }
+
     /// Where the current transport of the channel `shared` reports to.
     pub(crate) fn desk(&mut self, shared: &Arc<Shared>) -> Arc<TryDesk> {
         let new = || TryDesk {
