@@ -451,3 +451,22 @@ fn every_try_is_from_where_a_handler_chose() {
         assert_eq!(local, Some(own.clone()));
     }
 }
+
+/// A transport that grants credit to its peer must know.
+///
+/// Rules: D2
+#[test]
+fn each_transport_is_told_that_reading_is_wanted() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let eager = Eager {
+        local: None,
+        reads: true,
+    };
+    let (_future, did, _seen) = told(&group, &[FAILS, 3], eager);
+    for port in [FAILS, 3] {
+        let next = || did.recv_timeout(DEADLINE).unwrap();
+        assert!(matches!(next(), Did::Register));
+        assert!(matches!(next(), Did::Reading(true)));
+        assert!(matches!(next(), Did::Connect(to, ..) if to == port));
+    }
+}

@@ -209,7 +209,14 @@ impl Core {
 
     /// The first steps of a transport that has come in another one's place.
     fn begin_again(&self) -> Result<(), Error> {
-        self.with_transport(|transport, io| transport.register(io))
+        let reads = self.has(flag::READING_TOLD);
+        self.with_transport(|transport, io| {
+            transport.register(io)?;
+            if reads {
+                transport.reading(io, true);
+            }
+            Ok(())
+        })
     }
 
     /// Where the transport is to report to.
