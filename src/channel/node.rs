@@ -339,6 +339,12 @@ impl<H: ?Sized> Node<H> {
         self.facts.get().0 & (Facts::GONE | Facts::AWAITED) != 0
     }
 
+    /// Whether an operation goes on to a handler behind the next one toward the head.
+    #[inline(always)]
+    pub(crate) fn passes_next(&self, bit: Mask) -> bool {
+        self.prev_mask.get() & upper(bit) == 0
+    }
+
     /// Notes whether operations wait for the handler.
     pub(crate) fn set_awaited(&self, awaited: bool) {
         let others = self.facts.get().0 & !Facts::AWAITED;
