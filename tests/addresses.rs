@@ -4,7 +4,10 @@
 mod plain;
 #[path = "common/probe.rs"]
 mod probe;
+#[path = "common/told.rs"]
+mod told;
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, mpsc};
@@ -21,7 +24,8 @@ use tidegate::transport::{ClientTransport, oio};
 use tidegate_sys::os::net;
 
 use plain::{nobody_accepts, plain_listener};
-use probe::{DEADLINE, Probe, Seen, next};
+use probe::{DEADLINE, Probe, Seen, next, wait_for};
+use told::{Did, FAILS, Told, WHOM, Whom, connects};
 
 /// Knows these addresses, whatever the name.
 struct Known(Vec<SocketAddr>);
@@ -190,9 +194,13 @@ fn each_try_has_the_connect_timeout_for_itself() {
         let begun = Instant::now();
         let channel = client.connect().sync_timeout(DEADLINE).unwrap();
         assert!(begun.elapsed() >= 2 * TIMEOUT);
-        let (_peer, local) = listener.accept().unwrap();
+        let (mut peer, local) = listener.accept().unwrap();
         assert_eq!(channel.local_address(), Some(Address::Inet(local)));
-        channel.close().sync_timeout(DEADLINE).unwrap();
+        // What the tries before have left behind keeps nothing from this one.
+        peer.write_all(b"welcome").unwrap();
+        wait_for(&client.seen, &Seen::Read(b"welcome".to_vec()));
+        drop(peer);
+        channel.close_future().sync_timeout(DEADLINE).unwrap();
 
         let (_held, refused) = refusing();
         let mut client = Client::<T>::new(group, &[refused, silent]);
@@ -302,4 +310,163 @@ fn what_a_handler_has_bound_or_redirected_has_one_try() {
         assert!(listener.accept().is_err(), "somebody came");
     }
     each!(test);
+}
+
+/// Connects from an address of its own, or asks for data before there is a connection.
+#[derive(Clone, Default)]
+struct Eager {
+    local: Option<Address>,
+    reads: bool,
+}
+
+impl Handler for Eager {
+    fn channel_registered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if self.reads {
+            ctx.read();
+        }
+        ctx.fire_channel_registered();
+        Ok(())
+    }
+
+    fn connect(
+        &mut self,
+        ctx: &mut Context<'_>,
+        remote: Address,
+        local: Option<Address>,
+        promise: Promise,
+    ) -> HandlerResult {
+        ctx.connect(remote, self.local.take().or(local), promise);
+        Ok(())
+    }
+}
+
+/// A connect to these ports over [`Told`], what its transports do, and what its handlers see.
+fn told(
+    group: &EventLoopGroup,
+    ports: &[u16],
+    first: Eager,
+) -> (ChannelFuture, mpsc::Receiver<Did>, mpsc::Receiver<Seen>) {
+    let ((tell, did), (note, seen)) = (mpsc::channel(), mpsc::channel());
+    let addresses = ports.iter().map(|port| ([127, 0, 0, 1], *port).into());
+    let future = Bootstrap::new(group)
+        .transport::<Told>()
+        .resolver(Known(addresses.collect()))
+        .option(WHOM, Whom(tell))
+        .handler(move |pipeline| {
+            pipeline.add_last(first.clone())?;
+            pipeline.add_last(Probe(note.clone()))
+        })
+        .connect("shop:7");
+    (future, did, seen)
+}
+
+fn refused() -> Error {
+    Error::new(ErrorKind::ConnectRefused, "refused")
+}
+
+/// What a transport has to tell when another one has its place changes nothing: neither while that connects, nor when it is
+/// connected, nor while it closes.
+///
+/// Rules: A18
+#[test]
+fn news_of_a_transport_that_was_replaced_is_dropped() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let (future, did, seen) = told(&group, &[2, 3], Eager::default());
+    let (2, _, old) = connects(&did) else {
+        panic!("another port");
+    };
+    old.connected(Err(refused()));
+    let (3, _, new) = connects(&did) else {
+        panic!("another port");
+    };
+    let tell_old_news = || {
+        old.readable();
+        old.writable();
+        old.peer_closing();
+        old.broken();
+        old.connected(Ok(()));
+        old.connected(Err(refused()));
+        old.written(1);
+        old.failed(refused());
+        old.closed();
+        // All of it has been heard.
+        group.next().submit(|| ()).sync_timeout(DEADLINE).unwrap();
+    };
+    tell_old_news();
+    assert!(did.try_recv().is_err() && !future.is_done());
+
+    new.connected(Ok(()));
+    let channel = future.sync_timeout(DEADLINE).unwrap();
+    tell_old_news();
+    let asked: Vec<Did> = did.try_iter().collect();
+    assert!(matches!(asked[..], [Did::Check, Did::Reading(true)]));
+    let events: Vec<Seen> = seen.try_iter().collect();
+    assert_eq!(events, [Seen::Registered, Seen::Active]);
+    new.readable();
+    assert!(matches!(did.recv_timeout(DEADLINE), Ok(Did::Read)));
+
+    let closed = channel.close();
+    tell_old_news();
+    assert!(!closed.is_done());
+    new.closed();
+    closed.sync_timeout(DEADLINE).unwrap();
+    let asked: Vec<Did> = did.try_iter().collect();
+    assert!(matches!(asked[..], [Did::Close]));
+}
+
+/// News that waits for its turn is of the transport that told it, too.
+///
+/// Rules: A18
+#[test]
+fn news_that_waits_goes_with_its_transport() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let (future, did, _seen) = told(&group, &[FAILS, 3], Eager::default());
+    let _ = connects(&did);
+    let (_, _, new) = connects(&did);
+    group.next().submit(|| ()).sync_timeout(DEADLINE).unwrap();
+    assert!(did.try_recv().is_err() && !future.is_done());
+    new.connected(Err(refused()));
+    assert!(matches!(did.recv_timeout(DEADLINE), Ok(Did::Close)));
+    new.closed();
+    assert!(future.sync_timeout(DEADLINE).is_err());
+}
+
+/// Where a handler decides what the channel connects from, that holds for all tries.
+///
+/// Rules: G7
+#[test]
+fn every_try_is_from_where_a_handler_chose() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let own = Address::Inet("127.0.0.1:9".parse().unwrap());
+    let eager = Eager {
+        local: Some(own.clone()),
+        reads: false,
+    };
+    let (_future, did, _seen) = told(&group, &[2, FAILS, 3], eager);
+    let (_, local, first) = connects(&did);
+    assert_eq!(local, Some(own.clone()));
+    first.connected(Err(refused()));
+    for _ in 0..2 {
+        let (_, local, _) = connects(&did);
+        assert_eq!(local, Some(own.clone()));
+    }
+}
+
+/// A transport that grants credit to its peer must know.
+///
+/// Rules: D2
+#[test]
+fn each_transport_is_told_that_reading_is_wanted() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let eager = Eager {
+        local: None,
+        reads: true,
+    };
+    let (_future, did, _seen) = told(&group, &[FAILS, 3], eager);
+    for port in [FAILS, 3] {
+        let next = || did.recv_timeout(DEADLINE).unwrap();
+        assert!(matches!(next(), Did::Register));
+        assert!(matches!(next(), Did::Reading(true)));
+        assert!(matches!(next(), Did::Connect(to, ..) if to == port));
+    }
 }

@@ -1,6 +1,7 @@
 //! Connecting: the pending promise, its timeout, and how it ends (rules A14 to A22). A name with several addresses is
 //! connected to one after the other, until one is there (`tries`): the same channel, with a socket and a timeout for each.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
@@ -10,6 +11,7 @@ use super::address::Address;
 use super::core::{Connecting, Core, Root, flag};
 use super::lifetime::Life;
 use super::shared::Channel;
+use super::signal::NewsDesk;
 use super::transport::{Progress, Transport};
 use super::tries::Try;
 use crate::error::{Error, ErrorKind};
@@ -97,7 +99,7 @@ impl Core {
             return;
         }
         self.watch_connect(&promise);
-        self.prepare_tries(&remote);
+        self.prepare_tries(&remote, local.as_ref());
         if let Err(failed) = self.try_connect(remote, local, promise) {
             self.connect_over(failed);
         }
@@ -161,7 +163,8 @@ impl Core {
                 return self.close_because(error, Promise::void());
             };
             self.renew(next.transport);
-            let tried = match next.set {
+            let begun = next.set.and_then(|()| self.begin_again());
+            let tried = match begun {
                 Ok(()) => self.try_connect(next.remote, next.local, promise),
                 Err(error) => Err((next.remote, promise, error)),
             };
@@ -172,12 +175,15 @@ impl Core {
         }
     }
 
-    /// What is bound already cannot be made anew for another address, and what a handler has redirected has only one.
-    fn prepare_tries(&self, remote: &Address) {
+    /// What is bound already cannot be made anew for another address, and what a handler has redirected has only one. Where
+    /// from is for a handler to say as well, and holds for all tries.
+    fn prepare_tries(&self, remote: &Address, local: Option<&Address>) {
         let bound = || self.transport.borrow().local_address().is_some();
         self.look_at_rare(|rare| {
-            let is_ours = rare.tries.as_ref()?.is_on(remote);
-            if !is_ours || bound() {
+            let tries = rare.tries.as_mut()?;
+            if tries.is_on(remote) && !bound() {
+                tries.leave_from(local.cloned());
+            } else {
                 rare.tries = None;
             }
             Some(())
@@ -195,9 +201,32 @@ impl Core {
     fn renew(&self, transport: Box<dyn Transport>) {
         self.deregister_fd();
         self.seen.set(Ready::NONE);
-        self.clear(flag::READABLE | flag::PARKED_FD);
+        self.clear(flag::READABLE | flag::READ_ERROR | flag::PARKED_FD);
+        self.forget_news();
         drop(self.transport.replace(transport));
         self.lp.fd_closed();
+    }
+
+    /// The first steps of a transport that has come in another one's place.
+    fn begin_again(&self) -> Result<(), Error> {
+        let reads = self.has(flag::READING_TOLD);
+        self.with_transport(|transport, io| {
+            transport.register(io)?;
+            if reads {
+                transport.reading(io, true);
+            }
+            Ok(())
+        })
+    }
+
+    /// Where the transport is to report to.
+    pub(super) fn news_desk(&self) -> Arc<dyn NewsDesk> {
+        let shared = &self.shared;
+        let of_try = self.look_at_rare(|rare| Some(rare.tries.as_mut()?.desk(shared)));
+        match of_try {
+            Some(desk) => desk,
+            None => shared.clone(),
+        }
     }
 
     /// A bound datagram channel gets a peer, or another one: that takes no time and changes no life.

@@ -145,7 +145,6 @@ impl<'a> Context<'a> {
         } else {
             self.core
                 .op_write_observed(self.index(), msg.into(), promise);
-            self.heed_waiting();
         }
     }
 
@@ -153,7 +152,6 @@ impl<'a> Context<'a> {
     pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
         self.core.op_write(self.index(), msg.into(), promise);
-        self.heed_waiting();
         future
     }
 
@@ -202,14 +200,12 @@ impl<'a> Context<'a> {
     /// Close the channel.
     pub fn close(&mut self) {
         self.core.op_close(self.index(), Promise::void());
-        self.heed_waiting();
     }
 
     /// Close the channel and settle `promise`.
     pub fn close_with(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_close(self.index(), promise);
-            self.heed_waiting();
         }
     }
 
@@ -217,7 +213,6 @@ impl<'a> Context<'a> {
     pub fn disconnect(&mut self, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_disconnect(self.index(), promise);
-            self.heed_waiting();
         }
     }
 
@@ -225,7 +220,6 @@ impl<'a> Context<'a> {
     pub fn bind(&mut self, local: impl Into<Address>, promise: Promise) {
         if self.core.admit(&promise) {
             self.core.op_bind(self.index(), local.into(), promise);
-            self.heed_waiting();
         }
     }
 
@@ -239,7 +233,6 @@ impl<'a> Context<'a> {
         if self.core.admit(&promise) {
             self.core
                 .op_connect(self.index(), remote.into(), local, promise);
-            self.heed_waiting();
         }
     }
 

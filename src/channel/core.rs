@@ -55,8 +55,8 @@ pub(crate) mod attention {
     pub(crate) const JUST_ASKED: u16 = 1 << 4;
     /// A flush has come to the head; it is done when the callback has returned.
     pub(crate) const FLUSH: u16 = 1 << 5;
-    /// The channel has the slow parts of the pipeline.
-    pub(crate) const SLOW: u16 = 1 << 6;
+    /// A panic has passed a handler. Should somebody have caught it on its way, it goes on when the callback is over.
+    pub(crate) const LOST: u16 = 1 << 6;
     /// The callback emitted more than fits the slot.
     pub(crate) const LIST: u16 = 1 << 7;
     /// The limit of resumes was reached; nothing is delivered until the ready list comes round.
@@ -69,15 +69,17 @@ pub(crate) mod attention {
     pub(crate) const BATCH_ENDS: u16 = 1 << 11;
     /// The root queue has items.
     pub(crate) const ROOTS: u16 = 1 << 12;
+    /// The channel has the slow parts of the pipeline.
+    pub(crate) const SLOW: u16 = 1 << 13;
 
     pub(crate) const AFTER_CALL: u16 = AFTER_CALL_MORE | JUST_ASKED | FLUSH;
-    pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN;
+    pub(crate) const AFTER_CALL_MORE: u16 = LIST | REMOVED_BUSY | WAITING | REGROWN | LOST;
     /// The walk does not simply begin: what waits comes first, or it is another walk, or none.
-    pub(crate) const BEFORE_WALK: u16 = SUSPENDED | LIST | WATCHED;
+    pub(crate) const BEFORE_WALK: u16 = SUSPENDED | LIST | WATCHED | LOST;
     /// Means nothing any more when nothing is left to deliver.
     pub(crate) const OF_DISPATCH: u16 = RESUMING | LIST | JUST_ASKED;
     /// An operation must not go the straight way: it may overtake others, or go by an old slab, or somebody watches.
-    pub(crate) const BEFORE_OP: u16 = WAITING | REGROWN | WATCHED;
+    pub(crate) const BEFORE_OP: u16 = WAITING | REGROWN | WATCHED | LOST;
 
     /// Whether nothing is to be seen to.
     #[inline(always)]
@@ -331,8 +333,8 @@ pub trait Handler: Any {
 pub struct Context<'a> {
     pub(crate) core: &'a Core,
     /// What the callback goes by; the core knows if the pipeline has outgrown it. Empty in a context for an inner handler,
-    /// while operations wait for one on the stack, and while a panic comes by: then every operation goes the long way
-    /// round, and nothing is learned.
+    /// in one that is made while operations wait for a handler on the stack, and after a panic has come by: then every
+    /// operation goes the long way round, and nothing is learned.
     pub(crate) slab: &'a Slab<dyn Handler>,
     pub(crate) node: &'a Node<dyn Handler>,
 }

@@ -46,6 +46,22 @@ impl Drop for Unguarded<'_> {
     }
 }
 
+/// What the log says of a panic that somebody has caught on its way through a pipeline.
+pub(super) const CAUGHT: &str = "a handler panicked, and somebody on the stack caught that";
+
+/// A call into a channel whose handlers are on the stack already. A panic that leaves it may end at another channel's boundary;
+/// then the handlers that it has passed must not be found in place by those that go on.
+struct Passing<'a>(&'a Core);
+
+impl Drop for Passing<'_> {
+    #[cold]
+    fn drop(&mut self) {
+        if self.0.attention.get() & attention::LOST != 0 {
+            self.0.nodes.set_aside_lost();
+        }
+    }
+}
+
 impl Core {
     pub(crate) fn new(
         shared: Arc<Shared>,
@@ -116,7 +132,9 @@ impl Core {
     #[inline(always)]
     pub(crate) fn enter_flat(&self, work: impl FnOnce(&Self)) {
         if self.running.get() {
-            return work(self);
+            let passing = Passing(self);
+            work(self);
+            return mem::forget(passing);
         }
         let depth = self.lp.pipeline_depth.get();
         self.lp.pipeline_depth.set(depth + 1);
@@ -180,6 +198,9 @@ impl Core {
 
     #[cold]
     fn end_dispatch(&self) {
+        if self.attention.get() & attention::LOST != 0 {
+            return self.panicked(CAUGHT.to_owned());
+        }
         // No handler is on the stack any more.
         if self.attention.get() & attention::REGROWN != 0 {
             self.nodes.forget_outgrown();

@@ -84,6 +84,8 @@ pub(super) struct Extras<H: ?Sized> {
     presences: Vec<(Index, Arc<AtomicBool>)>,
     /// Handlers whose `handler_added` has to wait.
     fresh: Vec<(Index, Box<H>)>,
+    /// Handlers that a panic has passed on the stack, where it may have been caught on its way.
+    lost: Vec<(Index, Box<H>)>,
     /// Slabs that somebody on the stack still goes by.
     outgrown: Vec<Rc<Slab<H>>>,
 }
@@ -94,6 +96,7 @@ impl<H: ?Sized> Default for Extras<H> {
             labels: Vec::new(),
             presences: Vec::new(),
             fresh: Vec::new(),
+            lost: Vec::new(),
             outgrown: Vec::new(),
         }
     }
@@ -453,16 +456,27 @@ impl<H: ?Sized> Nodes<H> {
         extras.map_or_else(Vec::new, |extras| mem::take(&mut extras.outgrown))
     }
 
+    /// Takes the handlers that a panic has passed out of their nodes, which stay busy: nobody comes to them any more.
+    #[cold]
+    pub(crate) fn set_aside_lost(&self) {
+        let mut slabs = vec![self.slab()];
+        if let Some(extras) = &self.kept.borrow().extras {
+            slabs.extend(extras.outgrown.iter().cloned());
+        }
+        let nodes = slabs.iter().flat_map(|slab| slab.iter());
+        for node in nodes {
+            if let Some(handler) = node.take_lost() {
+                self.extend(|extras| extras.lost.push((node.index(), handler)));
+            }
+        }
+    }
+
     /// Buries what a panic has passed, in their order from the head, those that had been taken out last. Their names, and
     /// the handlers, to be dropped with care.
     pub(crate) fn bury_lost(&self) -> (Vec<String>, Vec<Box<H>>) {
-        let mut slabs = self.take_outgrown();
-        slabs.push(self.slab());
-        let nodes = slabs.iter().flat_map(|slab| slab.iter());
-        let of_lost = nodes.filter(|node| node.state() == State::Lost);
-        let mut lost: Vec<(Index, Box<H>)> = of_lost
-            .filter_map(|node| Some((node.index(), node.take()?)))
-            .collect();
+        self.set_aside_lost();
+        drop(self.take_outgrown());
+        let mut lost = self.extend(|extras| mem::take(&mut extras.lost));
         let linked: Vec<Index> = self.linked().collect();
         lost.sort_by_key(|(index, _)| {
             let position = linked.iter().position(|at| at == index);
@@ -477,9 +491,7 @@ impl<H: ?Sized> Nodes<H> {
         }
         self.release_all();
         // What waited for a handler is forgotten together with what was emitted.
-        slabs[slabs.len() - 1]
-            .iter()
-            .for_each(|node| node.set_awaited(false));
+        self.slab().iter().for_each(|node| node.set_awaited(false));
         (
             names,
             lost.into_iter().map(|(_, handler)| handler).collect(),

@@ -88,6 +88,28 @@ impl Shared {
         submitted.is_ok()
     }
 
+    /// Brings news to the loop's side: at once in the loop's turn, else as a task. Never refused, unless the channel or its
+    /// loop has ended.
+    #[inline]
+    pub(super) fn tell_core(self: &Arc<Self>, tell: impl FnOnce(&Core) + Send + 'static) {
+        if self.in_event_loop() {
+            if let Some(core) = self.core() {
+                tell(&core);
+            }
+            return;
+        }
+        let shared = self.clone();
+        let task = Task::new(move || {
+            if let Some(core) = shared.core() {
+                tell(&core);
+            }
+        });
+        if let Err((task, _)) = self.event_loop.try_execute(task) {
+            // A queue with a bound is full: nobody would tell this again.
+            self.event_loop.host().run_listener(task);
+        }
+    }
+
     /// Has the loop tell the pipeline, and see whether the bit is still right. Never refused.
     pub(crate) fn recheck_writability(self: &Arc<Self>) {
         let shared = self.clone();
@@ -130,21 +152,6 @@ impl KeyTarget for Shared {
 
 impl NewsDesk for Shared {
     fn take_news(self: Arc<Self>, news: News) {
-        if self.in_event_loop() {
-            if let Some(core) = self.core() {
-                core.on_news(news);
-            }
-            return;
-        }
-        let shared = self.clone();
-        let task = Task::new(move || {
-            if let Some(core) = shared.core() {
-                core.on_news(news);
-            }
-        });
-        if let Err((task, _)) = self.event_loop.try_execute(task) {
-            // A queue with a bound is full: nobody would tell this again.
-            self.event_loop.host().run_listener(task);
-        }
+        self.tell_core(move |core| core.on_news(news));
     }
 }

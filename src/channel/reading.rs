@@ -644,7 +644,7 @@ impl Services for Core {
     }
 
     fn signal(&self) -> Signal {
-        Signal::new(self.shared.clone())
+        Signal::new(self.news_desk())
     }
 
     fn descriptor_closed(&self) {

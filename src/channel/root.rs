@@ -58,6 +58,12 @@ impl Core {
         self.roots.with(|roots| roots.0.retain(is_else));
     }
 
+    /// What the transport reported is of no interest any more.
+    pub(super) fn forget_news(&self) {
+        let is_else = |root: &Root| !matches!(root, Root::News(_));
+        self.roots.with(|roots| roots.0.retain(is_else));
+    }
+
     /// Runs queued items, each with all that follows from it.
     #[cold]
     pub(crate) fn run_roots(&self) {

@@ -23,7 +23,8 @@ pub(crate) trait NewsDesk: Send + Sync {
 }
 
 /// Tells a channel what its transport has to report. Clone and Send; the channel acts on its own loop, never on the
-/// caller's stack. News for a channel that has ended is dropped.
+/// caller's stack. News for a channel that has ended is dropped, and so is news of a transport that failed to connect and
+/// was replaced by one for the next address of the name.
 #[derive(Clone)]
 pub struct Signal {
     desk: Arc<dyn NewsDesk>,

@@ -2,12 +2,16 @@
 //! its opening, by a bootstrap that looks its peer's name up, until it is connected; `connect` goes by it.
 //!
 //! A socket whose connect has failed cannot be used again, so each try has a transport of its own. What was set on one is
-//! set on the next.
+//! set on the next; what one still has to tell when the next has its place is dropped ([`TryDesk`]).
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::address::Address;
 use super::options::{OptionId, OptionSet, OptionValue};
+use super::shared::Shared;
+use super::signal::{News, NewsDesk};
 use super::transport::Transport;
 use crate::error::Error;
 
@@ -23,6 +27,27 @@ pub(crate) struct Tries {
     current: Option<(Address, Option<Address>)>,
     rest: VecDeque<Address>,
     failures: Vec<Error>,
+    /// Where the current transport reports to, if it has asked.
+    desk: Option<Arc<TryDesk>>,
+}
+
+/// Where the transport of one try reports to. Its news counts until another transport has its place, which may be before
+/// the news has come to the loop: a thread of the old one that is woken takes its time.
+pub(crate) struct TryDesk {
+    shared: Arc<Shared>,
+    /// Written and read on the channel's loop.
+    is_replaced: AtomicBool,
+}
+
+impl NewsDesk for TryDesk {
+    fn take_news(self: Arc<Self>, news: News) {
+        let desk = self.clone();
+        self.shared.tell_core(move |core| {
+            if !desk.is_replaced.load(Ordering::Relaxed) {
+                core.on_news(news);
+            }
+        });
+    }
 }
 
 /// What the next try begins with.
@@ -42,6 +67,7 @@ impl Tries {
             current: None,
             rest: VecDeque::new(),
             failures: Vec::new(),
+            desk: None,
         }
     }
 
@@ -62,10 +88,29 @@ impl Tries {
         self.current.as_ref().is_some_and(|(on, _)| on == remote)
     }
 
-    /// The current try has failed: the next one, if there is one.
+    /// This try and those that follow are from `local`.
+    pub(crate) fn leave_from(&mut self, local: Option<Address>) {
+        if let Some((_, from)) = &mut self.current {
+            *from = local;
+        }
+    }
+
+    /// Where the current transport of the channel `shared` reports to.
+    pub(crate) fn desk(&mut self, shared: &Arc<Shared>) -> Arc<TryDesk> {
+        let new = || TryDesk {
+            shared: shared.clone(),
+            is_replaced: AtomicBool::new(false),
+        };
+        self.desk.get_or_insert_with(|| Arc::new(new())).clone()
+    }
+
+    /// The current try has failed: the next one, if there is one. The transport of the failed one is not heard any more.
     pub(crate) fn next(&mut self, error: &Error) -> Option<Try> {
         let remote = self.rest.pop_front()?;
         self.failures.push(error.clone());
+        if let Some(desk) = self.desk.take() {
+            desk.is_replaced.store(true, Ordering::Relaxed);
+        }
         let (current, local) = self.current.as_mut()?;
         *current = remote.clone();
         let mut transport = (self.renew)();

@@ -9,6 +9,7 @@
 use std::mem;
 
 use super::super::core::{Context, Core, Handler, attention};
+use super::super::entry::CAUGHT;
 use super::super::handler::HandlerResult;
 use super::super::lifetime::Life;
 use super::super::mask::{self, Mask};
@@ -47,6 +48,7 @@ enum Left {
 /// A handler on the stack. Its box is away from the node as long as this lives, which is what makes a second
 /// entry impossible.
 pub(crate) struct Visit<'a> {
+    core: &'a Core,
     node: &'a Node<dyn Handler>,
     /// `Some` until the visit ends.
     handler: Option<Box<dyn Handler>>,
@@ -54,8 +56,13 @@ pub(crate) struct Visit<'a> {
 
 impl<'a> Visit<'a> {
     #[inline(always)]
-    pub(crate) fn new(node: &'a Node<dyn Handler>, handler: Box<dyn Handler>) -> Self {
+    pub(crate) fn new(
+        core: &'a Core,
+        node: &'a Node<dyn Handler>,
+        handler: Box<dyn Handler>,
+    ) -> Self {
         Self {
+            core,
             node,
             handler: Some(handler),
         }
@@ -93,8 +100,18 @@ impl Drop for Visit<'_> {
         // was copied there three times per hop.
         if let Some(handler) = self.handler.take() {
             self.node.lose(handler);
+            self.core.attend(attention::LOST);
         }
     }
+}
+
+/// A panic has passed handlers of the channel and was caught before it had come to the channel's own boundary: by the entry of
+/// another channel, whose handler had called, or by a handler. The channel ends all the same; from here it goes on to
+/// there.
+#[cold]
+#[inline(never)]
+fn go_on_panicking() -> ! {
+    std::panic::resume_unwind(Box::new(CAUGHT));
 }
 
 impl Core {
@@ -248,6 +265,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn prepare_walk(&self) -> bool {
+        if self.attention.get() & attention::LOST != 0 {
+            go_on_panicking();
+        }
         // What is emitted while the dispatch is suspended stays in the slot and the list, in order.
         if self.attention.get() & attention::SUSPENDED != 0 {
             return false;
@@ -279,6 +299,7 @@ impl Core {
 
     /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
     /// the context instead of a register; one instruction more with a message, none less without.
+    #[inline(always)]
     fn deliver_along<const NAMES: bool>(&self, slab: &Slab<dyn Handler>) -> Turn {
         // One context for all hops: only its node changes from one to the next. Operations take the long way where handlers
         // are named.
@@ -497,7 +518,7 @@ impl Core {
             }
             return false;
         };
-        let mut visit = Visit::new(node, handler);
+        let mut visit = Visit::new(self, node, handler);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         let result = call(visit.handler(), &mut ctx);
         self.leave(visit, result);
@@ -665,7 +686,7 @@ impl Core {
         if NAMES {
             self.note_event(node, bit);
         }
-        Some(Visit::new(node, node.take()?))
+        Some(Visit::new(self, node, node.take()?))
     }
 
     /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the
@@ -705,6 +726,9 @@ impl Core {
     #[cold]
     #[inline(never)]
     fn leave_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) -> Left {
+        if self.attention.get() & attention::LOST != 0 {
+            go_on_panicking();
+        }
         if !self.is_last(&result) {
             self.flush_put_off();
         }
@@ -756,8 +780,8 @@ impl Core {
     /// a panic comes by, with handlers in place that may not be called, or where handlers are named to the stall watcher:
     /// then each operation looks at everything.
     pub(super) fn slab_to_go_by<'a>(&self, slab: &'a Slab<dyn Handler>) -> &'a Slab<dyn Handler> {
-        const LOOK: u16 = attention::WAITING | attention::WATCHED;
-        if self.attention.get() & LOOK != 0 || std::thread::panicking() {
+        const LOOK: u16 = attention::WAITING | attention::WATCHED | attention::LOST;
+        if self.attention.get() & LOOK != 0 {
             return &slab[..0];
         }
         slab

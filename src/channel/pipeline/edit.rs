@@ -119,7 +119,7 @@ impl Core {
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
-        let mut visit = Visit::new(node, handler);
+        let mut visit = Visit::new(self, node, handler);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         let result = visit.handler().handler_added(&mut ctx);
         let node = visit.put_back();
@@ -267,7 +267,7 @@ impl Core {
             ));
         };
         node.set_state(State::Here);
-        let mut visit = Visit::new(&node, handler);
+        let mut visit = Visit::new(self, &node, handler);
         let any: &mut dyn Any = visit.handler();
         let result = any.downcast_mut::<H>().map(look);
         if was != State::Added {
@@ -309,7 +309,7 @@ impl Core {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        let mut visit = Visit::new(node, handler?);
+        let mut visit = Visit::new(self, node, handler?);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
             let error = Error::with_source(

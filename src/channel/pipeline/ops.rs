@@ -47,6 +47,11 @@ struct Step<'c, 'a> {
 impl<'c, 'a> Step<'c, 'a> {
     #[inline(always)]
     fn begin(ctx: &'c mut Context<'a>, bit: Mask) -> Start<'c, 'a> {
+        // Others wait for a handler on the stack, and this one may pass it. The next handler itself need not be looked at:
+        // on the stack it is not in place, and when it leaves, what waits there is the first to go on.
+        if ctx.node.passes_next(bit) && ctx.core.attention.get() & attention::WAITING != 0 {
+            return Start::Detour(ctx);
+        }
         if let Some(node) = node::prev_with(ctx.slab, ctx.node, bit) {
             if let Some(handler) = node.take() {
                 let caller = ctx.move_to(node);
@@ -102,6 +107,7 @@ impl Drop for Step<'_, '_> {
     fn drop(&mut self) {
         if let Some(handler) = self.handler.take() {
             self.ctx.move_to(self.caller).lose(handler);
+            self.ctx.core.attend(attention::LOST);
             // What is dropped on the way may have more to say through this context.
             self.ctx.slab = &[];
         }
@@ -114,7 +120,6 @@ impl Context<'_> {
     #[inline(never)]
     fn detour(&mut self, op: impl FnOnce(&Core, Index)) {
         op(self.core, self.node.index());
-        self.heed_waiting();
     }
 
     #[cold]
@@ -131,14 +136,6 @@ impl Context<'_> {
                 .fail_operation(node.index(), failure, &Promise::void());
         }
         self.core.after_call(node);
-    }
-
-    /// An operation has gone the long way and may have had to wait for a handler on the stack: those that follow it go the
-    /// same way from now on.
-    pub(crate) fn heed_waiting(&mut self) {
-        if self.core.attention.get() & attention::WAITING != 0 {
-            self.slab = &[];
-        }
     }
 }
 
@@ -443,7 +440,7 @@ impl Core {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let mut visit = Visit::new(node, handler);
+            let mut visit = Visit::new(self, node, handler);
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx);
             let node = visit.put_back();
@@ -479,7 +476,7 @@ impl Core {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         if let Some(handler) = node.take() {
-            let mut visit = Visit::new(node, handler);
+            let mut visit = Visit::new(self, node, handler);
             let second = promise.second();
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx, promise);

@@ -65,7 +65,7 @@ impl Core {
         node.set_resume(Resume::Idle);
         self.empty_resume_slot();
         self.resumes.set(self.resumes.get() + 1);
-        Some(Visit::new(node, handler))
+        Some(Visit::new(self, node, handler))
     }
 
     #[inline]

@@ -171,6 +171,8 @@ impl Work for Reading {
                 }
                 match self.source.wait_for_connect() {
                     Ok(false) => continue,
+                    // Ending the input wakes the wait as well.
+                    Ok(true) if stop.is_set() => continue,
                     // An error of the wait shows in the socket as well.
                     Ok(true) | Err(_) => return Tell::Connected,
                 }

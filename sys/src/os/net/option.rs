@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libc::c_int;
 
+use super::raw_option::{UNIT_MAX, check_domain};
 use crate::os::syscall::{self, simulated, socklen_of};
 
 /// An option of sockets, or the knowledge that this system has none of that name.
@@ -15,6 +16,8 @@ pub struct IntOption {
     name: &'static str,
     /// Level and number.
     raw: Option<(c_int, c_int)>,
+    /// One of the constants below.
+    is_listed: bool,
 }
 
 impl IntOption {
@@ -23,6 +26,7 @@ impl IntOption {
         Self {
             name,
             raw: Some((level, number)),
+            is_listed: false,
         }
     }
 
@@ -34,6 +38,14 @@ impl IntOption {
     /// Whether this system knows it. A kernel may be older than this build and refuse it nevertheless.
     pub const fn is_supported(self) -> bool {
         self.raw.is_some()
+    }
+
+    /// Of sockets that no option here was meant for, others may lend memory to the kernel.
+    fn check(self, fd: BorrowedFd<'_>) -> io::Result<()> {
+        if self.is_listed {
+            return Ok(());
+        }
+        check_domain(fd)
     }
 
     fn raw(self) -> io::Result<(c_int, c_int)> {
@@ -66,6 +78,7 @@ macro_rules! options {
                 )?
                 #[cfg(not(any($systems $(, $others)?)))]
                 raw: None,
+                is_listed: true,
             };
         )+
     };
@@ -187,6 +200,7 @@ pub fn set_int(fd: BorrowedFd<'_>, option: IntOption, value: i32) -> io::Result<
         (level, number),
         value
     ));
+    option.check(fd)?;
     set(fd, level, number, &value)
 }
 
@@ -195,7 +209,21 @@ pub fn get_int(fd: BorrowedFd<'_>, option: IntOption) -> io::Result<i32> {
     let (level, number) = option.raw()?;
     simulated!("getsockopt", fd, |kernel, file| kernel
         .option(file, (level, number)));
-    get(fd, level, number)
+    option.check(fd)?;
+    let mut value = [0; UNIT_MAX];
+    let mut length = socklen_of::<c_int>();
+    // SAFETY: `value` has room for `length` units of up to `UNIT_MAX` bytes: any option may be asked for, and Linux counts the
+    // length of SO_GET_FILTER in instructions, of eight bytes each.
+    syscall::retry(|| unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            level,
+            number,
+            value.as_mut_ptr().cast(),
+            &raw mut length,
+        )
+    })?;
+    Ok(value[0])
 }
 
 /// What closing does with unsent data: `None` sends it in the background, `Some(d)` waits for up to `d`

@@ -14,11 +14,12 @@
 //!    from (SO_ATTACH_FILTER), by a kernel that checks it.
 
 use std::io;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use super::local_addr;
-use super::unix::UnixAddress;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+use super::{local_addr, unix::UnixAddress};
 use crate::os::syscall::{self, simulated};
 
 /// The most bytes that can be set. See the promises of this module's page.
@@ -28,7 +29,7 @@ pub const RAW_OPTION_MAX: usize = 64;
 const READ_MAX: usize = 1024;
 
 /// Rule 2.
-const UNIT_MAX: usize = 8;
+pub(super) const UNIT_MAX: usize = 8;
 
 /// Level and number of TCP_INFO, where its value is that of Linux.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -84,8 +85,30 @@ pub fn get_bytes(fd: BorrowedFd<'_>, level: i32, number: i32) -> io::Result<Vec<
     Ok(value)
 }
 
+/// Rule 0. On Linux by the domain itself: an RDS socket gives an internet address for its name.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+pub(super) fn check_domain(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let mut domain: libc::c_int = 0;
+    let mut length = syscall::socklen_of::<libc::c_int>();
+    // SAFETY: `domain` has room for `length` bytes.
+    syscall::retry(|| unsafe {
+        libc::getsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_DOMAIN,
+            (&raw mut domain).cast(),
+            &raw mut length,
+        )
+    })
+    .map_err(|_| io::ErrorKind::Unsupported)?;
+    matches!(domain, libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX)
+        .then_some(())
+        .ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
 /// Rule 0.
-fn check_domain(fd: BorrowedFd<'_>) -> io::Result<()> {
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+pub(super) fn check_domain(fd: BorrowedFd<'_>) -> io::Result<()> {
     let is_known = local_addr::<SocketAddr>(fd).is_ok() || local_addr::<UnixAddress>(fd).is_ok();
     is_known
         .then_some(())
@@ -178,5 +201,36 @@ mod tests {
         let read = get_bytes(socket.as_fd(), libc::SOL_SOCKET, libc::SO_GET_FILTER).unwrap();
         assert_eq!(read.len(), usize::from(COUNT));
         assert_eq!(read[4..8], u32::MAX.to_ne_bytes());
+    }
+
+    /// The same where a number is asked for: four bytes are four instructions.
+    #[test]
+    fn a_filter_that_is_read_as_a_number_finds_room() {
+        let socket = socket();
+        let accept = libc::sock_filter {
+            code: (libc::BPF_RET | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 0,
+            k: u32::MAX,
+        };
+        let mut filter = [accept; 4];
+        let program = libc::sock_fprog {
+            len: filter.len() as u16,
+            filter: filter.as_mut_ptr(),
+        };
+        // SAFETY: both are valid for reads of their sizes.
+        let set = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_ATTACH_FILTER,
+                (&raw const program).cast(),
+                syscall::socklen_of::<libc::sock_fprog>(),
+            )
+        };
+        assert_eq!(set, 0);
+        let option = net::IntOption::new("a filter", libc::SOL_SOCKET, libc::SO_GET_FILTER);
+        let code = net::get_int(socket.as_fd(), option).unwrap();
+        assert_eq!(code, i32::from((libc::BPF_RET | libc::BPF_K) as u16));
     }
 }
