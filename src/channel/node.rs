@@ -37,11 +37,16 @@ pub(crate) enum State {
     /// Linked; `handler_added` has not run yet. The handler waits elsewhere, so that every walk that stops here finds
     /// none.
     Added,
-    /// A tombstone.
-    Removed,
     /// A panic passed its handler on the stack. It is back in place, and nobody may call it: the catch boundary buries it.
-    Lost,
+    Lost = State::Here as u8 | LOSE,
+    /// A tombstone. Remains one when its handler is lost in its farewell.
+    Removed = 7,
 }
+
+/// What makes a handler that was on the stack a lost one: a bit, so that it is one instruction.
+const LOSE: u8 = 4;
+
+const _: () = assert!(State::Removed as u8 & LOSE != 0 && State::Here as u8 & LOSE == 0);
 
 /// Where a node stands with `resume`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,10 +91,10 @@ impl Facts {
             State::Sentinel,
             State::Here,
             State::Added,
-            State::Removed,
+            State::Vacant,
+            State::Vacant,
             State::Lost,
-            State::Vacant,
-            State::Vacant,
+            State::Removed,
         ];
         STATES[usize::from(self.0 & 7)]
     }
@@ -241,7 +246,18 @@ impl<H: ?Sized> Node<H> {
     #[inline(always)]
     pub(crate) fn lose(&self, handler: Box<H>) {
         self.put(handler);
-        self.set_state(State::Lost);
+        self.facts.set(Facts(self.facts.get().0 | LOSE));
+    }
+
+    /// The handler, if a panic has passed it. The node counts as being on the stack then.
+    pub(super) fn take_lost(&self) -> Option<Box<H>> {
+        match self.state() {
+            State::Lost => self.set_state(State::Here),
+            // Only a farewell puts a handler there.
+            State::Removed => {}
+            State::Vacant | State::Sentinel | State::Here | State::Added => return None,
+        }
+        self.take()
     }
 
     // ---- what is known of it

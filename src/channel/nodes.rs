@@ -464,9 +464,8 @@ impl<H: ?Sized> Nodes<H> {
             slabs.extend(extras.outgrown.iter().cloned());
         }
         let nodes = slabs.iter().flat_map(|slab| slab.iter());
-        for node in nodes.filter(|node| node.state() == State::Lost) {
-            node.set_state(State::Here);
-            if let Some(handler) = node.take() {
+        for node in nodes {
+            if let Some(handler) = node.take_lost() {
                 self.extend(|extras| extras.lost.push((node.index(), handler)));
             }
         }
