@@ -22,6 +22,8 @@ mod masks;
 mod model;
 #[path = "pipeline/outbound.rs"]
 mod outbound;
+#[path = "pipeline/overtaking.rs"]
+mod overtaking;
 #[path = "pipeline/panics.rs"]
 mod panics;
 #[path = "pipeline/resume.rs"]

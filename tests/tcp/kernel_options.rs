@@ -2,20 +2,22 @@
 //! without, is told and passed over.
 
 use std::fmt::Debug;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
 use tidegate::channel::options::{
-    ChannelOption, OptionType, SO_BUSY_POLL, SO_INCOMING_CPU, SO_PRIORITY, TCP_CORK,
+    ChannelOption, IPV6_V6ONLY, OptionType, SO_BUSY_POLL, SO_INCOMING_CPU, SO_PRIORITY, TCP_CORK,
     TCP_DEFER_ACCEPT, TCP_FASTOPEN, TCP_FASTOPEN_CONNECT, TCP_KEEPINTVL, TCP_MAXSEG,
     TCP_NOTSENT_LOWAT, TCP_QUICKACK,
 };
 use tidegate::channel::{Channel, ChannelFuture};
 use tidegate::error::{Error, ErrorKind};
 
-use crate::plain::plain_listener;
-use crate::probe::{DEADLINE, Echo};
+use crate::plain::{plain_client, plain_listener};
+use crate::probe::{DEADLINE, Echo, until};
 use crate::support::{client_and_plain_peer, with_each_group};
 
 /// Whether this machine does not let us, which is said: for want of a right, because the kernel was built without what the
@@ -126,5 +128,43 @@ fn what_is_set_before_a_connect_is_what_is_read() {
         let segment = segment.expect("what can be set can be read");
         assert!((900..=1000).contains(&segment), "{segment}");
         client.close().sync_timeout(DEADLINE).expect("a close");
+    });
+}
+
+#[test]
+fn a_server_of_ipv6_takes_ipv4_as_well_or_leaves_its_port_to_another() {
+    with_each_group(|group| {
+        let recipe =
+            ServerBootstrap::new(group, group).child_handler(|pipeline| pipeline.add_last(Echo));
+        let bind = |only| {
+            let bound = recipe.clone().option(IPV6_V6ONLY, only).bind("[::]:0");
+            let server = bound.sync_timeout(DEADLINE).expect("bound");
+            is_read(&server, IPV6_V6ONLY, only);
+            let local = server.local_address().expect("an address");
+            let port = local.as_inet().expect("of the internet").port();
+            (server, SocketAddr::from(([127, 0, 0, 1], port)))
+        };
+        let (both, address) = bind(false);
+        let mut client = plain_client(address);
+        client.write_all(b"4").expect("sent");
+        client.read_exact(&mut [0]).expect("an echo");
+        let error = both.set_option(IPV6_V6ONLY, true).sync_timeout(DEADLINE);
+        let text = error.expect_err("it is bound").to_string();
+        assert!(text.contains("IPV6_V6ONLY"), "{text}");
+        both.close().sync_timeout(DEADLINE).expect("a close");
+
+        // A stranger may have the port.
+        until("a port is free twice", || {
+            let (one, address) = bind(true);
+            let other = recipe.bind(address).sync_timeout(DEADLINE);
+            one.close().sync_timeout(DEADLINE).expect("a close");
+            let closed = other.map(|other| other.close().sync_timeout(DEADLINE));
+            closed.is_ok()
+        });
+
+        let refused = recipe.clone().option(IPV6_V6ONLY, true).bind("127.0.0.1:0");
+        let error = refused.sync_timeout(DEADLINE).expect_err("it is of IPv4");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("IPV6_V6ONLY"), "{error}");
     });
 }

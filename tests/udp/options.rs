@@ -1,11 +1,11 @@
 //! What the options of datagram channels do.
 
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc;
 
 use tidegate::channel::options::{
-    IP_MULTICAST_TTL, MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE, RECV_ALLOCATOR,
-    WRITE_SPIN_COUNT,
+    IP_MULTICAST_TTL, IPV6_V6ONLY, MAX_DATAGRAM_PAYLOAD_SIZE, MAX_MESSAGES_PER_WRITE,
+    RECV_ALLOCATOR, WRITE_SPIN_COUNT,
 };
 use tidegate::transport::{oio, udp::Datagram};
 use tidegate::{Bootstrap, Failure, RecvAllocator};
@@ -175,5 +175,29 @@ fn packets_to_groups_pass_as_many_routers_as_was_set() {
             }
             close(&[&channel]);
         }
+    });
+}
+
+#[test]
+fn a_channel_of_ipv6_hears_ipv4_as_well_if_it_is_told() {
+    with_each_backend(|group| {
+        let (both, heard) = probe_of(udp(group).option(IPV6_V6ONLY, false), "[::]:0");
+        let (sender, _) = probe(group);
+        let to = SocketAddr::from(([127, 0, 0, 1], address(&both).port()));
+        sender.write_and_flush(Message::new(Datagram::new("4", to)));
+        let datagram = datagram(&heard);
+        assert_eq!(datagram.content, "4");
+        let peer = datagram.peer.as_inet().expect("of the internet").ip();
+        assert_eq!(peer.to_string(), "::ffff:127.0.0.1");
+
+        let (alone, _) = probe_of(udp(group).option(IPV6_V6ONLY, true), "[::]:0");
+        for (channel, only) in [(&both, false), (&alone, true)] {
+            let read = channel.option(IPV6_V6ONLY).sync_timeout(DEADLINE);
+            assert_eq!(read.expect("it is read"), only);
+        }
+        let error = sender.option(IPV6_V6ONLY).sync_timeout(DEADLINE);
+        let error = error.expect_err("it is of IPv4");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        close(&[&both, &alone, &sender]);
     });
 }

@@ -267,6 +267,14 @@ options! {
     /// Default false. Source: ip(7), RFC 3542.
     IP_RECVTOS: bool => IpRecvtos;
 
+    /// A socket of IPv6 leaves IPv4 alone: bound to `[::]` it takes only IPv6, and another one can have the same port of
+    /// `0.0.0.0`. Off, it takes both, and peers of IPv4 have addresses like `::ffff:192.0.2.7`. For servers and datagram
+    /// channels; set before they are bound. A socket of IPv4 refuses it.
+    ///
+    /// Default the system's: false on Linux (`net.ipv6.bindv6only`) and macOS, true on FreeBSD; OpenBSD has nothing else.
+    /// Source: ipv6(7), RFC 3493.
+    IPV6_V6ONLY: bool => Ipv6V6only;
+
     /// Datagrams may be sent to broadcast addresses.
     ///
     /// Default false. Source: socket(7).

@@ -92,6 +92,7 @@ ids! {
     IpMulticastIf = "IP_MULTICAST_IF", Rule::Int(0, i32::MAX);
     IpPktinfo = "IP_PKTINFO", Rule::Bool;
     IpRecvtos = "IP_RECVTOS", Rule::Bool;
+    Ipv6V6only = "IPV6_V6ONLY", Rule::Bool;
     SoBroadcast = "SO_BROADCAST", Rule::Bool;
     UdpGro = "UDP_GRO", Rule::Bool;
     MaxDatagramPayloadSize = "MAX_DATAGRAM_PAYLOAD_SIZE", Rule::Int(1, 65_535);

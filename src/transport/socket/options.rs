@@ -114,6 +114,7 @@ fn try_set(
     if let (OptionId::RawUnix(option), OptionValue::Bytes(bytes)) = (id, value) {
         return net::set_bytes(socket, option.level(), option.number(), bytes);
     }
+    refuse_family(id, family)?;
     match (int_option(id, family), id.to_kernel(value)) {
         (Some(option), Some(number)) => net::set_int(socket, option, number),
         _ => Err(io::ErrorKind::Unsupported.into()),
@@ -128,10 +129,20 @@ fn try_get(socket: BorrowedFd<'_>, family: Family, id: OptionId) -> io::Result<O
         let bytes = net::get_bytes(socket, option.level(), option.number())?;
         return Ok(OptionValue::Bytes(bytes.into()));
     }
+    refuse_family(id, family)?;
     let option = int_option(id, family).ok_or(io::ErrorKind::Unsupported)?;
     let number = net::get_int(socket, option)?;
     id.from_kernel(number)
         .ok_or_else(|| io::ErrorKind::Unsupported.into())
+}
+
+/// Before there is a socket its family is not known; afterwards the kernel's answer would be "protocol not available".
+fn refuse_family(id: OptionId, family: Family) -> io::Result<()> {
+    if id == OptionId::Ipv6V6only && family != Family::V6 {
+        let text = "the socket is one of IPv4; bind it to an address of IPv6, as [::]";
+        return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+    }
+    Ok(())
 }
 
 fn int_option(id: OptionId, family: Family) -> Option<IntOption> {
@@ -165,6 +176,7 @@ fn int_option(id: OptionId, family: Family) -> Option<IntOption> {
         OptionId::TcpFastopen => net::TCP_FASTOPEN,
         OptionId::TcpFastopenConnect => net::TCP_FASTOPEN_CONNECT,
         OptionId::TcpMaxseg => net::TCP_MAXSEG,
+        OptionId::Ipv6V6only => net::IPV6_V6ONLY,
         OptionId::SoBroadcast => net::SO_BROADCAST,
         OptionId::UdpGro => net::UDP_GRO,
         OptionId::IpTtl if family == Family::V6 => net::IPV6_UNICAST_HOPS,

@@ -14,12 +14,8 @@
 //!    from (SO_ATTACH_FILTER), by a kernel that checks it.
 
 use std::io;
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
-use super::{local_addr, unix::UnixAddress};
 use crate::os::syscall::{self, simulated};
 
 /// The most bytes that can be set. See the promises of this module's page.
@@ -109,10 +105,20 @@ pub(super) fn check_domain(fd: BorrowedFd<'_>) -> io::Result<()> {
 /// Rule 0.
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 pub(super) fn check_domain(fd: BorrowedFd<'_>) -> io::Result<()> {
-    let is_known = local_addr::<SocketAddr>(fd).is_ok() || local_addr::<UnixAddress>(fd).is_ok();
-    is_known
-        .then_some(())
-        .ok_or_else(|| io::ErrorKind::Unsupported.into())
+    // SAFETY: zeroes are a value of this structure of numbers.
+    let mut name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
+    let mut length = syscall::socklen_of::<libc::sockaddr_storage>();
+    // SAFETY: `name` has room for `length` bytes.
+    syscall::retry(|| unsafe {
+        libc::getsockname(fd.as_raw_fd(), (&raw mut name).cast(), &raw mut length)
+    })
+    .map_err(|_| io::ErrorKind::Unsupported)?;
+    matches!(
+        i32::from(name.ss_family),
+        libc::AF_INET | libc::AF_INET6 | libc::AF_UNIX
+    )
+    .then_some(())
+    .ok_or_else(|| io::ErrorKind::Unsupported.into())
 }
 
 /// A simulated kernel keeps numbers alone.
