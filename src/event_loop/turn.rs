@@ -31,7 +31,7 @@ impl LoopCore {
     /// foreign code. Two readings of 25 ns are left in a turn that sleeps, after the sleep and after the I/O. The caller
     /// has entered the loop.
     ///
-    /// With one event it takes 450 instructions besides the handle's; what is asked once per turn lies in plain cells. What
+    /// With one event it takes 400 instructions besides the handle's; what is asked once per turn lies in plain cells. What
     /// most turns do without is not inlined: after a sleep each line of code comes from the second cache at best.
     pub(super) fn next_turn(&self, limit: Option<Duration>) {
         self.metrics().turns.add(1);

@@ -298,7 +298,8 @@ impl Core {
     }
 
     /// The trampoline itself. Everything that happens once per hop is inlined here. Tried: a hop that leaves its node to
-    /// the context instead of a register; one instruction more with a message, none less without.
+    /// the context instead of a register; one instruction more with a message, none less without. A hop that reads the slab from
+    /// the context, so that it needs no registers during a call: two more.
     #[inline(always)]
     fn deliver_along<const NAMES: bool>(&self, slab: &Slab<dyn Handler>) -> Turn {
         // One context for all hops: only its node changes from one to the next. Operations take the long way where handlers
