@@ -4,11 +4,11 @@ use tidegate::{Context, EmbeddedChannel, Handler, HandlerResult, Message};
 
 use crate::common::{Log, Script, outbound};
 
-/// The same through the context of a handler behind it, which passes the first on and then asks for the second by itself.
+/// A handler passes a write on, which has to wait, and flushes by its own context.
 ///
 /// Rules: 6.5, 6.9
 #[test]
-fn a_flush_through_a_context_does_not_overtake_a_waiting_write_either() {
+fn a_flush_through_a_context_does_not_overtake_a_waiting_write() {
     /// Flushes by its own context behind each write; knows no flush that others ask for.
     struct Eager(Log);
     impl Handler for Eager {
@@ -25,8 +25,8 @@ fn a_flush_through_a_context_does_not_overtake_a_waiting_write_either() {
         }
     }
     /// Is on the stack when the write comes to it, and does not care for flushes.
-    struct Busy(Log);
-    impl Handler for Busy {
+    struct Writes(Log);
+    impl Handler for Writes {
         fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
             ctx.channel().write(msg);
             self.0.add("busy returns");
@@ -46,7 +46,7 @@ fn a_flush_through_a_context_does_not_overtake_a_waiting_write_either() {
     }
     let log = Log::new();
     let a = Script::new("a", &log).loud();
-    let (busy, eager) = (Busy(log.clone()), Eager(log.clone()));
+    let (busy, eager) = (Writes(log.clone()), Eager(log.clone()));
     let mut channel = EmbeddedChannel::new(|pipeline| {
         pipeline.add_last(a)?;
         pipeline.add_last(busy)?;
@@ -114,22 +114,27 @@ impl Handler for Busy {
     }
 }
 
+/// Both, with what they leave to the default bodies learned.
+fn busy_and_detours(removes_at: u32) -> EmbeddedChannel {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_named("busy", Busy)?;
+        pipeline.add_last(Detours {
+            removes_at,
+            flushes: 0,
+        })
+    })
+    .unwrap();
+    channel.run(|channel| channel.flush());
+    outbound(&mut channel);
+    channel
+}
+
 /// A handler asks for a flush behind a write that waits, and that came there by another route.
 ///
 /// Rules: 6.5, 6.9
 #[test]
 fn what_waits_by_another_route_is_not_overtaken() {
-    let mut channel = EmbeddedChannel::new(|pipeline| {
-        pipeline.add_last_named("busy", Busy)?;
-        pipeline.add_last(Detours {
-            removes_at: 0,
-            flushes: 0,
-        })
-    })
-    .unwrap();
-    // What is left to the default bodies is learned here.
-    channel.run(|channel| channel.flush());
-    outbound(&mut channel);
+    let mut channel = busy_and_detours(0);
     for _ in 0..2 {
         channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
         assert_eq!(outbound(&mut channel), ["first"], "flushed behind it");
@@ -141,16 +146,8 @@ fn what_waits_by_another_route_is_not_overtaken() {
 /// Rules: 6.5, 6.9
 #[test]
 fn what_waits_at_a_handler_that_was_taken_out_is_not_overtaken_through_a_context() {
-    let mut channel = EmbeddedChannel::new(|pipeline| {
-        pipeline.add_last_named("busy", Busy)?;
-        pipeline.add_last(Detours {
-            removes_at: 2,
-            flushes: 0,
-        })
-    })
-    .unwrap();
-    channel.run(|channel| channel.flush());
-    outbound(&mut channel);
+    // The first flush is the one by which the pipeline is learned.
+    let mut channel = busy_and_detours(2);
     channel.pipeline(|pipeline| pipeline.fire_channel_read("m"));
     assert_eq!(outbound(&mut channel), ["first", "second"]);
 }

@@ -146,8 +146,8 @@ impl Core {
     // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
     // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76, with
     // one frame and the caller's context 58. Now it is 53, and a flush 41 (was 48): no word of the core is looked at before
-    // (contexts are left without a slab instead) or after (the node knows), and unwinding past it calls nothing, which
-    // leaves a register free. Should that cleanup grow by a few instructions, LLVM makes a function of it, the step lives in
+    // (unless a handler is passed over, or the context was left without a slab) or after (the node knows), and unwinding past
+    // it calls nothing, which leaves a register free. Should that cleanup grow by a few instructions, LLVM makes a function of it, the step lives in
     // memory, and all of this is lost again: `make hops` shows it. Of what is left, 14 are the frame's own, 3 a check of the
     // index, and 7 of a write copy the message to where the callee expects it, because an argument that is inlined counts
     // as a copy of its own for rustc 1.95: taking a `Message` instead of what becomes one changed nothing, and leaving the
