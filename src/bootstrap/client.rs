@@ -220,13 +220,17 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and binds it to `local`, without a peer. Never blocks and never panics.
     ///
-    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
-    /// address is taken.
+    /// Of a name the first address that can be had is bound, as by
+    /// [`ServerBootstrap::bind`](crate::bootstrap::ServerBootstrap::bind).
+    ///
+    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the name is not
+    /// found, or the address can't be had.
     pub fn bind(&self, local: impl IntoAddress<T::Family>) -> ChannelFuture
     where
         T: DatagramTransport,
     {
         let local = local.into_address();
+        let resolver = self.resolver.clone();
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);
@@ -237,7 +241,16 @@ impl<T: ClientTransport> Bootstrap<T> {
             None,
             fresh::<T>,
             Recipe::fill,
-            move |channel, promise| channel.bind_with(local, promise),
+            move |channel, promise| {
+                let found = {
+                    let channel = channel.clone();
+                    move |found| match found {
+                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
+                        Err(error) => drop(promise.try_failure(error)),
+                    }
+                };
+                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+            },
         )
     }
 

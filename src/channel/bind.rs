@@ -1,10 +1,39 @@
-//! Binding: a channel gets an address of its own (rules A7 to A10).
+//! Binding: a channel gets an address of its own (rules A7 to A10). Of a name with several addresses one after the other is
+//! tried, until one can be had (`tries`).
 
 use super::address::Address;
 use super::core::{Core, Root};
 use super::lifetime::Life;
 use super::op::Op;
+use super::shared::Channel;
+use super::tries::Tries;
+use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
+
+impl Channel {
+    /// Binds to one of these addresses, the first that can be had in this order, and settles `promise`.
+    pub(crate) fn bind_to_one_of(&self, addresses: Vec<Address>, promise: Promise) {
+        let mut rest = addresses;
+        if rest.is_empty() {
+            promise.try_failure(Error::new(
+                ErrorKind::Unresolved,
+                "looking up the name to bind to: the resolver gave no address",
+            ));
+            return;
+        }
+        let first = rest.remove(0);
+        if !rest.is_empty() {
+            let local = first.clone();
+            // If the channel has ended there is no core, and the bind says so.
+            let _ = self.shared().on_loop(move |core| {
+                let mut tries = Tries::in_place();
+                tries.found(&local, &None, rest);
+                core.change_rare(|rare| rare.tries = Some(Box::new(tries)));
+            });
+        }
+        self.bind_with(first, promise);
+    }
+}
 
 impl Core {
     pub(crate) fn head_bind(&self, local: Address, promise: Promise) {
@@ -19,7 +48,7 @@ impl Core {
             return;
         }
         let was_active = self.life.get() == Life::Active;
-        if let Err(error) = self.with_transport(|transport, io| transport.bind(io, &local)) {
+        if let Err(error) = self.bind_transport(local) {
             promise.try_failure(error);
             return;
         }
@@ -36,5 +65,43 @@ impl Core {
         } else {
             promise.try_success();
         }
+    }
+
+    /// To this address, or to the next one of its name that can be had. The error, if none can, is the last one's and names
+    /// them all.
+    fn bind_transport(&self, local: Address) -> Result<(), Error> {
+        let mut local = local;
+        loop {
+            let bound = self.with_transport(|transport, io| transport.bind(io, &local));
+            let Err(error) = bound else {
+                self.forget_places();
+                return Ok(());
+            };
+            // What is bound in spite of its error cannot be bound again.
+            let is_bound = self.transport.borrow().is_active();
+            let next = self.look_at_rare(|rare| {
+                let tries = rare.tries.as_mut()?;
+                let is_asked = tries.is_on(&local) && !is_bound;
+                is_asked.then(|| tries.next_in_place(&error)).flatten()
+            });
+            match next {
+                Some(next) => local = next,
+                None => {
+                    let tries = self.forget_places().filter(|tries| tries.is_on(&local));
+                    return Err(match tries {
+                        Some(tries) => tries.verdict(error),
+                        None => error,
+                    });
+                }
+            }
+        }
+    }
+
+    /// The places to bind to have been tried. What is to be connected to stays.
+    fn forget_places(&self) -> Option<Box<Tries>> {
+        self.look_at_rare(|rare| {
+            let are_places = rare.tries.as_ref()?.are_in_place();
+            are_places.then(|| rare.tries.take()).flatten()
+        })
     }
 }

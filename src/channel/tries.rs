@@ -1,8 +1,10 @@
 //! [`Tries`]: the addresses of a name that are still to be tried, and what has become of the others. A channel has one from
-//! its opening, by a bootstrap that looks its peer's name up, until it is connected; `connect` goes by it.
+//! its opening, by a bootstrap that looks its peer's name up, until it is connected; `connect` goes by it. One that is to be
+//! bound has one from the answer of the resolver until it is; `bind` goes by that.
 //!
 //! A socket whose connect has failed cannot be used again, so each try has a transport of its own. What was set on one is
-//! set on the next; what one still has to tell when the next has its place is dropped ([`TryDesk`]).
+//! set on the next; what one still has to tell when the next has its place is dropped ([`TryDesk`]). A transport that
+//! failed to bind has no socket, and binds again.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,7 +22,8 @@ pub(crate) type Renew = Box<dyn Fn() -> Box<dyn Transport> + Send>;
 
 /// See the module's page.
 pub(crate) struct Tries {
-    renew: Renew,
+    /// `None` if one transport does for all tries.
+    renew: Option<Renew>,
     /// What was set on the transport, by anybody.
     options: OptionSet,
     /// The address that is tried, and where from, once there is one.
@@ -60,7 +63,17 @@ pub(crate) struct Try {
 }
 
 impl Tries {
-    pub(crate) fn new(renew: Renew) -> Self {
+    /// With another transport for each try.
+    pub(crate) fn renewing(renew: Renew) -> Self {
+        Self::new(Some(renew))
+    }
+
+    /// With the transport that there is.
+    pub(crate) fn in_place() -> Self {
+        Self::new(None)
+    }
+
+    fn new(renew: Option<Renew>) -> Self {
         Self {
             renew,
             options: OptionSet::new(),
@@ -71,21 +84,26 @@ impl Tries {
         }
     }
 
+    /// Whether one transport does for all tries.
+    pub(crate) fn are_in_place(&self) -> bool {
+        self.renew.is_none()
+    }
+
     /// An option was set on the transport.
     pub(crate) fn note(&mut self, id: OptionId, value: &OptionValue) {
         // It was checked before it was set.
         let _ = self.options.set_erased(id, value.clone());
     }
 
-    /// The name has these addresses. The first is for the caller to connect to, from `local`.
+    /// The name has these addresses. The first is for the caller to connect to, from `local`, or to bind to.
     pub(crate) fn found(&mut self, first: &Address, local: &Option<Address>, rest: Vec<Address>) {
         self.current = Some((first.clone(), local.clone()));
         self.rest = rest.into();
     }
 
-    /// Whether a connect to `remote` is the one that was asked for. A handler may have made another of it.
-    pub(crate) fn is_on(&self, remote: &Address) -> bool {
-        self.current.as_ref().is_some_and(|(on, _)| on == remote)
+    /// Whether a connect or a bind to `address` is the one that was asked for. A handler may have made another of it.
+    pub(crate) fn is_on(&self, address: &Address) -> bool {
+        self.current.as_ref().is_some_and(|(on, _)| on == address)
     }
 
     /// This try and those that follow are from `local`.
@@ -106,14 +124,16 @@ impl Tries {
 
     /// The current try has failed: the next one, if there is one. The transport of the failed one is not heard any more.
     pub(crate) fn next(&mut self, error: &Error) -> Option<Try> {
-        let remote = self.rest.pop_front()?;
-        self.failures.push(error.clone());
+        let make = self.renew.as_ref()?;
+        if self.rest.is_empty() {
+            return None;
+        }
+        let mut transport = make();
+        let remote = self.next_address(error)?;
         if let Some(desk) = self.desk.take() {
             desk.is_replaced.store(true, Ordering::Relaxed);
         }
-        let (current, local) = self.current.as_mut()?;
-        *current = remote.clone();
-        let mut transport = (self.renew)();
+        let (_, local) = self.current.as_ref()?;
         let set = self
             .options
             .iter()
@@ -124,6 +144,18 @@ impl Tries {
             local: local.clone(),
             set,
         })
+    }
+
+    /// The same where one transport does for all.
+    pub(crate) fn next_in_place(&mut self, error: &Error) -> Option<Address> {
+        self.are_in_place().then(|| self.next_address(error))?
+    }
+
+    fn next_address(&mut self, error: &Error) -> Option<Address> {
+        let next = self.rest.pop_front()?;
+        self.failures.push(error.clone());
+        self.current.as_mut()?.0 = next.clone();
+        Some(next)
     }
 
     /// What is said of all tries, of which the last failed with `last`.
