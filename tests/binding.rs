@@ -168,6 +168,12 @@ fn if_no_address_can_be_had_the_error_names_them_all() {
         let bound = server::<T>(group, &addresses[..1], fill).bind("shop:7");
         let error = expect_failure(&bound, &watched);
         assert!(error.to_string().starts_with("binding to 192"), "{error}");
+        // Very many are not tried all.
+        let (fill, watched) = watch(None);
+        let many = [nobodys(); 17];
+        let bound = server::<T>(group, &many, fill).bind("shop:7");
+        let error = expect_failure(&bound, &watched).to_string();
+        assert!(error.starts_with("16 of 17 addresses tried: "), "{error}");
         // None is one as well.
         let (fill, watched) = watch(None);
         let bound = server::<T>(group, &[], fill).bind("shop:7");

@@ -161,7 +161,8 @@ impl<T: ClientTransport> Bootstrap<T> {
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
     /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
-    /// them, each for at most `CONNECT_TIMEOUT`. It is one channel all the time, and its handlers see one connect, to the
+    /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most: so a connect is over after 16 times that,
+    /// and who wants to give up earlier cancels the future. It is one channel all the time, and its handlers see one connect, to the
     /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
     /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
     /// to something else, has one try.

@@ -14,7 +14,7 @@ use crate::transport::blocking::Pool;
 /// that is dropped fails the operation that asked.
 pub trait Resolver: Send + Sync {
     /// Looks up `host`. The answer is its addresses, with `port` in them, the best one first: connects and binds try one
-    /// after the other. None at all fails the operation.
+    /// after the other, 16 at most. None at all fails the operation.
     fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>);
 }
 

@@ -17,6 +17,12 @@ use super::signal::{News, NewsDesk};
 use super::transport::Transport;
 use crate::error::Error;
 
+/// How many addresses of one name are tried at most. An answer of 512 bytes, which is what DNS had room for once (RFC 1035,
+/// 4.2.1), has 28 addresses, and resolvers of today give more; at 30 s each (`CONNECT_TIMEOUT`) that is a quarter of an hour
+/// for one connect. Names of services have eight at most in each of both families (what Amazon's Route 53 gives in one answer).
+/// tokio and std have no bound, Go has one time for all of them, Netty takes the first.
+const TRIES_MAX: usize = 16;
+
 /// Makes another transport like the first.
 pub(crate) type Renew = Box<dyn Fn() -> Box<dyn Transport> + Send>;
 
@@ -29,6 +35,8 @@ pub(crate) struct Tries {
     /// The address that is tried, and where from, once there is one.
     current: Option<(Address, Option<Address>)>,
     rest: VecDeque<Address>,
+    /// How many addresses are one too many, and will not be tried.
+    beyond: usize,
     failures: Vec<Error>,
     /// Where the current transport reports to, if it has asked.
     desk: Option<Arc<TryDesk>>,
@@ -79,6 +87,7 @@ impl Tries {
             options: OptionSet::new(),
             current: None,
             rest: VecDeque::new(),
+            beyond: 0,
             failures: Vec::new(),
             desk: None,
         }
@@ -99,6 +108,8 @@ impl Tries {
     pub(crate) fn found(&mut self, first: &Address, local: &Option<Address>, rest: Vec<Address>) {
         self.current = Some((first.clone(), local.clone()));
         self.rest = rest.into();
+        self.beyond = self.rest.len().saturating_sub(TRIES_MAX - 1);
+        self.rest.truncate(TRIES_MAX - 1);
     }
 
     /// Whether a connect or a bind to `address` is the one that was asked for. A handler may have made another of it.
@@ -165,7 +176,12 @@ impl Tries {
         }
         let earlier: Vec<String> = self.failures.iter().map(Error::to_string).collect();
         let count = earlier.len() + 1;
-        let text = format!("{count} addresses tried: {}; last", earlier.join("; "));
+        let beyond = match self.beyond {
+            0 => String::new(),
+            more => format!(" of {}", count + more),
+        };
+        let earlier = earlier.join("; ");
+        let text = format!("{count}{beyond} addresses tried: {earlier}; last");
         let fault = last.fault();
         Error::with_source(last.kind(), text, last).with_fault(fault)
     }
