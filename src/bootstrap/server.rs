@@ -177,9 +177,9 @@ impl<T: ChildTransport> ServerBootstrap<T> {
     /// Opens a channel and lets it listen. Never blocks and never panics.
     ///
     /// A name may have several addresses: the first that can be had is bound, in the order in which the resolver gave them,
-    /// and no other; the first 16 of them are tried at most (Netty tries the first alone). Handlers see one bind, to the first address; which one it is,
-    /// [`local_address`](crate::channel::Channel::local_address) tells. The error, if none can be had, is the last one's, and
-    /// its text names them all.
+    /// and no other; the first 16 of them are tried at most (Netty tries the first alone). Handlers see one bind, to the
+    /// first address; which one it is, [`local_address`](crate::channel::Channel::local_address) tells. The error, if none
+    /// can be had, is the last one's, and its text names them all.
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
     /// address can't be had.
