@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::acceptor::{Acceptor, Children, Nursery};
 use super::loops::Loops;
@@ -238,22 +238,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         if let Err(error) = checked {
             return opening::refused(event_loop, error);
         }
-        let failure = Arc::new(OnceLock::new());
-        let told = failure.clone();
-        self.open(
-            event_loop,
-            0,
-            move || match T::Server::adopt(socket) {
-                Ok(server) => Box::new(server),
-                Err(error) => {
-                    let _ = failure.set(error);
-                    Box::new(T::server())
-                }
-            },
-            move |_, promise| {
-                promise.complete(&told.get().cloned().map_or(Ok(()), Err));
-            },
-        )
+        let (make, begin) = opening::adopted(socket, T::server);
+        self.open(event_loop, 0, make, begin)
     }
 
     fn check(&self) -> Result<(), Error> {
