@@ -477,15 +477,26 @@ impl Core {
     #[cold]
     pub(crate) fn count_void_failure(&self, handler: &str, error: &Error) {
         self.lp.metrics().channel.unobserved_write_failures.add(1);
-        if !self.has(flag::VOID_FAILURE_TOLD) {
-            self.set(flag::VOID_FAILURE_TOLD);
+        if self.has(flag::VOID_FAILURE_TOLD) {
+            return;
+        }
+        let channel = self.shared.id();
+        if error.comes_from_peer() {
+            // As at the tail: once per channel is a flood where peers break off by the thousand.
+            tracing::debug!(%channel, at = handler, %error, "the peer let a write fail that nobody observes");
+            if self.life.get() < Life::Closing {
+                // More may fail here, and for another reason.
+                return;
+            }
+        } else {
             tracing::warn!(
-                channel = %self.shared.id(),
+                %channel,
                 at = handler,
                 %error,
                 "a write failed and nobody observes it; said once per channel, counted in the loop's metrics"
             );
         }
+        self.set(flag::VOID_FAILURE_TOLD);
     }
 
     /// What is not readiness of an active channel.

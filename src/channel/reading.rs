@@ -221,6 +221,10 @@ impl Core {
         {
             self.clear(flag::WRITE_BLOCKED);
             self.enter(Self::flush_more);
+            // It may have found the connection gone; then there is nothing left to read an errno from.
+            if self.life.get() != Life::Active {
+                return;
+            }
         }
         if !ready.intersects(READABLE) {
             return;

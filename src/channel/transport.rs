@@ -128,7 +128,11 @@ pub trait Transport: 'static {
         true
     }
 
-    /// Bind; afterwards `is_active` may be true.
+    /// Bind; afterwards `is_active` may be true. It may be asked again after it has failed.
+    ///
+    /// [`ErrorKind::AddrInUse`] whose [`io_kind`](Error::io_kind) is [`WouldBlock`](io::ErrorKind::WouldBlock) says that the
+    /// address can't be had at this moment. Then this, or a `connect` that gives it, is asked again every 5 ms, and fails with
+    /// that error after a second.
     fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {
         let _ = io;
         Err(Error::new(
