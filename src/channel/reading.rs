@@ -323,6 +323,10 @@ impl Core {
                     Err(error) => return self.enter(|core| core.read_failed(error)),
                 }
             }
+            let broken = stream::broken(&**self.transport.borrow());
+            if let Some(error) = broken {
+                return self.enter(|core| core.read_failed(error));
+            }
         }
         self.silence(ready);
     }
