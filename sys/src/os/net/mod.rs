@@ -3,6 +3,7 @@
 //!
 //! * `accept`: [`AcceptFailure`], what a failed accept means.
 //! * `addr`: [`SocketAddress`], and [`std::net::SocketAddr`] to and from the kernel's form.
+//! * `control`: what the kernel tells beside a datagram.
 //! * `datagram`: many datagrams with one call.
 //! * `membership`: multicast groups.
 //! * [`sctp`]: associations of SCTP.
@@ -21,6 +22,7 @@ use addr::Form;
 
 mod accept;
 mod addr;
+mod control;
 mod datagram;
 mod membership;
 mod option;
