@@ -32,6 +32,8 @@ pub mod unix;
 
 pub use accept::AcceptFailure;
 pub use addr::SocketAddress;
+#[doc(hidden)]
+pub use control::{ControlMessage, Told, read_control_messages};
 pub use datagram::{
     DATAGRAMS_MAX, Outgoing, Received, disconnect, recv_many, send_many, udp_socket,
 };
