@@ -41,6 +41,8 @@ pub mod testing {}
 #[doc = include_str!("../docs/guide/logging.md")]
 pub mod logging {}
 
+#[doc = "[logging]: crate::guide::logging"]
+#[doc = ""]
 #[doc = include_str!("../docs/guide/tuning.md")]
 pub mod tuning {}
 

@@ -180,6 +180,40 @@ fn if_no_address_answers_the_error_names_them_all() {
     each!(test);
 }
 
+/// So many addresses as there may be in an answer would take very long to be found dead.
+///
+/// Rules: A18
+#[test]
+fn of_very_many_addresses_the_first_sixteen_are_tried() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let mut ports = [FAILS; 20];
+    // It would be heard of if the fifteen before it did not fail.
+    ports[15] = 15;
+    let (future, did, _seen) = told(&group, &ports, Eager::default());
+    let mut last = connects(&did);
+    for _ in 1..16 {
+        last = connects(&did);
+    }
+    let (15, _, signal) = last else {
+        panic!("another port");
+    };
+    signal.connected(Err(refused()));
+    assert!(matches!(did.recv_timeout(DEADLINE), Ok(Did::Close)));
+    let error = future.sync_timeout(DEADLINE).unwrap_err();
+    assert!(
+        error.to_string().starts_with("16 of 20 addresses tried: "),
+        "{error}"
+    );
+    // The last one that is tried may be the one that answers.
+    let (future, did, _seen) = told(&group, &ports, Eager::default());
+    for _ in 0..15 {
+        let _ = connects(&did);
+    }
+    let (_, _, signal) = connects(&did);
+    signal.connected(Ok(()));
+    assert!(future.sync_timeout(DEADLINE).is_ok());
+}
+
 /// An address that says nothing costs its timeout; the next one has its own.
 ///
 /// Rules: A19

@@ -262,7 +262,7 @@ impl Outer {
 }
 
 fn nestable() -> impl Iterator<Item = LocalEventLoop> {
-    let backends = [Backend::Epoll, Backend::EpollLevel];
+    let backends = [Backend::Epoll, Backend::EpollLevel, Backend::Kqueue];
     let here = backends
         .into_iter()
         .filter(|b| Backend::available().contains(b));

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::loops::Loops;
@@ -17,7 +18,7 @@ use crate::channel::{
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
 use crate::transport::tcp::Tcp;
-use crate::transport::{ClientTransport, DatagramTransport};
+use crate::transport::{Adoptable, ClientTransport, DatagramTransport};
 
 /// Connects channels, all by one recipe.
 ///
@@ -161,7 +162,8 @@ impl<T: ClientTransport> Bootstrap<T> {
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
     /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
-    /// them, each for at most `CONNECT_TIMEOUT`. It is one channel all the time, and its handlers see one connect, to the
+    /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most: so a connect is over after 16 times that,
+    /// and who wants to give up earlier cancels the future. It is one channel all the time, and its handlers see one connect, to the
     /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
     /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
     /// to something else, has one try.
@@ -220,13 +222,17 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and binds it to `local`, without a peer. Never blocks and never panics.
     ///
-    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
-    /// address is taken.
+    /// Of a name the first address that can be had is bound, as by
+    /// [`ServerBootstrap::bind`](crate::bootstrap::ServerBootstrap::bind).
+    ///
+    /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the name is not
+    /// found, or the address can't be had.
     pub fn bind(&self, local: impl IntoAddress<T::Family>) -> ChannelFuture
     where
         T: DatagramTransport,
     {
         let local = local.into_address();
+        let resolver = self.resolver.clone();
         let event_loop = self.loops.next();
         if let Err(error) = self.check() {
             return opening::refused(event_loop, error);
@@ -237,7 +243,63 @@ impl<T: ClientTransport> Bootstrap<T> {
             None,
             fresh::<T>,
             Recipe::fill,
-            move |channel, promise| channel.bind_with(local, promise),
+            move |channel, promise| {
+                let found = {
+                    let channel = channel.clone();
+                    move |found| match found {
+                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
+                        Err(error) => drop(promise.try_failure(error)),
+                    }
+                };
+                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+            },
+        )
+    }
+
+    /// Opens a channel of a datagram socket that has its address already, in the place of [`bind`](Self::bind): one that the
+    /// process before this one passed on, or that a supervisor has opened (systemd's socket activation). Never blocks and never
+    /// panics.
+    ///
+    /// The channel is active when it is registered, so `channel_active` comes before the future's success, and its handlers see
+    /// neither a bind nor a connect. Datagrams that waited in the socket are read. See
+    /// [`DatagramSocket::adopt`](crate::transport::DatagramSocket::adopt) for what becomes of the socket.
+    ///
+    /// ```
+    /// use tidegate::transport::udp::Udp;
+    /// use tidegate::{Bootstrap, EventLoopGroup};
+    ///
+    /// // As it came from elsewhere.
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let address = socket.local_addr()?;
+    /// let group = EventLoopGroup::new(1)?;
+    /// let channel = Bootstrap::new(&group)
+    ///     .transport::<Udp>()
+    ///     .handler(|_pipeline| Ok::<(), tidegate::Error>(()))
+    ///     .adopt(socket)
+    ///     .sync()?;
+    /// assert_eq!(channel.local_address(), Some(address.into()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// The future fails, and socket and channel close, if the recipe is incomplete, an option or the handler fails, or with
+    /// [`ErrorKind::InvalidArgument`] if this is no datagram socket with an address, or not one of this transport's kind.
+    pub fn adopt(&self, socket: impl Into<OwnedFd>) -> ChannelFuture
+    where
+        T: DatagramTransport + Adoptable,
+    {
+        let socket = socket.into();
+        let event_loop = self.loops.next();
+        if let Err(error) = self.check() {
+            return opening::refused(event_loop, error);
+        }
+        let (make, begin) = opening::adopted(socket, T::unconnected);
+        opening::open(
+            event_loop,
+            self.recipe.clone(),
+            None,
+            make,
+            Recipe::fill,
+            begin,
         )
     }
 

@@ -13,8 +13,8 @@ use crate::transport::blocking::Pool;
 /// `resolve` is called on a loop and must not block. It settles `answer` from any thread, now or later; an `answer`
 /// that is dropped fails the operation that asked.
 pub trait Resolver: Send + Sync {
-    /// Looks up `host`. The answer is its addresses, with `port` in them, the best one first: clients try one after the
-    /// other, servers bind to the first. None at all fails the operation.
+    /// Looks up `host`. The answer is its addresses, with `port` in them, the best one first: connects and binds try one
+    /// after the other, 16 at most. None at all fails the operation.
     fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>);
 }
 
@@ -59,16 +59,6 @@ fn some(found: Vec<Address>, host: &str) -> Result<Vec<Address>, Error> {
         return Err(Error::new(ErrorKind::Unresolved, text));
     }
     Ok(found)
-}
-
-/// The address to bind to.
-pub(super) fn first(found: Result<Vec<Address>, Error>) -> Result<Address, Error> {
-    found?.into_iter().next().ok_or_else(|| {
-        Error::new(
-            ErrorKind::Unresolved,
-            "looking up the name to bind to: the resolver gave no address",
-        )
-    })
 }
 
 /// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver. `then` runs at once, or later

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::acceptor::{Acceptor, Children, Nursery};
 use super::loops::Loops;
@@ -168,14 +168,18 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         self
     }
 
-    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise. Of several addresses of a name the first
-    /// is bound.
+    /// Looks up names to bind to with `resolver`; [`SystemResolver`] otherwise.
     pub fn resolver(mut self, resolver: impl Resolver + 'static) -> Self {
         self.resolver = Some(Arc::new(resolver));
         self
     }
 
     /// Opens a channel and lets it listen. Never blocks and never panics.
+    ///
+    /// A name may have several addresses: the first that can be had is bound, in the order in which the resolver gave them,
+    /// and no other; the first 16 of them are tried at most (Netty tries the first alone). Handlers see one bind, to the
+    /// first address; which one it is, [`local_address`](crate::channel::Channel::local_address) tells. The error, if none
+    /// can be had, is the last one's, and its text names them all.
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, or the
     /// address can't be had.
@@ -234,22 +238,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
         if let Err(error) = checked {
             return opening::refused(event_loop, error);
         }
-        let failure = Arc::new(OnceLock::new());
-        let told = failure.clone();
-        self.open(
-            event_loop,
-            0,
-            move || match T::Server::adopt(socket) {
-                Ok(server) => Box::new(server),
-                Err(error) => {
-                    let _ = failure.set(error);
-                    Box::new(T::server())
-                }
-            },
-            move |_, promise| {
-                promise.complete(&told.get().cloned().map_or(Ok(()), Err));
-            },
-        )
+        let (make, begin) = opening::adopted(socket, T::server);
+        self.open(event_loop, 0, make, begin)
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -289,8 +279,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
             move |channel, promise| {
                 let found = {
                     let channel = channel.clone();
-                    move |found| match resolver::first(found) {
-                        Ok(local) => channel.bind_with(local, promise),
+                    move |found| match found {
+                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
                         Err(error) => drop(promise.try_failure(error)),
                     }
                 };

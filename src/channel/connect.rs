@@ -8,6 +8,7 @@ use tidegate_sys::mem::LocalTask;
 use tidegate_sys::os::Ready;
 
 use super::address::Address;
+use super::bind::{LOOKS_MAX, is_for_a_moment};
 use super::core::{Connecting, Core, Root, flag};
 use super::lifetime::Life;
 use super::shared::Channel;
@@ -64,6 +65,11 @@ impl Core {
                 promise,
             )));
         }
+        self.connect_now(remote, local, promise, LOOKS_MAX);
+    }
+
+    /// With so many looks left at whether the local address can be had.
+    fn connect_now(&self, remote: Address, local: Option<Address>, promise: Promise, looks: u32) {
         if promise.is_cancelled() {
             return;
         }
@@ -98,10 +104,18 @@ impl Core {
             ));
             return;
         }
-        self.watch_connect(&promise);
+        if looks == LOOKS_MAX {
+            self.watch_connect(&promise);
+        }
         self.prepare_tries(&remote, local.as_ref());
-        if let Err(failed) = self.try_connect(remote, local, promise) {
-            self.connect_over(failed);
+        match self.try_connect(remote, local.clone(), promise) {
+            Ok(()) => {}
+            Err((remote, promise, error)) if looks > 0 && is_for_a_moment(&error) => {
+                self.in_a_moment(promise, move |core, promise| {
+                    core.connect_now(remote, local, promise, looks - 1);
+                });
+            }
+            Err(failed) => self.connect_over(failed),
         }
     }
 

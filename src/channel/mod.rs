@@ -5,9 +5,9 @@
 //! - `options`, `attributes`, `address`, `family`, `datagram`, `events`: the vocabulary.
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
-//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
+//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
 //! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
-//! - `core`, `entry`, `life`, `abandon`, `lifetime`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
+//! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
 //! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
@@ -15,6 +15,7 @@
 mod abandon;
 mod address;
 pub mod attributes;
+mod bind;
 #[allow(
     clippy::module_inception,
     reason = "the handle has the module's name, as Netty's Channel has its package's"
@@ -61,6 +62,7 @@ pub(crate) mod shared;
 mod signal;
 mod slow;
 mod spare;
+pub(crate) mod stream;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;

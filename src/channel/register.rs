@@ -262,7 +262,7 @@ fn open_renewable(
     };
     let core = attach(shared, &lp, transport);
     if let Some(renew) = renew {
-        core.change_rare(|rare| rare.tries = Some(Box::new(Tries::new(renew))));
+        core.change_rare(|rare| rare.tries = Some(Box::new(Tries::renewing(renew))));
     }
     core.begin(options, fill)
 }

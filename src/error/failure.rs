@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 
-use super::kind::ErrorKind;
+use super::kind::{ErrorKind, Fault};
 use super::value::Error;
 
 /// The opaque error of a handler's callback: any `std::error::Error` that is `Send + Sync` becomes one
@@ -67,6 +67,12 @@ impl Failure {
     pub fn kind(&self) -> ErrorKind {
         self.downcast_ref::<Error>()
             .map_or(ErrorKind::User, Error::kind)
+    }
+
+    /// Whose doing it is: what an [`Error`] of this library says, otherwise that of [`ErrorKind::User`].
+    pub fn fault(&self) -> Fault {
+        self.downcast_ref::<Error>()
+            .map_or(ErrorKind::User.fault(), Error::fault)
     }
 
     /// The library's error again if it was one, otherwise an [`ErrorKind::User`] with this as its source.

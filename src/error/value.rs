@@ -124,6 +124,14 @@ impl Error {
         self.0.fault
     }
 
+    /// Whether the peer is at fault for this, or for the end of the channel that this follows from.
+    pub(crate) fn comes_from_peer(&self) -> bool {
+        let follows = self.kind() == ErrorKind::ChannelClosed;
+        let cause = self.0.source.as_ref().filter(|_| follows);
+        let cause = cause.and_then(|source| source.downcast_ref::<Self>());
+        cause.unwrap_or(self).fault() == Fault::Peer
+    }
+
     /// What was being done, and what to do about it, without the source.
     pub fn context(&self) -> &str {
         &self.0.context

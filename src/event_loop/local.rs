@@ -141,8 +141,7 @@ impl LocalEventLoop {
     /// the loop lives.
     ///
     /// # Errors
-    /// [`ErrorKind::Unsupported`] with a selector that is not epoll; an I/O error when descriptors
-    /// are short.
+    /// [`ErrorKind::Unsupported`] with the selector poll, which has no descriptor; an I/O error when descriptors are short.
     pub fn as_fd(&self) -> Result<BorrowedFd<'_>, Error> {
         if self.nest.get().is_none() {
             let nest = Nest::new(&self.core)?;

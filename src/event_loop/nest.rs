@@ -1,19 +1,25 @@
 //! The descriptor of a local loop: one that is readable whenever a turn would do something.
 //!
-//! It is a level-triggered epoll set of its own, which nobody waits on: it watches the loop's selector
-//! (readiness, and wake-ups by other threads) and a timer descriptor. The timer stands for deadlines and,
-//! set to a time long past, for work that a turn has left over. Both are set at the end of a turn, so
-//! nothing has to be read to make the descriptor unreadable again.
+//! It is a selector of its own, of the loop's kind, which nobody waits on: it watches the loop's selector (readiness, and
+//! wake-ups by other threads) and a timer descriptor. The timer stands for deadlines and, set to a time long past, for work
+//! that a turn has left over. Both are set at the end of a turn, so nothing has to be read to make the descriptor unreadable
+//! again.
+//!
+//! A level-triggered epoll set looks at what it watches whenever somebody looks at it. A kqueue does not: what has come stays
+//! in it until it is taken out. So it is emptied at the end of each turn, and what it watches evaluated anew.
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use tidegate_sys::os::timer::Timer;
-use tidegate_sys::os::{Backend, Interest, Selector, Time, Token};
+use tidegate_sys::os::{Backend, Events, Interest, Selector, Time, Token};
 use tracing::warn;
 
 use super::core::LoopCore;
 use crate::error::{Error, ErrorKind};
+use crate::reactor::Reactor;
 
 const INNER: Token = Token::new(0, 0);
 const TIMER: Token = Token::new(1, 0);
@@ -23,6 +29,9 @@ const LONG_AGO: Time = Time::from_nanos(1);
 
 pub(super) struct Nest {
     outer: RefCell<Selector>,
+    /// Whether what came has to be taken out of `outer`, into `events`.
+    keeps_what_came: bool,
+    events: RefCell<Events>,
     /// The same set as `outer`, to be lent.
     fd: OwnedFd,
     timer: Timer,
@@ -34,7 +43,12 @@ pub(super) struct Nest {
 impl Nest {
     pub(super) fn new(core: &LoopCore) -> Result<Self, Error> {
         let failed = |error| Error::io("making the descriptor of a local event loop", error);
-        let mut outer = Selector::open(Backend::EpollLevel).map_err(failed)?;
+        let kind = match core.reactor().map(Reactor::backend) {
+            Some(Backend::Epoll | Backend::EpollLevel) => Backend::EpollLevel,
+            Some(Backend::Kqueue) => Backend::Kqueue,
+            _ => return Err(no_descriptor()),
+        };
+        let mut outer = Selector::open(kind).map_err(failed)?;
         let timer = Timer::new().map_err(failed)?;
         outer
             .register(timer.as_fd(), TIMER, Interest::READ)
@@ -49,6 +63,8 @@ impl Nest {
         };
         let this = Self {
             outer: RefCell::new(outer),
+            keeps_what_came: kind == Backend::Kqueue,
+            events: RefCell::default(),
             fd,
             timer,
             armed: Cell::new(None),
@@ -70,13 +86,40 @@ impl Nest {
             warn!(%error, "a local event loop cannot be watched any more");
         }
         let wanted = wanted.map(|wanted| wanted.max(LONG_AGO));
-        if self.armed.get() == wanted {
-            return;
+        if self.armed.get() != wanted {
+            self.set_timer(wanted);
         }
+        if self.keeps_what_came
+            && let Err(error) = self.look_again(core, wanted)
+        {
+            warn!(%error, "what a local event loop waits for cannot be seen any more");
+        }
+    }
+
+    fn set_timer(&self, wanted: Option<Time>) {
         match self.timer.set(wanted) {
             Ok(()) => self.armed.set(wanted),
             Err(error) => warn!(%error, "the timer of a local event loop cannot be set"),
         }
+    }
+
+    /// Takes out what has come, and looks what of it is true still.
+    fn look_again(&self, core: &LoopCore, wanted: Option<Time>) -> io::Result<()> {
+        let mut outer = self.outer.borrow_mut();
+        let mut events = self.events.borrow_mut();
+        outer.wait(&mut events, Some(Duration::ZERO))?;
+        if events.iter().any(|event| event.token == TIMER) {
+            // It may have come before its time: see `Timer`.
+            self.set_timer(wanted);
+        }
+        outer.remask(self.timer.as_fd(), TIMER, Interest::READ)?;
+        let Some(reactor) = core.reactor() else {
+            return Ok(());
+        };
+        reactor.with_fd(|inner| match inner {
+            Some(inner) => outer.remask(inner, INNER, Interest::READ),
+            None => Ok(()),
+        })
     }
 
     /// Watches the loop's selector, the newest one.
@@ -99,6 +142,6 @@ impl Nest {
 }
 
 fn no_descriptor() -> Error {
-    let text = "the selector of this event loop has no descriptor; choose one that is epoll";
+    let text = "the selector of this event loop has no descriptor (poll); choose epoll or kqueue";
     Error::new(ErrorKind::Unsupported, text)
 }

@@ -41,13 +41,14 @@ pub trait ChildTransport: Transport + Sized {
     fn child(accepted: Self::Accepted) -> Self;
 }
 
-/// A listening transport that can be made of a socket which listens already, and
-/// [`ServerBootstrap::adopt`](crate::bootstrap::ServerBootstrap::adopt) does.
+/// A transport that can be made of a socket which comes from elsewhere: one that listens already, for
+/// [`ServerBootstrap::adopt`](crate::bootstrap::ServerBootstrap::adopt), or one of datagrams that has an address already, for
+/// [`Bootstrap::adopt`](crate::bootstrap::Bootstrap::adopt).
 pub trait Adoptable: Transport + Sized {
-    /// One that listens with this socket, from the moment of its registration.
+    /// One with this socket. It is active from the moment of its registration.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidArgument`](crate::error::ErrorKind::InvalidArgument) if it is no socket of the right kind or
-    /// does not listen, and what else the system says. The socket is closed then.
+    /// [`ErrorKind::InvalidArgument`](crate::error::ErrorKind::InvalidArgument) if it is no socket of the right kind, or does
+    /// not listen or has no address, and what else the system says. The socket is closed then.
     fn adopt(socket: OwnedFd) -> Result<Self, Error>;
 }

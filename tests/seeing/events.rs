@@ -1,11 +1,16 @@
-//! The life of channels and loops in the log, at DEBUG and nowhere else.
+//! What the log says of channels and loops, and at which level: their lives, and what their peers do, at DEBUG and
+//! nowhere else.
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
 use std::time::Duration;
 
-use tidegate::{Bootstrap, EmbeddedChannel, Handler, LocalEventLoop};
+use tidegate::{
+    Bootstrap, Channel, EmbeddedChannel, Error, ErrorKind, Failure, Fault, Handler, LocalEventLoop,
+};
+use tidegate_sys::os::net;
 
-use crate::telling::told_with_lives;
+use crate::telling::{told, told_with_lives};
 
 struct Nothing;
 
@@ -98,4 +103,105 @@ fn messages_tell_nothing() {
     });
     // Nobody takes the messages: a line about that, once.
     assert!(lines.len() <= 1, "{lines:#?}");
+}
+
+/// What was told of one connection, and what the loop has counted.
+struct Connection {
+    lines: Vec<String>,
+    unhandled_errors: u64,
+    unobserved_writes: u64,
+}
+
+impl Connection {
+    /// From its beginning to its end. `act` is called with the channel, in a turn of its loop, and with the peer.
+    fn play(act: impl FnOnce(&Channel, TcpStream)) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
+        let address = listener.local_addr().expect("it has one");
+        let local = LocalEventLoop::new().expect("built");
+        let lines = told(|| {
+            let connecting = Bootstrap::new(local.handle())
+                .handler(|pipeline| pipeline.add_last(Nothing))
+                .connect(address);
+            let channel = local
+                .block_on(connecting)
+                .expect("open")
+                .expect("connected");
+            let (peer, _) = listener.accept().expect("accepted");
+            local.block_on(async { act(&channel, peer) }).expect("open");
+            let closed = channel.close_future();
+            while !closed.is_done() {
+                local.turn(Some(Duration::from_secs(1)));
+            }
+        });
+        let counts = local.handle().metrics();
+        let is_of_a_channel = |line: &String| line.contains("channel=");
+        Self {
+            lines: lines.into_iter().filter(is_of_a_channel).collect(),
+            unhandled_errors: counts.unhandled_errors,
+            unobserved_writes: counts.unobserved_write_failures,
+        }
+    }
+}
+
+fn break_off(peer: TcpStream) {
+    net::set_linger(peer.as_fd(), Some(Duration::ZERO)).expect("an option");
+    drop(peer);
+}
+
+/// Netty warns of each. As many warnings as clients like would be theirs to have.
+///
+/// Rules: B17
+#[test]
+fn a_peer_that_breaks_off_is_no_warning() {
+    let heard = Connection::play(|_, peer| break_off(peer));
+    let [line] = &heard.lines[..] else {
+        panic!("{:#?}", heard.lines);
+    };
+    assert!(line.starts_with("DEBUG ") && line.contains("an error reached the tail"));
+    assert!(
+        line.contains("reset") && line.contains("Nothing#0"),
+        "{line}"
+    );
+    assert_eq!(heard.unhandled_errors, 1, "it is counted all the same");
+}
+
+/// Nor are the answers that it does not take any more.
+///
+/// Rules: B17, C19
+#[test]
+fn writes_that_a_peer_lets_fail_are_no_warning() {
+    let heard = Connection::play(|channel, peer| {
+        channel.write(vec![0u8; 64 << 20]);
+        channel.flush();
+        channel.write("never flushed");
+        break_off(peer);
+    });
+    assert!(
+        heard.lines.iter().all(|line| line.starts_with("DEBUG ")),
+        "{:#?}",
+        heard.lines
+    );
+    let about_writes = |line: &&String| line.contains("let a write fail");
+    assert_eq!(heard.lines.iter().filter(about_writes).count(), 1);
+    assert_eq!(heard.unobserved_writes, 2);
+    assert_eq!(heard.unhandled_errors, 0, "the close has its cause");
+}
+
+/// Rules: B17
+#[test]
+fn errors_at_the_tail_are_told_by_whose_doing_they_are() {
+    let told_of = |failure: Failure| {
+        let heard = Connection::play(|channel, _| channel.fire_exception_caught(failure));
+        assert_eq!((heard.lines.len(), heard.unhandled_errors), (1, 1));
+        let level = heard.lines[0].split(' ').next();
+        level.map(str::to_owned).unwrap_or_default()
+    };
+    let of_kind = |kind| Error::new(kind, "as told");
+    assert_eq!(told_of(of_kind(ErrorKind::Malformed).into()), "DEBUG");
+    assert_eq!(told_of(of_kind(ErrorKind::TooLong).into()), "DEBUG");
+    assert_eq!(told_of(of_kind(ErrorKind::Exhausted).into()), "WARN");
+    assert_eq!(told_of(Failure::msg("a handler's own")), "WARN");
+    // The circumstances may tell more than the kind.
+    let ours = of_kind(ErrorKind::Malformed).with_fault(Fault::Us);
+    assert_eq!(told_of(ours.into()), "WARN");
 }

@@ -3,8 +3,9 @@
 use std::fs;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
-use tidegate::transport::unix::{UNLINK_ON_CLOSE, UNLINK_STALE};
-use tidegate::{Channel, ErrorKind};
+use tidegate::transport::unix::{UNLINK_ON_CLOSE, UNLINK_STALE, UnixStream};
+use tidegate::{Bootstrap, Channel, ErrorKind, LocalEventLoop, ServerBootstrap};
+use tidegate_sys::os::net::unix::DirectoryLock;
 
 use crate::support::*;
 
@@ -115,4 +116,64 @@ fn of_several_that_start_at_once_one_has_the_address() {
         ok(bound[0].close());
         assert!(!path.exists());
     }
+}
+
+/// Another program may hold the lock of the folder, or be stopped while it does. The loop goes on meanwhile, and the bind
+/// does when the lock is free.
+#[test]
+fn a_bind_that_waits_for_its_turn_does_not_hold_the_loop() {
+    let folder = Folder::new();
+    let path = folder.path("turn");
+    leave_stale(&path);
+    let local = LocalEventLoop::new().unwrap();
+    let bootstrap = ServerBootstrap::new(&local, &local)
+        .transport::<UnixStream>()
+        .option(UNLINK_STALE, true)
+        .child_handler(|pipeline| pipeline.add_last(Echo));
+    let held = DirectoryLock::of_parent(&path).unwrap();
+    let bind = bootstrap.bind(&path);
+    for _ in 0..5 {
+        local.turn(Some(DEADLINE));
+    }
+    assert!(!bind.is_done(), "somebody else has the turn");
+    drop(held);
+    let bound = local.block_on(bind).unwrap();
+    let bound = bound.expect("the turn has come");
+    local.block_on(bound.close()).unwrap().unwrap();
+    assert!(!path.exists());
+
+    // A client with a name of its own waits as well.
+    let listener = UnixListener::bind(folder.path("there")).unwrap();
+    let held = DirectoryLock::of_parent(&path).unwrap();
+    leave_stale(&path);
+    let connect = Bootstrap::new(&local)
+        .transport::<UnixStream>()
+        .option(UNLINK_STALE, true)
+        .handler(|pipeline| pipeline.add_last(Echo))
+        .local_address(&path)
+        .connect(folder.path("there"));
+    for _ in 0..5 {
+        local.turn(Some(DEADLINE));
+    }
+    assert!(!connect.is_done(), "somebody else has the turn");
+    drop(held);
+    let client = local.block_on(connect).unwrap().expect("its turn");
+    let (_peer, name) = listener.accept().unwrap();
+    assert_eq!(name.as_pathname(), Some(path.as_path()));
+    local.block_on(client.close()).unwrap().unwrap();
+
+    // Whoever closes the channel waits no longer.
+    let held = DirectoryLock::of_parent(&path).unwrap();
+    let bind = bootstrap.bind(&path);
+    local.turn(Some(DEADLINE));
+    bind.channel().close();
+    let error = local.block_on(bind).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ChannelClosed);
+
+    // Nobody waits for ever.
+    let bind = bootstrap.bind(&path);
+    let error = local.block_on(bind).unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::AddrInUse);
+    assert!(error.to_string().contains("lock"), "{error}");
+    drop(held);
 }

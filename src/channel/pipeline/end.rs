@@ -2,11 +2,13 @@
 
 use std::rc::Rc;
 
+use tracing::Level;
+
 use super::super::core::{Core, flag};
 use super::super::slow::Inbound;
 use super::super::tail::Tail;
 use crate::buffer::Message;
-use crate::error::{Error, Failure};
+use crate::error::{Error, Failure, Fault};
 use crate::future::Promise;
 
 impl Core {
@@ -47,13 +49,24 @@ impl Core {
         }
         self.lp.metrics().channel.unhandled_errors.add(1);
         let closes = self.has(flag::CLOSE_ON_UNHANDLED);
-        tracing::warn!(
-            channel = %self.shared.id(),
-            error = %cause,
-            pipeline = self.nodes.describe(),
-            closes,
-            "an error reached the tail: no handler took it in exception_caught"
-        );
+        macro_rules! tell {
+            ($level:expr) => {
+                tracing::event!(
+                    $level,
+                    channel = %self.shared.id(),
+                    error = %cause,
+                    pipeline = self.nodes.describe(),
+                    closes,
+                    "an error reached the tail: no handler took it in exception_caught"
+                )
+            };
+        }
+        // What peers do is ordinary, and as many lines as they like would be theirs to have.
+        if cause.fault() == Fault::Peer {
+            tell!(Level::DEBUG);
+        } else {
+            tell!(Level::WARN);
+        }
         if closes {
             let error: Error = cause.into_error();
             self.close_because(error, Promise::void());

@@ -260,6 +260,34 @@ fn an_output_that_was_shut_while_blocked_wakes_nobody() {
     });
 }
 
+/// The same event says that the connection is gone; there is nothing left to read an errno from then.
+///
+/// Rules: A30, A44
+#[test]
+fn a_blocked_write_that_finds_the_connection_gone_is_the_only_error() {
+    on_every_selector(|backend| {
+        let pair = Pair::new(backend);
+        let write = pair.channel.write_and_flush(vec![0; 8 << 20]);
+        pair.turn();
+        assert!(!write.is_done(), "the peer does not read");
+        assert_eq!(pair.log.take(), ["unwritable"]);
+        let Pair {
+            lp,
+            channel,
+            peer,
+            log,
+        } = pair;
+        drop(peer);
+        while !channel.close_future().is_done() {
+            lp.turn(Some(DEADLINE));
+        }
+        lp.turn(Some(Duration::ZERO));
+        assert_eq!(kind(&write), ErrorKind::ConnectionReset, "{backend}");
+        assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
+        assert_eq!(lp.handle().metrics().unhandled_errors, 0, "{backend}");
+    });
+}
+
 /// Rules: C11, C9
 #[test]
 fn what_a_full_socket_did_not_take_goes_on_when_the_peer_reads() {

@@ -32,6 +32,9 @@ pub trait DatagramKind: Default + Debug + 'static {
     /// A new socket for this address.
     fn socket(name: &NameOf<Self>) -> io::Result<OwnedFd>;
 
+    /// Whether a socket that has this address is bound: what the system says of one that is not has this form, too.
+    fn is_bound(local: &NameOf<Self>) -> bool;
+
     /// The socket is there. Nothing was set yet.
     fn begin(socket: BorrowedFd<'_>, family: Family) {
         let _ = (socket, family);

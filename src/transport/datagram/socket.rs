@@ -5,7 +5,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use bytes::BytesMut;
-use tidegate_sys::os::net::{self, Received};
+use tidegate_sys::os::fd;
+use tidegate_sys::os::net::{self, Received, Role};
 
 use super::kind::{DatagramKind, NameOf};
 use super::receive::Receiver;
@@ -16,7 +17,7 @@ use crate::channel::{
     Address, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read, Transport,
 };
 use crate::error::{Error, ErrorKind};
-use crate::transport::kind::{ClientTransport, DatagramTransport};
+use crate::transport::kind::{Adoptable, ClientTransport, DatagramTransport};
 use crate::transport::socket::Descriptors;
 use crate::transport::socket::domain::{Domain, Place};
 use crate::transport::socket::options::{self, Family, Waiting};
@@ -25,7 +26,7 @@ use crate::transport::socket::options::{self, Family, Waiting};
 const SIZE_MAX: usize = 65_535;
 
 /// A datagram socket. It has none before it is bound or connected, because the socket's family is that of the address;
-/// options set before are kept and applied then.
+/// options set before are kept and applied then. Or it comes from elsewhere, by [`adopt`](Self::adopt).
 ///
 /// It reads [`Datagram`]s and sends them, up to 32 with one call. It is active once it is bound or connected. What goes wrong
 /// with one datagram stays with it: a failed send fails its own write; one that was too long is an error in
@@ -47,6 +48,58 @@ pub struct DatagramSocket<K: DatagramKind> {
 }
 
 impl<K: DatagramKind> DatagramSocket<K> {
+    /// One that has an address already: a socket from the process that was here before, from a supervisor (systemd's socket
+    /// activation), or of the standard library. It is bound, connected or both, and active from its registration.
+    ///
+    /// It becomes non-blocking, for everybody who holds a duplicate, and closed on exec. Options are left as they are until
+    /// they are set. Closing the channel closes this descriptor: others that hold one go on with the socket, and the file of a
+    /// Unix socket stays.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidArgument`] if it is no datagram socket, has neither an address nor a peer, or is of another domain;
+    /// otherwise what the system says. The socket is closed then.
+    pub fn adopt(socket: impl Into<OwnedFd>) -> Result<Self, Error> {
+        let socket = socket.into();
+        let (bound, peer) = Self::recognize(socket.as_fd())?;
+        fd::set_nonblocking(socket.as_fd())
+            .and_then(|()| fd::set_cloexec(socket.as_fd()))
+            .map_err(|error| Error::io(Self::adopting(), error))?;
+        let family = K::Domain::family(Some(bound.clone()));
+        let mut adopted = Self {
+            family,
+            bound: K::is_bound(&bound).then_some(bound),
+            peer,
+            ..Self::unconnected()
+        };
+        let joined = options::get(socket.as_fd(), family, OptionId::UdpGro);
+        let is_joined = matches!(joined, Ok(OptionValue::Bool(true)));
+        adopted.receiver.set_joined(is_joined);
+        adopted.socket = Some(socket);
+        Ok(adopted)
+    }
+
+    fn adopting() -> String {
+        format!("adopting a {} socket", K::TITLE)
+    }
+
+    /// The addresses of a socket that comes from elsewhere, its own and its peer's, if it is what it should be.
+    fn recognize(socket: BorrowedFd<'_>) -> Result<(NameOf<K>, Option<NameOf<K>>), Error> {
+        let other = |error| Error::with_source(ErrorKind::InvalidArgument, Self::adopting(), error);
+        let refused = |text| {
+            let text = format!("{}: {text}", Self::adopting());
+            Err(Error::new(ErrorKind::InvalidArgument, text))
+        };
+        if net::role(socket).map_err(other)? != Role::Datagram {
+            return refused("it is no datagram socket");
+        }
+        let bound = net::local_addr(socket).map_err(other)?;
+        let peer = net::peer_addr(socket).ok();
+        if peer.is_none() && !K::is_bound(&bound) {
+            return refused("it is neither bound nor connected");
+        }
+        Ok((bound, peer))
+    }
+
     fn fd(&self) -> Result<BorrowedFd<'_>, Error> {
         match &self.socket {
             Some(socket) => Ok(socket.as_fd()),
@@ -145,6 +198,12 @@ impl<K: DatagramKind> ClientTransport for DatagramSocket<K> {
 }
 
 impl<K: DatagramKind> DatagramTransport for DatagramSocket<K> {}
+
+impl<K: DatagramKind> Adoptable for DatagramSocket<K> {
+    fn adopt(socket: OwnedFd) -> Result<Self, Error> {
+        Self::adopt(socket)
+    }
+}
 
 impl<K: DatagramKind> fmt::Debug for DatagramSocket<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::net::SocketAddr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 
 use bytes::BytesMut;
 use tidegate_sys::os::Interest;
@@ -20,11 +20,13 @@ use crate::channel::{
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::datagram::Sender;
-use crate::transport::kind::{ClientTransport, DatagramTransport};
+use crate::transport::kind::{Adoptable, ClientTransport, DatagramTransport};
 use crate::transport::udp::{self, UdpKind};
 
 /// A UDP socket whose batches are received and sent on two threads of its own; everything else is as with
 /// [`udp::Udp`], with the option `SO_TIMEOUT` beside.
+///
+/// Closing it ends the socket (shutdown(2)), to wake its threads: one that was adopted ends for all who hold it.
 pub struct Udp {
     /// `None` once the channel has closed.
     inner: Option<udp::Udp>,
@@ -105,6 +107,15 @@ impl ClientTransport for Udp {
 
 impl DatagramTransport for Udp {}
 
+impl Adoptable for Udp {
+    fn adopt(socket: OwnedFd) -> Result<Self, Error> {
+        Ok(Self {
+            inner: Some(udp::Udp::adopt(socket)?),
+            ..Self::unconnected()
+        })
+    }
+}
+
 impl Transport for Udp {
     fn metadata(&self) -> Metadata {
         Metadata {
@@ -121,6 +132,11 @@ impl Transport for Udp {
 
     fn is_active(&self) -> bool {
         self.inner.as_ref().is_some_and(Transport::is_active)
+    }
+
+    /// One that was adopted can begin.
+    fn register(&mut self, io: &mut Io<'_>) -> Result<(), Error> {
+        self.start(io)
     }
 
     fn bind(&mut self, io: &mut Io<'_>, local: &Address) -> Result<(), Error> {

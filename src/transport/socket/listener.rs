@@ -91,7 +91,7 @@ impl<K: StreamKind> Listener<K> {
         match net::role(socket).map_err(other)? {
             Role::Listener => {}
             Role::Stream => return refused("it does not listen; call listen(2) before"),
-            Role::Other => return refused("it is no stream socket"),
+            Role::Datagram | Role::Other => return refused("it is no stream socket"),
         }
         let local = net::local_addr(socket).map_err(other)?;
         K::recognize(socket).map_err(other)?;

@@ -39,6 +39,10 @@ impl DatagramKind for UdpKind {
         net::udp_socket(name)
     }
 
+    fn is_bound(local: &SocketAddr) -> bool {
+        local.port() != 0
+    }
+
     fn begin(socket: BorrowedFd<'_>, family: Family) {
         if family == Family::V4 {
             // Linux would hand this socket the datagrams of groups that others have joined; nobody expects that.

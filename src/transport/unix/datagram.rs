@@ -36,6 +36,10 @@ impl DatagramKind for UnixDatagramKind {
         unix::datagram_socket()
     }
 
+    fn is_bound(local: &UnixAddress) -> bool {
+        *local != UnixAddress::Unnamed
+    }
+
     fn is_peer_full(socket: BorrowedFd<'_>) -> bool {
         unix::has_room(socket).unwrap_or(false)
     }

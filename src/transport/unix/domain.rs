@@ -4,8 +4,6 @@ use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::thread;
-use std::time::Duration;
 
 use tidegate_sys::os::net::{
     self,
@@ -22,7 +20,10 @@ use crate::transport::socket::options::Family;
 /// one, stay, and the bind fails.
 ///
 /// Programs that have this on take turns by a lock on the folder (flock(2)), so that none removes what another one has just
-/// made.
+/// made. A bind waits for its turn for a second at most, without holding its loop: nothing of this blocks but the file system.
+///
+/// On macOS and the BSDs a live server whose queue is full refuses connections like a dead one: leave this off there if
+/// clients may come faster than the server accepts them.
 ///
 /// Default false. Source: this crate; OpenSSH calls it `StreamLocalBindUnlink`.
 pub const UNLINK_STALE: ChannelOption<bool> = ChannelOption::named("UNLINK_STALE");
@@ -31,10 +32,6 @@ pub const UNLINK_STALE: ChannelOption<bool> = ChannelOption::named("UNLINK_STALE
 ///
 /// Default true. Source: this crate; Go calls it `SetUnlinkOnClose`.
 pub const UNLINK_ON_CLOSE: ChannelOption<bool> = ChannelOption::named("UNLINK_ON_CLOSE");
-
-/// How often, and how long apart, the lock on the folder is asked for. Its holder makes a few system calls.
-const LOCK_ATTEMPTS: u32 = 20;
-const LOCK_REST: Duration = Duration::from_millis(1);
 
 impl Domain for Unix {
     type Name = UnixAddress;
@@ -195,21 +192,19 @@ impl Drop for SocketFile {
     }
 }
 
-/// The lock on the folder of `path`; `None` where folders can't be locked. Whoever holds it makes a few system calls, so it
-/// is waited for on the loop.
+/// The lock on the folder of `path`; `None` where folders can't be locked. Whoever holds it makes a few system calls, but may be
+/// stopped in the middle of them: nobody waits here, and the bind is asked again.
 fn lock(path: &Path) -> io::Result<Option<DirectoryLock>> {
-    for _ in 0..LOCK_ATTEMPTS {
-        match DirectoryLock::of_parent(path) {
-            Ok(lock) => return Ok(Some(lock)),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => thread::sleep(LOCK_REST),
-            // Folders that may not be read, or a file system without locks: the bind tells the rest.
-            Err(_) => return Ok(None),
+    match DirectoryLock::of_parent(path) {
+        Ok(lock) => Ok(Some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            let text = "another program holds a lock on its folder (flock), perhaps to bind there, too; try again";
+            let error = Error::new(ErrorKind::AddrInUse, text);
+            Err(io::Error::new(io::ErrorKind::WouldBlock, error))
         }
+        // Folders that may not be read, or a file system without locks: the bind tells the rest.
+        Err(_) => Ok(None),
     }
-    Err(io::Error::new(
-        io::ErrorKind::AddrInUse,
-        "another program holds a lock on its folder (flock), perhaps to bind there, too; try again",
-    ))
 }
 
 /// Removes the file if it is that of a socket at which nobody listens; whether it is gone.

@@ -1,5 +1,5 @@
-//! Every kqueue call and constant of the project, behind [`Queue`]. Called by the kqueue backend and by
-//! the waker; it keeps no registrations.
+//! Every kqueue call and constant of the project, behind [`Queue`]. Called by the kqueue backend, by the
+//! waker and by the timer; it keeps no registrations.
 //!
 //! The calls come from one of four places:
 //!
@@ -70,6 +70,12 @@ unsafe impl Send for Kevent {}
 
 /// The user event of the waker; there is one per queue.
 const USER_IDENT: usize = 0;
+
+/// The timer of a [`Timer`](super::timer::Timer); there is one per queue.
+const TIMER_IDENT: usize = 0;
+
+/// Timers are not set further ahead: kernels differ in the longest time that they take.
+const TIMER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Queue {
     pub(super) fn open() -> io::Result<Self> {
@@ -152,15 +158,55 @@ impl Queue {
         self.change_user(0, imp::NOTE_TRIGGER as u32, token)
     }
 
-    fn change_user(&self, flags: u32, fflags: u32, token: Token) -> io::Result<()> {
-        let mut change = Kevent::new(USER_IDENT, imp::EVFILT_USER as i64, flags, token);
-        change.0.fflags = fflags as _;
+    /// Makes the queue readable after `delay`, in full milliseconds (what all kernels count in by default), rounded up, and
+    /// after a day at the latest. `None` takes it back, also if it has come.
+    #[cfg_attr(not(tidegate_kqueue), allow(dead_code))]
+    pub(super) fn set_timer(&self, delay: Option<Duration>) -> io::Result<()> {
+        let flags = imp::EV_ADD as u32 | imp::EV_ONESHOT as u32;
+        let change = |flags| {
+            let token = Token::from_bits(0);
+            Kevent::new(TIMER_IDENT, imp::EVFILT_TIMER as i64, flags, token)
+        };
+        // Adding one that has come would leave it in the queue.
+        self.take_back(change(imp::EV_DELETE as u32))?;
+        let Some(delay) = delay else { return Ok(()) };
+        let mut set = change(flags);
+        let delay = delay.min(TIMER_MAX);
+        set.0.data = delay.as_nanos().div_ceil(1_000_000) as _;
+        self.change(set)
+    }
+
+    /// Makes the queue readable while `fd` is, whose data nobody reads, or no longer.
+    #[cfg_attr(not(tidegate_kqueue), allow(dead_code))]
+    pub(super) fn set_full(&self, fd: BorrowedFd<'_>, is_full: bool) -> io::Result<()> {
+        let fd = fd.as_raw_fd();
+        match is_full {
+            true => self.change(Kevent::add(fd, Filter::Read, Token::from_bits(0))),
+            false => self.take_back(Kevent::delete(fd, Filter::Read)),
+        }
+    }
+
+    /// One change that deletes what may be there.
+    fn take_back(&self, change: Kevent) -> io::Result<()> {
+        match self.change(change) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            done => done,
+        }
+    }
+
+    fn change(&self, change: Kevent) -> io::Result<()> {
         let mut changes = [change];
         self.apply(&mut changes)?;
         match changes[0].failure() {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
             None => Ok(()),
         }
+    }
+
+    fn change_user(&self, flags: u32, fflags: u32, token: Token) -> io::Result<()> {
+        let mut change = Kevent::new(USER_IDENT, imp::EVFILT_USER as i64, flags, token);
+        change.0.fflags = fflags as _;
+        self.change(change)
     }
 }
 
@@ -266,8 +312,8 @@ fn timespec(duration: Duration) -> libc::timespec {
 #[cfg(all(tidegate_kqueue, not(any(tidegate_kqueue_shim, tidegate_kqueue_fake))))]
 mod native {
     pub(super) use libc::{
-        EV_ADD, EV_CLEAR, EV_DELETE, EV_EOF, EV_ERROR, EV_RECEIPT, EVFILT_READ, EVFILT_USER,
-        EVFILT_WRITE, NOTE_TRIGGER, kevent, kqueue,
+        EV_ADD, EV_CLEAR, EV_DELETE, EV_EOF, EV_ERROR, EV_ONESHOT, EV_RECEIPT, EVFILT_READ,
+        EVFILT_TIMER, EVFILT_USER, EVFILT_WRITE, NOTE_TRIGGER, kevent, kqueue,
     };
 }
 

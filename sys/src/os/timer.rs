@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::clock::Time;
 
-/// A descriptor that becomes readable at a point of the monotonic clock: timerfd on Linux and Android.
+/// A descriptor that becomes readable at a point of the monotonic clock: timerfd on Linux and Android; on macOS and the BSDs
+/// a kqueue of its own, up to a millisecond late. A deadline more than a day ahead may come early there, and be set again.
 #[derive(Debug)]
 pub struct Timer {
     inner: imp::Timer,
@@ -34,7 +35,7 @@ impl AsFd for Timer {
     }
 }
 
-#[cfg(any(target_os = "linux", target_os = "android"))]
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(tidegate_kqueue)))]
 mod imp {
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
@@ -95,7 +96,59 @@ mod imp {
     }
 }
 
-#[cfg(not(any(target_os = "linux", target_os = "android")))]
+#[cfg(tidegate_kqueue)]
+mod imp {
+    use std::io;
+    use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+    use crate::os::clock::{self, Time};
+    use crate::os::fd;
+    use crate::os::io as os_io;
+    use crate::os::kqueue_sys::Queue;
+
+    /// Nobody waits on the queue, so what is in it stays there until it is taken back.
+    pub(super) struct Timer {
+        queue: Queue,
+        /// For a deadline that has passed: a timer of the kernel would come a moment later. There is a byte in it.
+        full: OwnedFd,
+        _writer: OwnedFd,
+    }
+
+    impl std::fmt::Debug for Timer {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.debug_struct("Timer").finish_non_exhaustive()
+        }
+    }
+
+    impl Timer {
+        pub(super) fn new() -> io::Result<Self> {
+            let (full, writer) = fd::pipe()?;
+            os_io::write(writer.as_fd(), &[1])?;
+            Ok(Self {
+                queue: Queue::open()?,
+                full,
+                _writer: writer,
+            })
+        }
+
+        pub(super) fn set(&self, deadline: Option<Time>) -> io::Result<()> {
+            let delay = deadline
+                .filter(|&deadline| deadline != Time::MAX)
+                .map(|deadline| deadline.saturating_since(clock::now()));
+            let is_due = delay.is_some_and(|delay| delay.is_zero());
+            self.queue.set_full(self.full.as_fd(), is_due)?;
+            self.queue.set_timer(delay.filter(|delay| !delay.is_zero()))
+        }
+    }
+
+    impl AsFd for Timer {
+        fn as_fd(&self) -> BorrowedFd<'_> {
+            self.queue.as_fd()
+        }
+    }
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android", tidegate_kqueue)))]
 mod imp {
     use std::io;
     use std::os::fd::{AsFd, BorrowedFd};
@@ -123,7 +176,7 @@ mod imp {
     }
 }
 
-#[cfg(all(test, any(target_os = "linux", target_os = "android")))]
+#[cfg(all(test, any(target_os = "linux", target_os = "android", tidegate_kqueue)))]
 mod tests {
     use std::time::Duration;
 

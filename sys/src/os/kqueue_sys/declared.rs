@@ -16,9 +16,11 @@ pub(in crate::os) struct kevent {
 
 pub(in crate::os) const EVFILT_READ: i16 = -1;
 pub(in crate::os) const EVFILT_WRITE: i16 = -2;
+pub(in crate::os) const EVFILT_TIMER: i16 = -7;
 pub(in crate::os) const EVFILT_USER: i16 = -11;
 pub(in crate::os) const EV_ADD: u16 = 0x1;
 pub(in crate::os) const EV_DELETE: u16 = 0x2;
+pub(in crate::os) const EV_ONESHOT: u16 = 0x10;
 pub(in crate::os) const EV_CLEAR: u16 = 0x20;
 pub(in crate::os) const EV_RECEIPT: u16 = 0x40;
 pub(in crate::os) const EV_ERROR: u16 = 0x4000;

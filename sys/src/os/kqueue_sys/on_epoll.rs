@@ -2,8 +2,8 @@
 //! where there is no kqueue, and every test of the project can run over it (`make kqueue`). Only what the backend uses is
 //! here, by the rules seen on FreeBSD 13 and NetBSD.
 //!
-//! A queue is three sets. `master` is the descriptor that everybody knows: it watches the other two and the counter of the
-//! user event, so it is readable whenever a wait would report something. `read` and `write` have one registration per
+//! A queue is three sets. `master` is the descriptor that everybody knows: it watches the other two, the counter of the
+//! user event and the timer, of which there may be one, so it is readable whenever a wait would report something. `read` and `write` have one registration per
 //! descriptor each, as a kernel has one note per filter: adding the one does not make the other fire.
 //!
 //! * EV_CLEAR is EPOLLET. Adding what is there evaluates it anew (EPOLL_CTL_MOD).
@@ -29,6 +29,7 @@ struct Set {
     read: OwnedFd,
     write: OwnedFd,
     user: OwnedFd,
+    timer: OwnedFd,
     notes: Mutex<Notes>,
 }
 
@@ -134,6 +135,7 @@ impl Set {
             EVFILT_READ => (&self.read, READS),
             EVFILT_WRITE => (&self.write, WRITES),
             EVFILT_USER => return self.change_user(change),
+            EVFILT_TIMER => return self.change_timer(change),
             _ => return libc::EINVAL,
         };
         let number = change.ident as RawFd;
@@ -173,6 +175,30 @@ impl Set {
         errno_of(syscall::once(written).map(drop))
     }
 
+    fn change_timer(&self, change: &kevent) -> c_int {
+        let key = (change.ident, EVFILT_TIMER);
+        let mut notes = lock(&self.notes);
+        let milliseconds = if change.flags & EV_DELETE == 0 {
+            notes.udata.insert(key, change.udata as usize);
+            // Zero would switch it off.
+            change.data.max(1)
+        } else if notes.udata.remove(&key).is_some() {
+            0
+        } else {
+            return libc::ENOENT;
+        };
+        let mut spec = libc::itimerspec {
+            it_interval: timespec(0),
+            it_value: timespec(milliseconds),
+        };
+        // SAFETY: the structure outlives the call, and no old value is asked for.
+        let set = unsafe {
+            let old = std::ptr::null_mut();
+            libc::timerfd_settime(self.timer.as_raw_fd(), 0, &raw mut spec, old)
+        };
+        errno_of(syscall::once(set).map(drop))
+    }
+
     /// Waits until there is something to report.
     fn wait(
         &self,
@@ -196,16 +222,8 @@ impl Set {
 
     /// Takes what there is to report, as much as fits.
     fn take(&self, room: usize) -> io::Result<Vec<kevent>> {
-        let mut counter = [0; 8];
-        // SAFETY: `counter` is valid for writes of its length.
-        let read = unsafe {
-            libc::read(
-                self.user.as_raw_fd(),
-                counter.as_mut_ptr().cast(),
-                counter.len(),
-            )
-        };
-        let is_triggered = read == counter.len() as isize;
+        let is_triggered = empty(&self.user);
+        let is_due = empty(&self.timer);
         let mut buffer = [epoll_event { events: 0, u64: 0 }; 256];
         let reading = collect(&self.read, &mut buffer)?;
         let mut found: Vec<(usize, i16, u32)> = Vec::new();
@@ -238,6 +256,9 @@ impl Set {
         }
         if is_triggered && let Some(&udata) = notes.udata.get(&(0, EVFILT_USER)) {
             notes.late.push_back(event(0, EVFILT_USER, 0, udata));
+        }
+        if is_due && let Some(udata) = notes.udata.remove(&(0, EVFILT_TIMER)) {
+            notes.late.push_back(event(0, EVFILT_TIMER, 0, udata));
         }
         let count = notes.late.len().min(room);
         Ok(notes.late.drain(..count).collect())
@@ -277,7 +298,12 @@ fn open() -> io::Result<(OwnedFd, Set)> {
     let user = syscall::once(unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) })?;
     // SAFETY: the kernel has just made this descriptor for us alone.
     let user = unsafe { OwnedFd::from_raw_fd(user) };
-    for inner in [&read, &write, &user] {
+    let flags = libc::TFD_NONBLOCK | libc::TFD_CLOEXEC;
+    // SAFETY: takes no pointer.
+    let timer = syscall::once(unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, flags) })?;
+    // SAFETY: as above.
+    let timer = unsafe { OwnedFd::from_raw_fd(timer) };
+    for inner in [&read, &write, &user, &timer] {
         let number = inner.as_raw_fd();
         control(&master, libc::EPOLL_CTL_ADD, number, libc::EPOLLIN as u32)?;
     }
@@ -286,9 +312,25 @@ fn open() -> io::Result<(OwnedFd, Set)> {
         read,
         write,
         user,
+        timer,
         notes,
     };
     Ok((master, set))
+}
+
+fn timespec(milliseconds: isize) -> libc::timespec {
+    libc::timespec {
+        tv_sec: (milliseconds / 1_000) as libc::time_t,
+        tv_nsec: (milliseconds % 1_000 * 1_000_000) as libc::c_long,
+    }
+}
+
+/// Takes what a counter has; whether there was something.
+fn empty(counter: &OwnedFd) -> bool {
+    let mut count = [0; 8];
+    // SAFETY: `count` is valid for writes of its length.
+    let read = unsafe { libc::read(counter.as_raw_fd(), count.as_mut_ptr().cast(), count.len()) };
+    read == count.len() as isize
 }
 
 fn epoll() -> io::Result<OwnedFd> {

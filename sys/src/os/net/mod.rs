@@ -194,18 +194,19 @@ pub enum Role {
     Listener,
     /// A stream's: connected, bound, or neither.
     Stream,
-    /// One of datagrams, or of another kind.
+    /// One of datagrams: bound, connected, or neither.
+    Datagram,
+    /// One of another kind.
     Other,
 }
 
 /// What this socket is; ENOTSOCK if it is none. No simulated socket comes from elsewhere: those are `Other`.
 pub fn role(fd: BorrowedFd<'_>) -> io::Result<Role> {
-    if get_int(fd, SO_TYPE)? != libc::SOCK_STREAM {
-        return Ok(Role::Other);
-    }
-    Ok(match get_int(fd, SO_ACCEPTCONN)? {
-        0 => Role::Stream,
-        _ => Role::Listener,
+    Ok(match get_int(fd, SO_TYPE)? {
+        libc::SOCK_DGRAM => Role::Datagram,
+        libc::SOCK_STREAM if get_int(fd, SO_ACCEPTCONN)? == 0 => Role::Stream,
+        libc::SOCK_STREAM => Role::Listener,
+        _ => Role::Other,
     })
 }
 
