@@ -103,6 +103,17 @@ fn server(group: &EventLoopGroup, resolver: Nothing) {
     expect_gone(&seen);
 }
 
+fn datagrams(group: &EventLoopGroup, resolver: Nothing) {
+    let (tell, seen) = mpsc::channel();
+    let future = Bootstrap::new(group)
+        .transport::<Udp>()
+        .resolver(resolver)
+        .handler(move |pipeline| pipeline.add_last(Probe(tell.clone())))
+        .bind("shop:7");
+    expect_no_address(&expect_failure(&future));
+    expect_gone(&seen);
+}
+
 /// Nothing of the failures is in the way of what comes next.
 fn connects(group: &EventLoopGroup) -> Channel {
     let (_listener, address) = plain_listener();
@@ -126,6 +137,7 @@ fn a_name_without_an_address_fails_clearly_and_leaves_nothing_behind() {
             clients::<oio::Tcp>(&group, resolver);
             clients::<Udp>(&group, resolver);
             server(&group, resolver);
+            datagrams(&group, resolver);
         }
         until("no channel and no timer is left", || {
             let metrics = group.next().metrics();
