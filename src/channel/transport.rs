@@ -182,7 +182,10 @@ pub trait Transport: 'static {
     /// One read.
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error>;
 
-    /// Reading is wanted from now on, or no longer. For transports that grant credit to their peer.
+    /// For transports that grant credit to their peer, or read ahead. `wanted`: the first `read()` has come, of auto-read or of
+    /// a user's, also before there is a connection. Not wanted: auto-read was switched off, and with it what was asked for and
+    /// has not come; the next `read()` is told again. That a single `read()` without auto-read is used up is not told:
+    /// `read` is not asked any more.
     fn reading(&mut self, io: &mut Io<'_>, wanted: bool) {
         let _ = (io, wanted);
     }

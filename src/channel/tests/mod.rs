@@ -142,6 +142,8 @@ struct Script {
     asked: Cell<usize>,
     /// How often it was told that reading is wanted.
     told: Cell<usize>,
+    /// How often it was told that it is not.
+    untold: Cell<usize>,
     /// Messages that a flush took.
     taken: RefCell<Vec<Message>>,
     /// Flushes take messages and report them later.
@@ -170,6 +172,7 @@ impl Script {
             reads: RefCell::default(),
             asked: Cell::new(0),
             told: Cell::new(0),
+            untold: Cell::new(0),
             taken: RefCell::default(),
             reports_later: Cell::new(false),
             blocked: Cell::new(false),
@@ -226,7 +229,8 @@ impl Transport for Scripted {
     }
 
     fn reading(&mut self, _: &mut Io<'_>, wanted: bool) {
-        self.0.told.set(self.0.told.get() + usize::from(wanted));
+        let count = if wanted { &self.0.told } else { &self.0.untold };
+        count.set(count.get() + 1);
     }
 
     fn flush(&mut self, _: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
