@@ -205,6 +205,13 @@ pub trait Transport: 'static {
         ))
     }
 
+    /// Whether a drain may not close it plainly, because that could cost the peer what was sent last, as with TCP: then the
+    /// output is ended first, and what still comes is read and dropped until the peer has ended its side too. By default what
+    /// has a descriptor. One without has to tell by its [`Signal`] when a read may bring something, or the end.
+    fn lingers(&self) -> bool {
+        self.as_fd().is_some()
+    }
+
     /// End. The descriptor has been deregistered before.
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error>;
 

@@ -149,6 +149,8 @@ struct Script {
     /// Flushes take messages and report them later.
     reports_later: Cell<bool>,
     blocked: Cell<bool>,
+    /// It is not to be closed plainly at the end of a drain.
+    lingers: Cell<bool>,
     /// How many messages each flush was given.
     flushed: RefCell<Vec<usize>>,
     /// A flush panics.
@@ -176,6 +178,7 @@ impl Script {
             taken: RefCell::default(),
             reports_later: Cell::new(false),
             blocked: Cell::new(false),
+            lingers: Cell::new(false),
             flushed: RefCell::default(),
             panics: Cell::new(false),
             close: RefCell::new(Ok(Progress::Done)),
@@ -256,6 +259,10 @@ impl Transport for Scripted {
             .borrow_mut()
             .take()
             .map_or(Ok(()), Err)
+    }
+
+    fn lingers(&self) -> bool {
+        self.0.lingers.get()
     }
 
     fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {
