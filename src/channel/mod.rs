@@ -6,7 +6,7 @@
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
-//! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
+//! - `register`: how a channel begins; `look_up`, `tries`: what it connects to. `journal`: what of its life is logged.
 //! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
@@ -45,6 +45,7 @@ mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
 mod linger;
+pub(crate) mod look_up;
 mod mask;
 mod names;
 mod node;
