@@ -573,6 +573,40 @@ fn a_closed_fixed_pool_fails_who_waits() {
 }
 
 /// Rules: H62
+///
+/// A lent channel may come back long after that, or never.
+#[test]
+fn who_waits_does_not_outlive_the_pools_loop() {
+    for (stops, timeout) in [(false, None), (true, None), (true, Some(DEADLINE))] {
+        let site = Site::new();
+        let mut builder = site.pool().fixed(1);
+        if let Some(timeout) = timeout {
+            builder = builder.acquire_timeout(timeout, AcquireTimeout::New);
+        }
+        let pool = builder.build();
+        let lent = acquire(&pool);
+        let waiting = [(); 2].map(|()| pool.acquire());
+        assert_eq!(pool.pending(), 2);
+        let ended = if stops {
+            site.group.stop()
+        } else {
+            site.group.shutdown_gracefully(Duration::ZERO, DEADLINE)
+        };
+        ended.sync_timeout(DEADLINE).unwrap();
+        for waiting in waiting {
+            assert_eq!(kind(&waiting), ErrorKind::Terminated);
+        }
+        let late = pool.acquire();
+        assert_eq!(kind(&late), ErrorKind::Terminated);
+        assert_eq!(pool.pending(), 0);
+        // It frees its place all the same; a connect then fails by itself.
+        drop(pool.release(lent));
+        let failed = pool.acquire().sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(failed.kind(), ErrorKind::Terminated);
+    }
+}
+
+/// Rules: H62
 #[test]
 fn who_waits_has_the_channel_before_the_release_is_done() {
     let site = Site::new();
