@@ -10,7 +10,7 @@
 //! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `drain_times`, `linger`: many channels at once; letting them send what they have, and go.
 
 mod abandon;
 mod address;
@@ -29,6 +29,7 @@ pub(crate) mod core;
 mod datagram;
 mod drain;
 mod drain_report;
+mod drain_times;
 mod elsewhere;
 mod entry;
 mod errand;
@@ -80,6 +81,7 @@ pub use datagram::Datagram;
 pub(crate) use drain::DrainHold;
 pub use drain::Draining;
 pub use drain_report::{DrainReport, Unsent};
+pub use drain_times::DrainTimes;
 pub use family::{Inet, IntoAddress, Local, Unix};
 pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};
