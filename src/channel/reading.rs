@@ -672,6 +672,12 @@ impl Core {
             self.push_root(Root::Close(cause, Promise::void()));
             return;
         }
+        if self.seen.get().intersects(Ready::ERROR)
+            && let Some(error) = stream::broken(&**self.transport.borrow())
+        {
+            // A reset came behind the end before anybody had read that, and will not be reported again.
+            return self.read_failed(error);
+        }
         let result = self.shut_transport_input();
         self.push_root(Root::Message(
             Inbound::UserEvent,

@@ -1,10 +1,10 @@
 //! SO_LINGER (rules A30, A31), and a reset behind the peer's end.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, SO_LINGER, SO_SNDBUF};
+use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, SO_LINGER, SO_SNDBUF};
 
 use crate::plain::reset_on_close;
 use crate::probe::{DEADLINE, Seen, next, wait_for};
@@ -74,6 +74,39 @@ fn a_reset_after_the_peers_end_is_an_error_and_the_end_of_the_channel() {
             "{error:?}"
         );
         assert_eq!(next(&seen), Seen::Inactive);
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// Rules: A36, A38, A40
+///
+/// The same with both there before the end was read: it is not reported again.
+#[test]
+fn a_reset_behind_an_end_that_nobody_has_read_is_an_error_too() {
+    with_each_group(|group| {
+        let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+            bootstrap
+                .option(ALLOW_HALF_CLOSURE, true)
+                .option(AUTO_READ, false)
+        });
+        peer.write_all(b"last words").unwrap();
+        peer.shutdown(Shutdown::Write).unwrap();
+        reset_on_close(&peer);
+        drop(peer);
+        // The errno is read out even while reading is paused, and what lies before it comes first.
+        let mut told = Vec::new();
+        loop {
+            match next(&seen) {
+                Seen::Inactive => break,
+                Seen::Complete | Seen::Event("PeerClosing") => {}
+                what => told.push(what),
+            }
+        }
+        let [Seen::Read(words), Seen::Error(text)] = &told[..] else {
+            panic!("{told:?}");
+        };
+        assert_eq!(words, b"last words");
+        assert!(text.contains("after the end of its input"), "{text}");
         client.close_future().sync_timeout(DEADLINE).unwrap();
     });
 }
