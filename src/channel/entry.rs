@@ -116,6 +116,7 @@ impl Core {
             reads_max: Cell::new(metadata.max_messages_per_read),
             seen: Cell::new(Ready::NONE),
             wasted_edges: Cell::new(0),
+            sends_bytes: Cell::new(false),
         })
     }
 
