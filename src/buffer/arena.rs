@@ -5,6 +5,7 @@
 //! nothing of it.
 
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -41,8 +42,8 @@ const LOOKS_MAX: usize = 8;
 /// does so when a flush blocks, and decoders do it with what remains of a read.
 #[derive(Debug, Default)]
 pub struct Arena {
-    /// Where the next read goes.
-    current: Option<Chunk>,
+    /// Where the next read goes; one of no bytes if there is none.
+    current: Chunk,
     /// One chunk without messages, so that two chunks in turn need no allocation.
     spare: Option<Chunk>,
     /// Chunks which were full of messages when last looked at, by ascending address.
@@ -55,7 +56,8 @@ pub struct Arena {
     gauges: Option<Arc<ArenaGauges>>,
 }
 
-#[derive(Debug)]
+/// The default is no memory, which is no room.
+#[derive(Debug, Default)]
 struct Chunk {
     /// Empty between calls. Its capacity is what is left behind the last message.
     room: BytesMut,
@@ -116,15 +118,8 @@ impl ArenaGauges {
 impl Arena {
     /// An arena without memory; the first read allocates.
     #[must_use]
-    pub const fn new() -> Self {
-        Self {
-            current: None,
-            spare: None,
-            pinned: Vec::new(),
-            next_look: 0,
-            allocated: 0,
-            gauges: None,
-        }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// An arena that keeps `gauges` up to date.
@@ -143,21 +138,17 @@ impl Arena {
     ///
     /// # Errors
     /// What `fill` answers; nothing is used up then either.
-    #[inline]
+    #[inline(always)]
     pub fn read(
         &mut self,
         guess: usize,
         fill: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<Option<BytesMut>> {
         let guess = guess.max(1);
-        let ready = self
-            .current
-            .as_mut()
-            .is_some_and(|chunk| chunk.has_room(guess));
-        let chunk = match &mut self.current {
-            Some(chunk) if ready => chunk,
-            _ => self.rotate(guess),
-        };
+        if !self.current.has_room(guess) {
+            self.rotate(guess);
+        }
+        let chunk = &mut self.current;
         match fill(&mut chunk.room, guess) {
             Ok(_) if chunk.room.is_empty() => Ok(None),
             Ok(_) => Ok(Some(chunk.split())),
@@ -183,7 +174,7 @@ impl Arena {
         let pinned = self.pinned.len();
         self.look(usize::MAX);
         if self.pinned.len() < pinned {
-            self.tell_gauges(None);
+            self.tell_gauges();
         }
     }
 
@@ -197,10 +188,10 @@ impl Arena {
         self.pinned.retain_mut(|chunk| !chunk.is_free());
         self.pinned.shrink_to_fit();
         self.spare = None;
-        if self.current.as_mut().is_some_and(Chunk::is_free) {
-            self.current = None;
+        if self.current.is_free() {
+            self.current = Chunk::default();
         }
-        self.tell_gauges(None);
+        self.tell_gauges();
     }
 
     /// Tells whether the first of these bytes lies in memory of this arena, so that keeping them
@@ -212,7 +203,7 @@ impl Arena {
         if bytes.is_empty() {
             return false;
         }
-        if self.current.as_ref().is_some_and(holds) {
+        if holds(&self.current) {
             return true;
         }
         let behind = self.pinned.partition_point(|chunk| chunk.base <= address);
@@ -223,7 +214,8 @@ impl Arena {
     #[must_use]
     pub fn stats(&self) -> ArenaStats {
         let pinned_bytes = self.pinned.iter().map(|chunk| chunk.size).sum();
-        let open = || self.current.iter().chain(&self.spare);
+        let current = Some(&self.current).filter(|chunk| chunk.size > 0);
+        let open = || current.iter().copied().chain(&self.spare);
         ArenaStats {
             live_bytes: open().map(|chunk| chunk.size).sum::<usize>() + pinned_bytes,
             pinned_bytes,
@@ -233,41 +225,35 @@ impl Arena {
         }
     }
 
-    /// `current` is a chunk that is about to become it.
     #[cold]
-    fn tell_gauges(&self, current: Option<&Chunk>) {
+    fn tell_gauges(&self) {
         if let Some(gauges) = &self.gauges {
-            let mut stats = self.stats();
-            stats.live_bytes += current.map_or(0, |chunk| chunk.size);
-            stats.live_chunks += usize::from(current.is_some());
-            gauges.set(stats);
+            gauges.set(self.stats());
         }
     }
 
     /// Puts a chunk with room for `guess` bytes in the place of the current one.
     #[cold]
-    fn rotate(&mut self, guess: usize) -> &mut Chunk {
-        if let Some(mut full) = self.current.take() {
-            if full.is_free() {
-                // Too small for this read, not pinned.
-                self.keep_spare(full);
-            } else {
-                let at = self.pinned.partition_point(|chunk| chunk.base < full.base);
-                self.pinned.insert(at, full);
-            }
+    fn rotate(&mut self, guess: usize) {
+        let mut full = mem::take(&mut self.current);
+        if full.is_free() {
+            // Too small for this read, not pinned.
+            self.keep_spare(full);
+        } else {
+            let at = self.pinned.partition_point(|chunk| chunk.base < full.base);
+            self.pinned.insert(at, full);
         }
         if self.spare.as_ref().is_none_or(|spare| spare.size < guess) {
             self.look(guess);
         }
-        let chunk = match self.spare.take_if(|spare| spare.size >= guess) {
+        self.current = match self.spare.take_if(|spare| spare.size >= guess) {
             Some(spare) => spare,
             None => {
                 self.allocated += 1;
                 Chunk::new(guess.max(CHUNK_SIZE))
             }
         };
-        self.tell_gauges(Some(&chunk));
-        self.current.insert(chunk)
+        self.tell_gauges();
     }
 
     /// Looks at up to [`LOOKS_MAX`] pinned chunks, one after the other over the calls, and ends when
@@ -295,11 +281,8 @@ impl Arena {
 
     /// Keeps the larger of two free chunks.
     fn keep_spare(&mut self, free: Chunk) {
-        if self
-            .spare
-            .as_ref()
-            .is_none_or(|spare| spare.size < free.size)
-        {
+        let spare = self.spare.as_ref();
+        if spare.map_or(0, |spare| spare.size) < free.size {
             self.spare = Some(free);
         }
     }
@@ -340,7 +323,7 @@ impl Chunk {
             .next_multiple_of(LINE)
             .min(self.room.capacity());
         let rest = self.room.split_off(end);
-        std::mem::replace(&mut self.room, rest)
+        mem::replace(&mut self.room, rest)
     }
 }
 

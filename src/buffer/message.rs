@@ -209,7 +209,7 @@ impl Message {
     }
 
     /// Drops a message whose drop is quiet, without the code for the others.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn drop_quietly(self) {
         match self.repr {
             Repr::BytesMut(bytes) => drop(bytes),

@@ -78,23 +78,35 @@ impl Default for RecvAllocator {
 /// The prediction of one channel: 16 bytes, kept beside the channel's other state.
 ///
 /// A batch is all the reads of one readiness. The transport calls [`reset`](Self::reset) before a
-/// batch, [`guess`](Self::guess) and [`record`](Self::record) around each read of it, and
+/// batch, [`room`](Self::room) and [`record`](Self::record) around each read of it, and
 /// [`read_complete`](Self::read_complete) with the total after it.
+///
+/// No enum of three kinds: who keeps it in a `Cell` copies it for each call, and of a plain structure the compiler copies just
+/// what the call needs.
 #[derive(Clone, Copy, Debug)]
 pub struct RecvPredictor {
-    state: State,
+    /// Adaptive: the guess, min <= next <= max. Fixed: the size. MaxBytes: what is left, next <= max.
+    next: u32,
+    /// Adaptive: the smallest guess. MaxBytes: the most of one read.
+    min: u32,
+    /// Adaptive: the largest guess. MaxBytes: the most of a batch.
+    max: u32,
+    /// Where the guess stands in the table.
+    /// index <= index_max once it has moved up; index >= index_min once it has moved down.
+    index: u8,
+    index_min: u8,
+    index_max: u8,
+    mode: Mode,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum State {
-    Adaptive(Adaptive),
-    Fixed(u32),
-    /// 0 <= left <= per_loop
-    MaxBytes {
-        per_loop: u32,
-        per_read: u32,
-        left: u32,
-    },
+/// How it predicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd)]
+enum Mode {
+    Adaptive,
+    /// The same, and the last batch was small; a second one shrinks.
+    Shrinking,
+    Fixed,
+    MaxBytes,
 }
 
 const _: () = assert!(
@@ -107,63 +119,85 @@ impl RecvPredictor {
     #[must_use]
     pub fn new(allocator: RecvAllocator) -> Self {
         let size = |bytes: usize| bytes.clamp(1, SIZE_MAX) as u32;
-        let state = match allocator {
+        match allocator {
             RecvAllocator::Adaptive { min, initial, max } => {
-                State::Adaptive(Adaptive::new(size(min), size(initial), size(max)))
+                let (min, initial) = (size(min), size(initial));
+                let max = size(max).max(min);
+                let index = index_at_most(initial.clamp(min, max));
+                Self {
+                    next: table(index).clamp(min, max),
+                    min,
+                    max,
+                    index: index,
+                    index_min: index_at_least(min),
+                    index_max: index_at_most(max),
+                    mode: Mode::Adaptive,
+                }
             }
-            RecvAllocator::Fixed(bytes) => State::Fixed(size(bytes)),
-            RecvAllocator::MaxBytes { per_loop, per_read } => State::MaxBytes {
-                per_loop: size(per_loop),
-                per_read: size(per_read),
-                left: size(per_loop),
-            },
-        };
-        Self { state }
+            RecvAllocator::Fixed(bytes) => Self::unlearned(Mode::Fixed, size(bytes), size(bytes)),
+            RecvAllocator::MaxBytes { per_loop, per_read } => {
+                Self::unlearned(Mode::MaxBytes, size(per_read), size(per_loop))
+            }
+        }
+    }
+
+    fn unlearned(mode: Mode, min: u32, max: u32) -> Self {
+        Self {
+            next: max,
+            min,
+            max,
+            index: 0,
+            index_min: 0,
+            index_max: 0,
+            mode: mode,
+        }
     }
 
     /// How it predicts. `initial` of an adaptive one is the size of the next read, which is what it begins with from here
     /// on.
     #[must_use]
     pub fn allocator(&self) -> RecvAllocator {
-        match self.state {
-            State::Adaptive(Adaptive { next, min, max, .. }) => RecvAllocator::Adaptive {
-                min: min as usize,
-                initial: next as usize,
-                max: max as usize,
+        let (min, max) = (self.min as usize, self.max as usize);
+        match self.mode {
+            Mode::Adaptive | Mode::Shrinking => RecvAllocator::Adaptive {
+                min,
+                initial: self.next as usize,
+                max,
             },
-            State::Fixed(bytes) => RecvAllocator::Fixed(bytes as usize),
-            State::MaxBytes {
-                per_loop, per_read, ..
-            } => RecvAllocator::MaxBytes {
-                per_loop: per_loop as usize,
-                per_read: per_read as usize,
+            Mode::Fixed => RecvAllocator::Fixed(max),
+            Mode::MaxBytes => RecvAllocator::MaxBytes {
+                per_loop: max,
+                per_read: min,
             },
         }
+    }
+
+    #[inline]
+    fn adapts(&self) -> bool {
+        self.mode < Mode::Fixed
     }
 
     /// Begins a batch: a byte budget is whole again. What was learned stays.
+    #[inline]
     pub fn reset(&mut self) {
-        if let State::MaxBytes { per_loop, left, .. } = &mut self.state {
-            *left = *per_loop;
+        if self.mode == Mode::MaxBytes {
+            self.next = self.max;
         }
     }
 
-    /// Notes that a read which asked for [`guess`](Self::guess) bytes brought `bytes`.
+    /// Notes that a read which was offered [`room`](Self::room) for so many bytes brought `bytes`.
     ///
-    /// Returns true when the read filled what it asked for, so that more may be waiting (D13, D16).
+    /// Returns true when the read filled it, so that more may be waiting (D13, D16).
     #[inline]
     pub fn record(&mut self, bytes: usize) -> bool {
-        let filled = bytes >= self.guess();
-        match &mut self.state {
-            State::Adaptive(adaptive) => {
-                if filled {
-                    adaptive.record(bytes);
-                }
+        let filled = bytes >= self.room();
+        if self.adapts() {
+            if filled {
+                self.adapt(bytes);
             }
-            State::Fixed(_) => {}
-            State::MaxBytes { left, .. } => {
-                *left = left.saturating_sub(u32::try_from(bytes).unwrap_or(u32::MAX));
-            }
+        } else if self.mode == Mode::MaxBytes {
+            let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+            self.next = self.next.saturating_sub(bytes);
         }
         filled
     }
@@ -171,34 +205,43 @@ impl RecvPredictor {
     /// Ends a batch which brought `total` bytes.
     #[inline]
     pub fn read_complete(&mut self, total: usize) {
-        if let State::Adaptive(adaptive) = &mut self.state {
-            adaptive.record(total);
+        if self.adapts() {
+            self.adapt(total);
         }
     }
 
-    /// The size of the next read in bytes, never zero.
+    /// The size that the next read is expected to have, in bytes, never zero.
     #[inline]
     #[must_use]
     pub fn guess(&self) -> usize {
-        match &self.state {
-            State::Adaptive(adaptive) => adaptive.next as usize,
-            State::Fixed(size) => *size as usize,
-            State::MaxBytes { per_read, left, .. } => (*per_read).min(*left).max(1) as usize,
+        if self.mode == Mode::MaxBytes {
+            return self.min.min(self.next).max(1) as usize;
         }
+        self.next as usize
     }
 
     /// The room to offer the next read, in bytes: twice the guess while it adapts, so that a message of just the guessed
     /// size does not look like the first part of more, which would cost a read that finds nothing.
+    ///
+    /// It is this that a read has to fill for the guess to grow, not the guess as in Netty, which offers no more than that. Messages
+    /// of one size would go up four steps and down again for ever.
     #[inline]
     #[must_use]
     pub fn room(&self) -> usize {
-        match &self.state {
-            State::Adaptive(adaptive) => {
-                let guess = adaptive.next as usize;
-                (guess * 2).min(adaptive.max as usize).max(guess)
-            }
-            State::Fixed(_) | State::MaxBytes { .. } => self.guess(),
+        if !self.adapts() {
+            return self.guess();
         }
+        let guess = self.next;
+        // min <= next <= max <= 2^30
+        (guess * 2).min(self.max) as usize
+    }
+
+    /// The room to offer the first read of a batch, in bytes.
+    #[inline]
+    pub(crate) fn first_room(&self) -> usize {
+        let mut first = *self;
+        first.reset();
+        first.room()
     }
 
     /// Tells whether the batch may go on after `reads` of at most `reads_max` reads.
@@ -208,10 +251,52 @@ impl RecvPredictor {
     #[inline]
     #[must_use]
     pub fn may_continue(&self, reads: u32, reads_max: u32) -> bool {
-        match &self.state {
-            State::Adaptive(_) | State::Fixed(_) => reads < reads_max,
-            State::MaxBytes { left, .. } => *left > 0,
+        if self.mode == Mode::MaxBytes {
+            return self.next > 0;
         }
+        reads < reads_max
+    }
+
+    /// Whether a batch of just so many bytes changes nothing: neither few nor all, or few where it is as small as it
+    /// gets, which is what most connections come to.
+    #[inline]
+    pub(crate) fn learns_nothing(&self, bytes: usize) -> bool {
+        if !self.adapts() {
+            return self.mode == Mode::Fixed;
+        }
+        let index = self.index;
+        if bytes <= SMALL[usize::from(index & 63)] as usize {
+            return index == self.index_min;
+        }
+        // Between the two it stays as it was: two small batches need not follow each other (D12).
+        bytes < self.room()
+    }
+
+    /// Rules D11 and D12. `min` and `max` need not be in the table, `next` honours them anyway.
+    #[inline]
+    fn adapt(&mut self, bytes: usize) {
+        if !self.learns_nothing(bytes) {
+            self.move_on(bytes);
+        }
+    }
+
+    #[inline(never)]
+    fn move_on(&mut self, bytes: usize) {
+        let index = self.index;
+        if bytes > SMALL[usize::from(index & 63)] as usize {
+            self.set_index((index + INDEX_UP).min(self.index_max));
+        } else if self.mode == Mode::Shrinking {
+            self.set_index(index.saturating_sub(1).max(self.index_min));
+        } else {
+            self.mode = Mode::Shrinking;
+        }
+    }
+
+    #[inline]
+    fn set_index(&mut self, index: u8) {
+        self.index = index;
+        self.next = table(index).clamp(self.min, self.max);
+        self.mode = Mode::Adaptive;
     }
 }
 
@@ -223,62 +308,6 @@ impl Default for RecvPredictor {
 
 /// How far one read that filled its buffer moves up the table: 2,048 becomes 32,768.
 const INDEX_UP: u8 = 4;
-
-/// Rules D11 and D12. `min` and `max` need not be in the table, `next` honours them anyway.
-#[derive(Clone, Copy, Debug)]
-struct Adaptive {
-    /// min <= next <= max
-    next: u32,
-    min: u32,
-    max: u32,
-    /// index <= index_max once it has moved up; index >= index_min once it has moved down.
-    index: u8,
-    index_min: u8,
-    index_max: u8,
-    /// The last batch was small; a second one shrinks.
-    shrink: bool,
-}
-
-impl Adaptive {
-    fn new(min: u32, initial: u32, max: u32) -> Self {
-        let max = max.max(min);
-        let index = index_at_most(initial.clamp(min, max));
-        Self {
-            next: table(index).clamp(min, max),
-            min,
-            max,
-            index,
-            index_min: index_at_least(min),
-            index_max: index_at_most(max),
-            shrink: false,
-        }
-    }
-
-    #[inline]
-    fn record(&mut self, bytes: usize) {
-        if bytes <= SMALL[usize::from(self.index & 63)] as usize {
-            // As small as it gets is what most connections come to.
-            if self.index == self.index_min {
-                return;
-            }
-            if self.shrink {
-                self.set_index(self.index.saturating_sub(1).max(self.index_min));
-            } else {
-                self.shrink = true;
-            }
-        } else if bytes >= self.next as usize {
-            self.set_index((self.index + INDEX_UP).min(self.index_max));
-        }
-        // Between the two `shrink` stays: two small batches need not follow each other (D12).
-    }
-
-    #[inline(never)]
-    fn set_index(&mut self, index: u8) {
-        self.index = index;
-        self.next = table(index).clamp(self.min, self.max);
-        self.shrink = false;
-    }
-}
 
 /// 16, 32, … 496 in steps of 16, then 512 doubling up to 2^30.
 const LINEAR_STEP: u32 = 16;
@@ -365,7 +394,7 @@ mod tests {
         let mut predictor = adaptive(64, 512, 10 << 20);
         let mut guesses = vec![predictor.guess()];
         for _ in 0..5 {
-            assert!(predictor.record(predictor.guess()));
+            assert!(predictor.record(predictor.room()));
             guesses.push(predictor.guess());
         }
         assert_eq!(
@@ -378,7 +407,7 @@ mod tests {
     fn small_batches_shrink_one_step_after_two_of_them() {
         let mut predictor = adaptive(64, 512, 10 << 20);
         let mut guesses = Vec::new();
-        for total in [512, 1110, 1200, 1300, 1500, 1700, 1550, 2000, 1900] {
+        for total in [1024, 1110, 1200, 1300, 1500, 1700, 1550, 2000, 1900] {
             guesses.push(predictor.guess());
             predictor.read_complete(total);
         }
@@ -411,7 +440,7 @@ mod tests {
         let mut predictor = RecvPredictor::default();
         assert_eq!(predictor.guess(), 2048);
         for _ in 0..3 {
-            predictor.record(predictor.guess());
+            predictor.record(predictor.room());
         }
         assert_eq!(predictor.guess(), 65_536);
         for _ in 0..200 {
@@ -425,7 +454,7 @@ mod tests {
         let mut predictor = adaptive(100, 110, 1000);
         assert_eq!(predictor.guess(), 100);
         for _ in 0..40 {
-            predictor.record(predictor.guess());
+            predictor.record(predictor.room());
         }
         assert!((100..=1000).contains(&predictor.guess()));
         for _ in 0..80 {
@@ -435,8 +464,28 @@ mod tests {
         // No table entry lies between these bounds at all.
         let mut narrow = adaptive(100, 102, 105);
         for _ in 0..8 {
-            narrow.record(narrow.guess());
+            narrow.record(narrow.room());
             assert!((100..=105).contains(&narrow.guess()));
+        }
+    }
+
+    #[test]
+    fn messages_of_one_size_come_to_rest() {
+        for size in [1, 64, 100, 112, 1000, 1024, 1500, 16_384, 65_535] {
+            let mut predictor = RecvPredictor::default();
+            for _ in 0..200 {
+                predictor.read_complete(size);
+            }
+            let room = predictor.room();
+            assert!(
+                room > size && (size <= 64 || room <= size * 4),
+                "{room} for {size}"
+            );
+            for _ in 0..20 {
+                assert!(predictor.learns_nothing(size), "{size}");
+                predictor.read_complete(size);
+                assert_eq!(predictor.room(), room, "for {size}");
+            }
         }
     }
 

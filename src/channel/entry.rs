@@ -125,12 +125,17 @@ impl Core {
     /// their part; the outermost one is the catch boundary and runs what was caused.
     #[inline]
     pub(crate) fn enter(&self, work: impl FnOnce(&Self)) {
-        self.enter_flat(work);
+        self.enter_by::<false>(work);
     }
 
-    /// The same as a part of its caller, which is one frame less on the stack of a flush.
+    /// The same as a part of its caller, together with the flush at its end: two frames less on the stack of that.
     #[inline(always)]
     pub(crate) fn enter_flat(&self, work: impl FnOnce(&Self)) {
+        self.enter_by::<true>(work);
+    }
+
+    #[inline(always)]
+    fn enter_by<const FLAT: bool>(&self, work: impl FnOnce(&Self)) {
         if self.running.get() {
             let passing = Passing(self);
             work(self);
@@ -149,7 +154,11 @@ impl Core {
             }
         });
         if result.is_ok() && self.attention.get() & attention::FLUSH != 0 {
-            result = self.flush_at_the_end(depth);
+            result = if FLAT {
+                self.flush_at_the_end_flat(depth)
+            } else {
+                self.flush_at_the_end(depth)
+            };
         }
         self.running.set(false);
         self.lp.pipeline_depth.set(depth);
@@ -173,15 +182,34 @@ impl Core {
     /// Does the flush that was asked for last, and what follows from it. The system call is made outside of the catch
     /// boundary, on the flattest stack there is: no code of a user runs in it.
     #[inline(never)]
-    fn flush_at_the_end(&self, depth: u32) -> Result<(), String> {
+    fn flush_at_the_end(&self, depth: u32) -> Result<(), Box<str>> {
+        self.flush_at_the_end_flat(depth)
+    }
+
+    #[inline(always)]
+    fn flush_at_the_end_flat(&self, depth: u32) -> Result<(), Box<str>> {
+        let settled = self.flush_unguarded(depth);
+        if !settled && self.attention.get() & attention::ROOTS == 0 {
+            return Ok(());
+        }
+        self.after_flush(settled, depth)
+    }
+
+    /// True if there are writes to be settled.
+    #[inline(always)]
+    fn flush_unguarded(&self, depth: u32) -> bool {
+        self.attention.set(self.attention.get() & !attention::FLUSH);
+        let unguarded = Unguarded { core: self, depth };
+        let settled = self.flush_kept(self.outbound.borrow_mut());
+        mem::forget(unguarded);
+        settled
+    }
+
+    /// What follows from a flush, which may be another one.
+    #[inline(never)]
+    fn after_flush(&self, settled: bool, depth: u32) -> Result<(), Box<str>> {
+        let mut settled = settled;
         loop {
-            self.attention.set(self.attention.get() & !attention::FLUSH);
-            let unguarded = Unguarded { core: self, depth };
-            let settled = self.flush_kept(self.outbound.borrow_mut());
-            mem::forget(unguarded);
-            if !settled && self.attention.get() & attention::ROOTS == 0 {
-                return Ok(());
-            }
             boundary::catch(|| {
                 if settled {
                     self.settle_writes();
@@ -193,13 +221,17 @@ impl Core {
             if self.attention.get() & attention::FLUSH == 0 {
                 return Ok(());
             }
+            settled = self.flush_unguarded(depth);
+            if !settled && self.attention.get() & attention::ROOTS == 0 {
+                return Ok(());
+            }
         }
     }
 
     #[cold]
     fn end_dispatch(&self) {
         if self.attention.get() & attention::LOST != 0 {
-            return self.panicked(CAUGHT.to_owned());
+            return self.panicked(CAUGHT.into());
         }
         // No handler is on the stack any more.
         if self.attention.get() & attention::REGROWN != 0 {
@@ -289,16 +321,19 @@ impl Core {
         }
         self.in_transport.set(true);
         let _leave = Leave(&self.in_transport);
-        step(
-            self.transport.borrow_mut().as_mut(),
-            &mut Io {
-                services: self,
-                arena: self.lp.arena(),
-                predictor: &self.predictor,
-                seen: self.seen.get(),
-                write_spin: self.write_spin.get(),
-            },
-        )
+        step(self.transport.borrow_mut().as_mut(), &mut self.io())
+    }
+
+    /// What a step of the transport goes by.
+    #[inline]
+    pub(super) fn io(&self) -> Io<'_> {
+        Io {
+            services: self,
+            arena: self.lp.arena(),
+            predictor: &self.predictor,
+            seen: self.seen.get(),
+            write_spin: self.write_spin.get(),
+        }
     }
 
     // ---- loop lists
@@ -480,7 +515,7 @@ impl Core {
 
     /// A callback panicked: the handlers that were on the stack end without another callback, the channel closes.
     #[cold]
-    fn panicked(&self, text: String) {
+    fn panicked(&self, text: Box<str>) {
         if boundary::catch(|| self.flush_put_off()).is_err() {
             tracing::error!(channel = %self.shared.id(), "a message panicked while it was dropped");
         }
@@ -490,7 +525,7 @@ impl Core {
         tracing::error!(
             channel = %self.shared.id(),
             handlers = names.join(" <- "),
-            panic = text.as_str(),
+            panic = &*text,
             "a handler panicked; it is dropped and the channel closes"
         );
         for handler in dropped {

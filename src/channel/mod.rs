@@ -5,7 +5,7 @@
 //! - `options`, `attributes`, `address`, `family`, `datagram`, `events`: the vocabulary.
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
-//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent.
+//! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
 //! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
 //! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
@@ -62,6 +62,7 @@ pub(crate) mod shared;
 mod signal;
 mod slow;
 mod spare;
+pub(crate) mod stream;
 pub(crate) mod tail;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,11 @@
 //! `READABLE` is sticky: set by readiness, cleared when a read found nothing or drained the source. Reading goes on
 //! from the ready list without a new edge whenever it is set and a read() is pending.
 
+use std::io;
 use std::mem;
 
-use tidegate_sys::os::Ready;
+use bytes::BytesMut;
+use tidegate_sys::os::{Ready, io as sys};
 
 use super::core::{Core, Gate, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
@@ -13,7 +15,8 @@ use super::lifetime::Life;
 use super::node::HEAD;
 use super::signal::Signal;
 use super::slow::Inbound;
-use super::transport::{Read, Services};
+use super::stream::{self, PeerOf};
+use super::transport::{Read, ReadBytes, Services};
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::{EventLoop, Metrics};
@@ -367,22 +370,50 @@ impl Core {
     #[inline(always)]
     fn read_batch(&self) {
         let batch = Batch::begin(self);
-        self.predict(RecvPredictor::reset);
-        let first = self.with_transport(|transport, io| transport.read(io));
-        // Looked at where it is: the message is moved once then, to the slot.
-        let bytes = match &first {
-            Ok(Read::Last(msg)) => msg.readable_bytes().unwrap_or(0),
-            _ => 0,
+        let transport = self.transport.borrow();
+        let Some(socket) = transport.receiver() else {
+            drop(transport);
+            return self.read_batch_otherwise(batch);
         };
-        match first {
+        let room = self.predictor.get().first_room();
+        let mut arena = self.lp.arena().borrow_mut();
+        let read = arena.read(room, |memory, max| sys::recv_into(socket, memory, max));
+        drop(arena);
+        drop(transport);
+        match read {
             // Most batches are one message.
-            Ok(Read::Last(msg)) => {
+            Ok(Some(bytes)) if bytes.len() < room && self.io().short_read_drains() => {
                 batch.end();
-                self.deliver_last(msg, bytes);
+                self.deliver_only(bytes);
                 self.after_batch();
             }
-            first => self.read_batch_on(batch, first),
+            read => {
+                let first = self.first_read(read, room);
+                self.read_batch_on(batch, first);
+            }
         }
+    }
+
+    /// What a first read means that is not the whole batch.
+    #[inline(never)]
+    fn first_read(&self, read: io::Result<Option<BytesMut>>, room: usize) -> Result<Read, Error> {
+        self.predict(|predictor| {
+            predictor.reset();
+            if let Ok(Some(bytes)) = &read {
+                predictor.record(bytes.len());
+            }
+        });
+        let read = read.map(|bytes| ReadBytes::of(bytes, room));
+        let transport = self.transport.borrow();
+        stream::received(read, self.io().short_read_drains(), &PeerOf(&**transport))
+    }
+
+    /// The same where a read is more than a call.
+    #[inline(never)]
+    fn read_batch_otherwise(&self, batch: Batch<'_>) {
+        self.predict(RecvPredictor::reset);
+        let first = self.with_transport(|transport, io| transport.read(io));
+        self.read_batch_on(batch, first);
     }
 
     /// The rest of a batch, from what its first read has brought. Where reading was asked for again at its end and there is
@@ -493,9 +524,32 @@ impl Core {
 
     /// The last message of a batch and the end of the batch, with one entry: most batches are one message. A handler that
     /// panics closes the channel, so that there is no end of the batch to be heard either.
-    #[inline(always)]
+    #[inline(never)]
     fn deliver_last(&self, msg: Message, total: usize) {
         self.predict(|predictor| predictor.read_complete(total));
+        self.deliver_with_end(msg);
+    }
+
+    /// The same with the only message.
+    #[inline(always)]
+    fn deliver_only(&self, bytes: BytesMut) {
+        if !self.predictor.get().learns_nothing(bytes.len()) {
+            self.learn_only(bytes.len());
+        }
+        self.deliver_with_end(Message::from(bytes));
+    }
+
+    #[inline(never)]
+    fn learn_only(&self, bytes: usize) {
+        self.predict(|predictor| {
+            predictor.reset();
+            predictor.record(bytes);
+            predictor.read_complete(bytes);
+        });
+    }
+
+    #[inline(always)]
+    fn deliver_with_end(&self, msg: Message) {
         self.clear(flag::READABLE | flag::READ_PENDING);
         // Before it is entered: else the message is moved once more, from here to there.
         self.emit_message_from_head(msg);

@@ -179,6 +179,20 @@ pub trait Transport: 'static {
         msg.estimated_size()
     }
 
+    /// The socket, if one read is one recv(2) of bytes from it and nothing else. The channel then begins its batches with
+    /// that call by itself, without coming here: its code is shorter by 40 instructions, and by a return that the processor
+    /// would predict wrong. What the call gives means the same as at a stream that answers by [`Transport::read`], which
+    /// makes the other reads of a batch.
+    fn receiver(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The socket, if a message of bytes is sent by send(2) on it and counts for its length. The channel then sends a message
+    /// that is alone by itself, for the same reason; [`Transport::flush`] does what is more than that.
+    fn sender(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
     /// One read.
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error>;
 
@@ -263,6 +277,16 @@ pub struct ReadBytes {
     pub filled: bool,
 }
 
+impl ReadBytes {
+    /// What a read into so much room has brought, if it was something.
+    #[inline]
+    pub(crate) fn of(bytes: Option<BytesMut>, room: usize) -> Self {
+        let bytes = bytes.unwrap_or_default();
+        let filled = bytes.len() >= room;
+        Self { bytes, filled }
+    }
+}
+
 /// What the channel does for a step of its transport, and few steps ask for; [`Io`] is its face.
 pub(crate) trait Services {
     fn event_loop(&self) -> &EventLoop;
@@ -296,16 +320,12 @@ impl Io<'_> {
     ) -> io::Result<ReadBytes> {
         let mut predictor = self.predictor.get();
         let room = predictor.room();
-        let Some(bytes) = self.arena.borrow_mut().read(room, read)? else {
-            return Ok(ReadBytes {
-                bytes: BytesMut::new(),
-                filled: false,
-            });
-        };
-        predictor.record(bytes.len());
-        self.predictor.set(predictor);
-        let filled = bytes.len() >= room;
-        Ok(ReadBytes { bytes, filled })
+        let read = self.arena.borrow_mut().read(room, read)?;
+        if let Some(bytes) = &read {
+            predictor.record(bytes.len());
+            self.predictor.set(predictor);
+        }
+        Ok(ReadBytes::of(read, room))
     }
 
     /// One read into the loop's receive arena with room for `bytes` bytes, whatever the channel's receive allocator

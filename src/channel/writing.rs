@@ -1,14 +1,18 @@
 //! The write side: the head's write and flush, writability, and how pending writes fail (rules C1 to C24).
 
 use std::cell::RefMut;
+use std::io;
 use std::sync::atomic::Ordering;
+
+use tidegate_sys::os::io as sys;
 
 use super::core::{Core, Root, attention, flag};
 use super::lifetime::Life;
 use super::op::Op;
 use super::outbound::{OutboundBuffer, OutboundMark};
 use super::shared::WATERMARK;
-use super::transport::Flush;
+use super::stream::{self, PeerOf};
+use super::transport::{Flush, Transport};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::boundary;
@@ -25,21 +29,14 @@ impl Core {
         if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
             return self.refuse_write(&promise, self.closed_error());
         }
-        let transport = self.transport.borrow();
-        if !transport.accepts(&msg) {
-            let name = transport.metadata().name;
-            drop(transport);
-            let error = Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
-                    msg.type_name()
-                ),
-            );
-            return self.refuse_write(&promise, error);
-        }
-        let size = transport.size_of(&msg);
-        drop(transport);
+        let size = {
+            let transport = self.transport.borrow();
+            match msg.readable_bytes() {
+                Some(bytes) if transport.sender().is_some() => bytes,
+                _ if transport.accepts(&msg) => transport.size_of(&msg),
+                _ => return self.refuse_message(&**transport, &msg, &promise),
+            }
+        };
         let total = {
             let mut outbound = self.outbound.borrow_mut();
             let outbound =
@@ -51,6 +48,19 @@ impl Core {
         if total > self.shared.high_mark() || self.shared.submitted.load(Ordering::Relaxed) != 0 {
             self.check_high(total);
         }
+    }
+
+    #[cold]
+    fn refuse_message(&self, transport: &dyn Transport, msg: &Message, promise: &Promise) {
+        let name = transport.metadata().name;
+        let error = Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
+                msg.type_name()
+            ),
+        );
+        self.refuse_write(promise, error);
     }
 
     #[cold]
@@ -141,10 +151,86 @@ impl Core {
             self.flush_hindered();
             return false;
         }
+        let Some(outbound) = kept.as_deref_mut() else {
+            return false;
+        };
+        if let Some(bytes) = outbound.only_quiet()
+            && (1..=stream::SEND_MAX).contains(&bytes.len())
+        {
+            let transport = self.transport.borrow();
+            if let Some(socket) = transport.sender() {
+                let offered = bytes.len();
+                let sent = sys::send(socket, bytes);
+                drop(transport);
+                return self.sent_alone(kept, offered, sent);
+            }
+        }
+        self.flush_by_transport(kept)
+    }
+
+    /// What comes of the send of all that was flushed, which was one message; without writes to be settled if it was sent.
+    #[inline(always)]
+    fn sent_alone(
+        &self,
+        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        offered: usize,
+        sent: io::Result<usize>,
+    ) -> bool {
+        match (sent, kept.as_deref_mut()) {
+            (Ok(sent), Some(outbound)) if sent == offered => {
+                outbound.end_only_quiet();
+                let total = outbound.total_pending();
+                if outbound.is_spare()
+                    && let Some(spare) = kept.take()
+                {
+                    self.outbound_memory.set(spare.give_back());
+                }
+                drop(kept);
+                self.note_pending(total);
+                self.update_interest();
+                false
+            }
+            (sent, _) => self.sent_in_part(kept, offered, sent),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn sent_in_part(
+        &self,
+        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        offered: usize,
+        sent: io::Result<usize>,
+    ) -> bool {
+        let Some(outbound) = kept.as_deref_mut() else {
+            return false;
+        };
+        let flushed = {
+            let transport = self.transport.borrow();
+            stream::sent_alone(offered, sent, outbound, &PeerOf(&**transport))
+        };
+        self.flushed(kept, flushed)
+    }
+
+    #[inline(never)]
+    fn flush_by_transport(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) -> bool {
         let Some(outbound) = kept.as_deref_mut().filter(|out| out.flushed_len() > 0) else {
             return false;
         };
         let flushed = self.with_transport(|transport, io| transport.flush(io, outbound));
+        self.flushed(kept, flushed)
+    }
+
+    /// What follows from how a flush has ended.
+    #[inline]
+    fn flushed(
+        &self,
+        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        flushed: Result<Flush, Error>,
+    ) -> bool {
+        let Some(outbound) = kept.as_deref_mut() else {
+            return false;
+        };
         let total = outbound.total_pending();
         let settled = outbound.has_settled();
         if outbound.is_spare()

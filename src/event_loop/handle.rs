@@ -318,7 +318,7 @@ impl<T: Send + 'static> Job<T> {
     }
 
     /// Completes the promise. `name` is that of the work's type.
-    pub(super) fn finish(mut self, outcome: Result<T, String>, name: &'static str) {
+    pub(super) fn finish(mut self, outcome: Result<T, Box<str>>, name: &'static str) {
         let Some(promise) = self.promise.take() else {
             return;
         };
@@ -343,7 +343,7 @@ impl<T: Send + 'static> Drop for Job<T> {
 
 #[cold]
 fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, name: &'static str, panic: &str) {
-    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic.to_owned()));
+    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic.into()));
     let text = format!("the task panicked: {panic}");
     promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
 }

@@ -469,9 +469,14 @@ impl LoopCore {
     }
 
     #[cold]
-    pub(super) fn note_panic(&self, what: &'static str, task: Option<&'static str>, panic: String) {
+    pub(super) fn note_panic(
+        &self,
+        what: &'static str,
+        task: Option<&'static str>,
+        panic: Box<str>,
+    ) {
         self.metrics().panics.add(1);
-        let panic = panic.as_str();
+        let panic = &*panic;
         error!(
             loop_name = self.handle().name(),
             task, panic, "{what} panicked"

@@ -42,6 +42,8 @@ impl StreamKind for TcpKind {
     const TITLE: &'static str = "TCP";
     const SERVER_DEFAULTS: &'static [(OptionId, IntOption)] =
         &[(OptionId::SoReuseaddr, net::SO_REUSEADDR)];
+    const RECEIVES_BYTES: bool = true;
+    const SENDS_BYTES: bool = true;
 
     fn socket(name: &SocketAddr) -> io::Result<OwnedFd> {
         net::tcp_socket(name)

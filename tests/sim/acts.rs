@@ -17,9 +17,13 @@ const CALL: Duration = Duration::from_micros(1);
 pub fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
     let may_write = with(|model| !model.ends[end].is_output_shut);
     match lot {
-        0..=34 if may_write => follow(end, &channel.write_future(BytesMut::zeroed(size))),
+        0..=34 if may_write => {
+            follow(end, &channel.write_future(BytesMut::zeroed(size)), size);
+        }
         35..=54 => channel.flush(),
-        55..=69 if may_write => follow(end, &channel.write_and_flush(BytesMut::zeroed(size))),
+        55..=69 if may_write => {
+            follow(end, &channel.write_and_flush(BytesMut::zeroed(size)), size);
+        }
         70..=75 => {
             channel.set_auto_read(lot.is_multiple_of(2));
             // From outside it counts when its turn comes: a read() that is on its way already is overruled.
@@ -38,7 +42,10 @@ pub fn act(end: usize, channel: &Channel, lot: u64, size: usize) {
             drop(channel.shutdown_output());
         }
         94 => {
-            with(|model| model.ends[end].is_input_shut = true);
+            with(|model| {
+                model.ends[end].is_input_shut = true;
+                model.ends[end].has_shut_input = true;
+            });
             drop(channel.shutdown_input());
         }
         95..=96 => {

@@ -31,12 +31,14 @@ impl Guard {
                 received: 0,
                 seen: 0,
                 writes: Vec::new(),
+                taken: 0,
                 asks: false,
                 is_lazy: false,
                 is_over: false,
                 saw_unwritable: false,
                 is_output_shut: false,
                 is_input_shut: false,
+                has_shut_input: false,
                 is_closing: false,
                 errors: 0,
             });
@@ -248,7 +250,7 @@ impl Handler for App {
         });
         if let Some(length) = answer {
             let future = ctx.write_future(BytesMut::zeroed(length));
-            follow(self.end, &future);
+            follow(self.end, &future, length);
             ctx.flush();
         }
         Ok(())

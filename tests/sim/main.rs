@@ -3,6 +3,7 @@
 //! selectors, and promises that must hold whatever happens.
 //!
 //! * Bytes come out as they went in, in order: all of them while both sides live, exactly a prefix when one dies.
+//! * Whoever hears that its input has ended, and of no error, has had every byte that the kernel took from the other side.
 //! * Every promise is settled once; after one write has failed none succeeds.
 //! * A channel is registered, active, inactive, unregistered, removed, once each and in that order; after
 //!   `channel_inactive` come only `channel_unregistered` and `handler_removed`.

@@ -39,6 +39,8 @@ pub struct End {
     pub received: u64,
     pub seen: u64,
     pub writes: Vec<Settled>,
+    /// Bytes of the writes that have succeeded: the kernel has taken them.
+    pub taken: u64,
     /// It has asked for a message, and none has come yet.
     pub asks: bool,
     /// It had a handler that keeps what was asked for until it is asked again.
@@ -49,6 +51,8 @@ pub struct End {
     /// Somebody has ended its output, its input, or all of it.
     pub is_output_shut: bool,
     pub is_input_shut: bool,
+    /// It was this side that ended its input.
+    pub has_shut_input: bool,
     pub is_closing: bool,
     pub errors: u32,
 }
@@ -125,8 +129,8 @@ pub fn byte(port: u16, from_client: bool, place: u64) -> u8 {
     (word >> 56) as u8
 }
 
-/// Follows a write to its end.
-pub fn follow(end: usize, future: &ChannelFuture) {
+/// Follows a write of so many bytes to its end.
+pub fn follow(end: usize, future: &ChannelFuture, length: usize) {
     let write = with(|model| {
         let writes = &mut model.ends[end].writes;
         writes.push(Settled::Not);
@@ -136,6 +140,9 @@ pub fn follow(end: usize, future: &ChannelFuture) {
         let is_success = result.is_ok();
         with(|model| {
             model.note(end, 16 + u64::from(is_success));
+            if is_success {
+                model.ends[end].taken += length as u64;
+            }
             let slot = &mut model.ends[end].writes[write];
             let before = *slot;
             *slot = if is_success {

@@ -504,6 +504,17 @@ impl Run {
                     complaints.push(format!("end {name}: connected, and was never accepted"));
                 }
             }
+            for (name, end) in model.ends.iter().enumerate() {
+                let taken = self.taken_from_the_other_side(model, end);
+                if let Some(taken) = taken.filter(|_| has_heard_the_end(end))
+                    && end.received < taken
+                {
+                    let received = end.received;
+                    complaints.push(format!(
+                        "end {name}: heard that the input has ended after {received} bytes of {taken}"
+                    ));
+                }
+            }
             for script in &self.scripts {
                 let is_other = |end: &&End| end.port == Some(script.port) && !end.is_client;
                 if let Some(end) = model.ends.iter().find(is_other)
@@ -521,6 +532,17 @@ impl Run {
                 model.complain(complaint);
             }
         });
+    }
+
+    /// How much the kernel has taken from the other side, however that has ended.
+    fn taken_from_the_other_side(&self, model: &Model, end: &End) -> Option<u64> {
+        let is_other = |other: &&End| other.port == end.port && other.is_client != end.is_client;
+        if let Some(other) = model.ends.iter().find(is_other) {
+            return Some(other.taken);
+        }
+        let mut scripts = self.scripts.iter();
+        let script = scripts.find(|script| Some(script.port) == end.port)?;
+        Some(script.sent)
     }
 
     /// How much the other side has read, if both still live and it reads.
@@ -671,6 +693,14 @@ impl Run {
             totals,
         }
     }
+}
+
+/// Whether this side was told that its input has ended, and neither it nor an error has ended it. All of the other side's
+/// bytes stand before that.
+fn has_heard_the_end(end: &End) -> bool {
+    let has_ended = end.is_input_shut || end.phase > Phase::Active;
+    let is_whole = !end.is_closing && !end.has_shut_input && end.errors == 0;
+    has_ended && is_whole && end.port.is_some() && !end.writes.contains(&Settled::Failed)
 }
 
 /// Whether this side takes what comes.

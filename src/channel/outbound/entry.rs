@@ -26,6 +26,13 @@ impl Entry {
         self.promise.is_void() && self.message.drops_quietly()
     }
 
+    /// Its bytes, if it ends quietly.
+    #[inline]
+    pub(super) fn quiet_bytes(&self) -> Option<&[u8]> {
+        self.ends_quietly().then_some(())?;
+        self.message.as_bytes()
+    }
+
     /// Ends an entry of which [`ends_quietly`](Self::ends_quietly) is true.
     #[inline]
     pub(super) fn end_quietly(self) {

@@ -155,6 +155,24 @@ impl OutboundBuffer {
         self.queue.front()?.message.as_bytes()
     }
 
+    /// The bytes that are flushed, if they are one message and nobody waits for them.
+    #[inline(always)]
+    pub(crate) fn only_quiet(&self) -> Option<&[u8]> {
+        if self.flushed != 1 || self.taken > 0 {
+            return None;
+        }
+        self.queue.pending_first()?.quiet_bytes()
+    }
+
+    /// They were sent.
+    #[inline(always)]
+    pub(crate) fn end_only_quiet(&mut self) {
+        let bytes = self.queue.end_first_quietly();
+        self.flushed = 0;
+        self.gone = self.gone.wrapping_add(1);
+        self.total = self.total.wrapping_sub(bytes);
+    }
+
     /// The flushed messages, the oldest first, for transports whose messages belong together.
     pub fn flushed(&self) -> impl Iterator<Item = &Message> {
         let count = if self.taken > 0 {

@@ -148,12 +148,20 @@ impl Queue {
             return None;
         }
         // Entries behind it that are not flushed do not mind.
+        Some(self.end_first_quietly())
+    }
+
+    /// Ends the entry within the queue, of which [`Entry::ends_quietly`] is true, and returns its size.
+    #[inline(always)]
+    pub(super) fn end_first_quietly(&mut self) -> usize {
+        let Some(first) = self.first.take() else {
+            return 0;
+        };
         self.first_is = First::Absent;
         self.len -= 1;
-        let only = self.first.take()?;
-        let size = only.size;
-        only.end_quietly();
-        Some(size)
+        let size = first.size;
+        first.end_quietly();
+        size
     }
 
     /// Ends the front entry with success and returns its size; nothing if there is none.

@@ -43,7 +43,7 @@ impl OutboundBuffer {
     }
 
     /// Keeps it for the next channel that writes. What is the channel's to remember is given out.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn give_back(self: Box<Self>) -> Memory {
         debug_assert!(
             self.is_spare(),

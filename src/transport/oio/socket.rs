@@ -16,13 +16,13 @@ use super::receiver::Receiver;
 use super::server::{Listening, Server};
 use super::threads::{Threads, duplicate};
 use crate::buffer::Message;
+use crate::channel::stream::{self, Step};
 use crate::channel::{
     Address, Direction, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
     Transport,
 };
 use crate::error::{Error, ErrorKind};
 use crate::transport::kind::{ChildTransport, ClientTransport};
-use crate::transport::socket::stream::{self, Step};
 use crate::transport::tcp;
 
 /// TCP on threads.

@@ -15,12 +15,12 @@ use super::assembler::{Assembler, Part};
 use super::message::SctpMessage;
 use super::options::{self, SCTP_CONNECTX, SCTP_EVENTS, SCTP_MESSAGE_MAX, SCTP_NODELAY};
 use crate::buffer::Message;
+use crate::channel::stream::{Step, refuse_object};
 use crate::channel::{Front, Inet, Io, OptionId, OptionType, OptionValue, OutboundBuffer, Read};
 use crate::error::Error;
 use crate::transport::socket;
 use crate::transport::socket::kind::StreamKind;
 use crate::transport::socket::options::{self as socket_options, Family};
-use crate::transport::socket::stream::{Step, refuse_object};
 
 /// An association. It reads and writes [`SctpMessage`]s; notifications are user events.
 pub type Sctp = socket::Connection<SctpKind>;
@@ -72,6 +72,9 @@ impl StreamKind for SctpKind {
     const TITLE: &'static str = "SCTP";
     const SERVER_DEFAULTS: &'static [(OptionId, IntOption)] =
         &[(OptionId::SoReuseaddr, net::SO_REUSEADDR)];
+    /// Messages with their streams, and notifications among them.
+    const RECEIVES_BYTES: bool = false;
+    const SENDS_BYTES: bool = false;
 
     fn socket(name: &SocketAddr) -> io::Result<OwnedFd> {
         sctp::socket(name)

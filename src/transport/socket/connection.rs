@@ -8,11 +8,12 @@ use tidegate_sys::os::net::{self, Connect};
 
 use super::accepted::Accepted;
 use super::domain::{Domain, Peer, Place};
+use super::ending;
 use super::kind::{NameOf, StreamKind};
 use super::listener::Listener;
 use super::options::{self, Family, Waiting};
-use super::stream;
 use crate::buffer::Message;
+use crate::channel::stream;
 use crate::channel::{
     Address, Direction, Flush, Io, Metadata, OptionId, OptionValue, OutboundBuffer, Progress, Read,
     Transport,
@@ -242,6 +243,18 @@ impl<K: StreamKind> Transport for Connection<K> {
     }
 
     #[inline]
+    fn receiver(&self) -> Option<BorrowedFd<'_>> {
+        let socket = self.socket.as_ref().filter(|_| K::RECEIVES_BYTES)?;
+        Some(socket.as_fd())
+    }
+
+    #[inline]
+    fn sender(&self) -> Option<BorrowedFd<'_>> {
+        let socket = self.socket.as_ref().filter(|_| K::SENDS_BYTES)?;
+        Some(socket.as_fd())
+    }
+
+    #[inline]
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
         let socket = opened(&self.socket, &self.far, K::TITLE)?;
         self.kind.read(socket, io, &self.far)
@@ -257,7 +270,7 @@ impl<K: StreamKind> Transport for Connection<K> {
     }
 
     fn shutdown(&mut self, _io: &mut Io<'_>, direction: Direction) -> Result<(), Error> {
-        stream::shutdown(self.fd()?, direction, &self.far)
+        ending::shutdown(self.fd()?, direction, &self.far)
     }
 
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
@@ -267,7 +280,7 @@ impl<K: StreamKind> Transport for Connection<K> {
             self.far = Far::default();
         }
         Ok(match self.socket.take() {
-            Some(socket) => stream::close(socket, lingers, io),
+            Some(socket) => ending::close(socket, lingers, io),
             None => Progress::Done,
         })
     }

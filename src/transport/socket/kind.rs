@@ -8,8 +8,8 @@ use tidegate_sys::os::net::{self, Connect, IntOption};
 
 use super::domain::Domain;
 use super::options::{self, Family};
-use super::stream::{self, Step};
 use crate::buffer::Message;
+use crate::channel::stream::{self, Step};
 use crate::channel::{Io, OptionId, OptionValue, OutboundBuffer, Read};
 use crate::error::Error;
 
@@ -29,6 +29,12 @@ pub trait StreamKind: Default + Debug + 'static {
 
     /// Options that a listener has on unless they were set: by id, as the kernel knows them.
     const SERVER_DEFAULTS: &'static [(OptionId, IntOption)];
+
+    /// One read is one recv(2) of bytes and nothing else, which the channel may make itself.
+    const RECEIVES_BYTES: bool;
+
+    /// A message of bytes is sent by send(2), which the channel may make itself, and counts for its length.
+    const SENDS_BYTES: bool;
 
     /// A new socket for this address.
     fn socket(name: &NameOf<Self>) -> io::Result<OwnedFd>;

@@ -6,7 +6,7 @@
 //! - `kind`: what differs between kinds of streams.
 //! - `domain`: what differs between the internet and the Unix domain; `inet` is the former.
 //! - `descriptors`: [`Descriptors`], what Unix sockets carry beside bytes.
-//! - `stream`: reading from and flushing to a connected stream, and ending it.
+//! - `ending`: how a connected stream ends.
 //! - `accept`: what to do with each outcome of an accept: go on, rest, shed.
 //! - `options`: channel options as options of sockets.
 
@@ -15,11 +15,11 @@ mod accepted;
 mod connection;
 pub(super) mod descriptors;
 pub(super) mod domain;
+mod ending;
 mod inet;
 pub(super) mod kind;
 mod listener;
 pub(super) mod options;
-pub(super) mod stream;
 
 pub use accepted::Accepted;
 pub use connection::Connection;

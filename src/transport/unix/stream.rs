@@ -10,6 +10,7 @@ use tidegate_sys::os::net::{
 };
 
 use crate::buffer::Message;
+use crate::channel::stream::{self, Step};
 use crate::channel::{
     ChannelOption, Front, Io, OptionId, OptionType, OptionValue, OutboundBuffer, Read, Unix,
     UnixAddress,
@@ -18,7 +19,6 @@ use crate::error::{Error, ErrorKind};
 use crate::transport::socket;
 use crate::transport::socket::descriptors::{self, Descriptors};
 use crate::transport::socket::kind::StreamKind;
-use crate::transport::socket::stream::{self, Step};
 
 /// A connection of the Unix domain. Beside bytes it carries [`Descriptors`].
 pub type UnixStream = socket::Connection<UnixKind>;
@@ -83,6 +83,9 @@ impl StreamKind for UnixKind {
     const SERVER_NAME: &'static str = "unix server";
     const TITLE: &'static str = "Unix";
     const SERVER_DEFAULTS: &'static [(OptionId, IntOption)] = &[];
+    /// Descriptors come with them.
+    const RECEIVES_BYTES: bool = false;
+    const SENDS_BYTES: bool = true;
 
     fn socket(_name: &UnixAddress) -> io::Result<OwnedFd> {
         unix::stream_socket()

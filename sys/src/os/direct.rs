@@ -16,7 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 ///
 /// # Safety
 /// `start` is valid for writes of `room` bytes during the call.
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn recv(fd: BorrowedFd<'_>, start: *mut u8, room: usize) -> isize {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     // SAFETY: the caller's promise; nobody's address is asked for.
@@ -31,7 +31,7 @@ pub(super) unsafe fn recv(fd: BorrowedFd<'_>, start: *mut u8, room: usize) -> is
 }
 
 /// send(2).
-#[inline]
+#[inline(always)]
 pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> isize {
     #[cfg(all(target_os = "linux", target_pointer_width = "64"))]
     // SAFETY: `bytes` is valid for reads of its length, and sendto only reads; there is no address of length 0.
@@ -58,7 +58,7 @@ pub(super) fn send(fd: BorrowedFd<'_>, bytes: &[u8], flags: libc::c_int) -> isiz
 /// # Safety
 /// What the call with this number asks for.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-#[inline]
+#[inline(always)]
 pub(super) unsafe fn by_number(
     number: libc::c_long,
     fd: libc::c_int,

@@ -130,13 +130,16 @@ pub fn read_vectored(fd: BorrowedFd<'_>, bufs: &mut [IoSliceMut<'_>]) -> io::Res
 }
 
 /// Sends on a connected socket; how many bytes the kernel took. `BrokenPipe` without a signal when the
-/// peer is gone.
-#[inline]
+/// peer is gone. Always a part of its caller: a return that follows the call is predicted wrong (see `direct`).
+#[inline(always)]
 pub fn send(fd: BorrowedFd<'_>, bytes: &[u8]) -> io::Result<usize> {
     simulated!("send", fd, |kernel, file| kernel
         .send(file, &[IoSlice::new(bytes)]));
-    let returned = syscall::retry(|| direct::send(fd, bytes, NO_SIGNAL))?;
-    Ok(count(returned))
+    syscall::retry(
+        #[inline(always)]
+        || direct::send(fd, bytes, NO_SIGNAL),
+    )
+    .map(count)
 }
 
 /// Sends several slices with one call, at most [`IOV_MAX`] of them: sendmsg(2), which is writev with a

@@ -84,7 +84,7 @@ fn last_error() -> io::Error {
 }
 
 /// Makes the call until it ends with anything but EINTR.
-#[inline]
+#[inline(always)]
 pub(super) fn retry<T: ReturnValue>(mut call: impl FnMut() -> T) -> io::Result<T> {
     loop {
         let returned = call();
@@ -108,7 +108,7 @@ fn last_but_eintr() -> Option<io::Error> {
 #[inline]
 pub(super) fn count(returned: isize) -> usize {
     debug_assert!(returned >= 0, "a checked count is not negative");
-    returned.unsigned_abs()
+    returned as usize
 }
 
 /// The size of a C structure as the type that the socket calls want.

@@ -1,18 +1,30 @@
-//! The machine of connected streams: one read, one flush, one shutdown, the close. It knows a descriptor and a name
-//! for the peer; what kind of socket it is, is its callers' business.
+//! The machine of connected streams: a read, a flush, and what comes of their system calls. It knows a descriptor and a name
+//! for the peer; what kind of socket it is, is its callers' business: the core, where a transport says that a message is one
+//! call ([`Transport::receiver`], [`Transport::sender`]), and the transports, for what takes more.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
-use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::BytesMut;
-use tidegate_sys::os::{io as sys, net, send_file};
+use tidegate_sys::os::{io as sys, send_file};
 
+use super::outbound::{Front, OutboundBuffer};
+use super::transport::{Flush, Io, Read, ReadBytes, Transport};
 use crate::buffer::{FileRegion, Message};
-use crate::channel::{Direction, Flush, Front, Io, OutboundBuffer, Progress, Read};
 use crate::error::{Error, ErrorKind};
-use crate::transport::blocking::Pool;
+
+/// The peer of a transport, for the text of errors.
+pub(crate) struct PeerOf<'a>(pub(crate) &'a dyn Transport);
+
+impl Display for PeerOf<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.remote_address() {
+            Some(peer) => peer.fmt(f),
+            None => f.write_str("an unknown peer"),
+        }
+    }
+}
 
 /// The most bytes of one send. macOS refuses 2 GiB and more, Linux stops there, and below it a short count means
 /// one thing only: the socket is full.
@@ -35,11 +47,20 @@ pub(crate) fn read_by(
     peer: &dyn Display,
     read: impl FnMut(&mut BytesMut, usize) -> io::Result<usize>,
 ) -> Result<Read, Error> {
-    match io.read_bytes(read) {
+    let read = io.read_bytes(read);
+    received(read, io.short_read_drains(), peer)
+}
+
+/// What one read means; `drains` if a short one empties the source.
+#[inline]
+pub(crate) fn received(
+    read: io::Result<ReadBytes>,
+    drains: bool,
+    peer: &dyn Display,
+) -> Result<Read, Error> {
+    match read {
         Ok(read) if read.bytes.is_empty() => Ok(Read::Eof),
-        Ok(read) if !read.filled && io.short_read_drains() => {
-            Ok(Read::Last(Message::from(read.bytes)))
-        }
+        Ok(read) if !read.filled && drains => Ok(Read::Last(Message::from(read.bytes))),
         Ok(read) => Ok(Read::Message(Message::from(read.bytes))),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::WouldBlock),
         Err(error) => Err(Error::io(format!("reading from {peer}"), error)),
@@ -85,6 +106,24 @@ pub enum Step {
     Full,
     /// There is nothing to send.
     Empty,
+}
+
+/// How a flush goes on after a send of its only message, `offered` bytes, which has not simply taken all.
+#[cold]
+#[inline(never)]
+pub(crate) fn sent_alone(
+    offered: usize,
+    sent_bytes: io::Result<usize>,
+    out: &mut OutboundBuffer,
+    peer: &dyn Display,
+) -> Result<Flush, Error> {
+    let step = sent(offered, sent_bytes, peer, |sent| {
+        let _ = out.advance(sent);
+    })?;
+    Ok(match step {
+        Step::Full => Flush::Blocked,
+        Step::Went | Step::Empty => Flush::Drained,
+    })
 }
 
 /// What comes of a system call that was offered so many bytes.
@@ -206,58 +245,4 @@ fn send_region(
 #[inline]
 pub(crate) fn accepts(msg: &Message) -> bool {
     msg.readable_bytes().is_some() || msg.is::<FileRegion>()
-}
-
-/// Ends one direction. A peer that is gone already is no error where nothing was promised to it (A37).
-pub(crate) fn shutdown(
-    socket: BorrowedFd<'_>,
-    direction: Direction,
-    peer: &dyn Display,
-) -> Result<(), Error> {
-    let (how, text) = match direction {
-        Direction::Input => (Shutdown::Read, "input"),
-        Direction::Output => (Shutdown::Write, "output"),
-    };
-    match net::shutdown(socket, how) {
-        Err(error)
-            if direction == Direction::Input && error.kind() == io::ErrorKind::NotConnected =>
-        {
-            Ok(())
-        }
-        Err(error) => Err(Error::io(
-            format!("shutting down the {text} of the connection to {peer}"),
-            error,
-        )),
-        Ok(()) => Ok(()),
-    }
-}
-
-/// Threads that wait in close(2). Each may wait for its peer as long as SO_LINGER says, hence several.
-static LINGERING: Pool = Pool::new("tidegate-linger", 16);
-
-/// Ends the connection. One that lingers waits in close(2) until the peer has acknowledged everything, so that is
-/// called on another thread, and the channel learns of the end by its signal (A31).
-pub(crate) fn close(socket: OwnedFd, lingers: bool, io: &mut Io<'_>) -> Progress {
-    if !lingers {
-        drop(socket);
-        return Progress::Done;
-    }
-    // The peer learns of the end now, also when many sockets linger and this one has to wait for a thread.
-    let _ = net::shutdown(socket.as_fd(), Shutdown::Write);
-    let signal = io.signal();
-    let handed = LINGERING.run(socket, move |socket| {
-        drop(socket);
-        signal.closed();
-    });
-    match handed {
-        Ok(()) => Progress::Pending,
-        Err(socket) => {
-            tracing::warn!(
-                "no thread could be started to close a lingering socket; the kernel sends the rest in the background"
-            );
-            let _ = net::set_linger(socket.as_fd(), None);
-            drop(socket);
-            Progress::Done
-        }
-    }
 }
