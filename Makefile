@@ -50,7 +50,7 @@ run: ## the first program: a file goes to an echo server and back, compared byte
 
 test: ## every test of the workspace, and how many there were
 	@mkdir -p target
-	@{ $(CARGO) test --workspace && $(CARGO) test $(SIM); } 2>&1 | tee target/test.log
+	@{ $(CARGO) test --workspace && $(CARGO) test $(SIM) && $(CARGO) test --features log --test log; } 2>&1 | tee target/test.log
 	@awk '/^test result:/ { suites++; passed += $$4; failed += $$6; ignored += $$8 } \
 		END { printf "==> %d tests passed, %d failed, %d ignored, in %d suites\n", passed, failed, ignored, suites }' \
 		target/test.log

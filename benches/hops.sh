@@ -11,10 +11,10 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 events=${EVENTS:-5000}
-limits='inbound 60 60
-bare 45 40
-outbound 55 40
-flush 45 40
+limits='inbound 56 60
+bare 40 40
+outbound 51 40
+flush 40 40
 skipped 6 6'
 
 binary=$(cargo build --release --bench hops --message-format=json 2>/dev/null |

@@ -16,6 +16,7 @@ use nix::sys::socket::sockopt::RcvBuf;
 use tidegate::buffer::Bytes;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, SO_LINGER, SO_SNDBUF};
 use tidegate::channel::{DrainReport, Draining};
+use tidegate::transport::oio;
 use tidegate::transport::udp::Udp;
 use tidegate::transport::unix::UnixStream;
 use tidegate::{
@@ -27,6 +28,8 @@ use tidegate_sys::os::net;
 #[path = "common/ways.rs"]
 mod ways;
 
+use ways::Way;
+
 /// Long enough for a machine that does other things; nothing waits for it when all is well.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -37,6 +40,24 @@ const SILENCE: Duration = Duration::from_secs(5);
 const ANSWER: usize = 1 << 20;
 
 const SMALL: usize = 32 << 10;
+
+/// What carries a connection.
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Sockets,
+    /// With calls that are made on threads.
+    Threads,
+}
+
+/// Runs a test on loops that are built every way, with both kinds of connections.
+fn each_way(test: impl Fn(Way, Kind)) {
+    ways::each_way(|way| {
+        for kind in [Kind::Sockets, Kind::Threads] {
+            eprintln!("   {kind:?}");
+            test(way, kind);
+        }
+    });
+}
 
 /// What a handler of a draining channel sees.
 #[derive(Debug, PartialEq, Eq)]
@@ -113,12 +134,13 @@ struct Pair {
 
 impl Pair {
     /// `pauses`: as [`Answer`].
-    fn new(group: &EventLoopGroup, pauses: bool) -> Self {
-        Self::with(group, pauses, |bootstrap| bootstrap)
+    fn new(group: &EventLoopGroup, kind: Kind, pauses: bool) -> Self {
+        Self::with(group, kind, pauses, |bootstrap| bootstrap)
     }
 
     fn with(
         group: &EventLoopGroup,
+        kind: Kind,
         pauses: bool,
         prepare: impl FnOnce(Bootstrap) -> Bootstrap,
     ) -> Self {
@@ -131,10 +153,12 @@ impl Pair {
                 let tell = tell.clone();
                 pipeline.add_last(Answer { tell, pauses })
             });
-        let channel = prepare(bootstrap)
-            .connect(listener.local_addr().unwrap())
-            .sync_timeout(DEADLINE)
-            .unwrap();
+        let (bootstrap, address) = (prepare(bootstrap), listener.local_addr().unwrap());
+        let connecting = match kind {
+            Kind::Sockets => bootstrap.connect(address),
+            Kind::Threads => bootstrap.transport::<oio::Tcp>().connect(address),
+        };
+        let channel = connecting.sync_timeout(DEADLINE).unwrap();
         let (peer, _) = listener.accept().unwrap();
         peer.set_read_timeout(Some(DEADLINE)).unwrap();
         peer.set_write_timeout(Some(DEADLINE)).unwrap();
@@ -201,9 +225,9 @@ fn stop(group: &EventLoopGroup) {
 /// What was handed to the kernel is not thrown away because of requests that nobody reads any more.
 #[test]
 fn answers_reach_a_peer_that_goes_on_asking() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
+        let mut pair = Pair::new(&group, kind, true);
         pair.ask();
         let pump = pair.pump();
         let draining = group.drain(DEADLINE);
@@ -224,9 +248,9 @@ fn answers_reach_a_peer_that_goes_on_asking() {
 /// Nothing of what is dropped, and nothing of a shutdown: for the handlers it is a close that takes its time.
 #[test]
 fn handlers_see_nothing_of_it_and_the_last_events_when_it_is_over() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::with(&group, true, |bootstrap| {
+        let mut pair = Pair::with(&group, kind, true, |bootstrap| {
             bootstrap.option(ALLOW_HALF_CLOSURE, true)
         });
         pair.ask();
@@ -259,10 +283,10 @@ fn handlers_see_nothing_of_it_and_the_last_events_when_it_is_over() {
 /// The loop goes round meanwhile, and the others are served.
 #[test]
 fn a_peer_that_never_ends_is_cut_off_at_the_deadline_and_counted() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
-        let mut other = Pair::new(&group, true);
+        let mut pair = Pair::new(&group, kind, true);
+        let mut other = Pair::new(&group, kind, true);
         pair.ask();
         other.ask();
         let pump = pair.pump();
@@ -295,12 +319,12 @@ fn a_peer_that_never_ends_is_cut_off_at_the_deadline_and_counted() {
 /// Its end is read at once, behind what it sent before, also where nobody had asked for it.
 #[test]
 fn a_peer_that_has_ended_its_side_is_not_waited_for() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut paused = Pair::new(&group, true);
+        let mut paused = Pair::new(&group, kind, true);
         paused.ask();
         paused.peer.shutdown(Shutdown::Write).unwrap();
-        let half_open = Pair::with(&group, false, |bootstrap| {
+        let half_open = Pair::with(&group, kind, false, |bootstrap| {
             bootstrap.option(ALLOW_HALF_CLOSURE, true)
         });
         half_open.peer.shutdown(Shutdown::Write).unwrap();
@@ -318,9 +342,9 @@ fn a_peer_that_has_ended_its_side_is_not_waited_for() {
 
 #[test]
 fn a_connection_that_breaks_before_its_peers_end_is_counted() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
+        let mut pair = Pair::new(&group, kind, true);
         pair.ask();
         let draining = group.drain(DEADLINE);
         assert_eq!(pair.read_all(), ANSWER);
@@ -347,9 +371,9 @@ fn a_handler_that_closes_in_a_drain_keeps_what_it_sent() {
         }
     }
 
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
+        let mut pair = Pair::new(&group, kind, true);
         pair.ask();
         let added = pair.channel.edit(|pipeline| pipeline.add_first(Goodbye));
         added.sync().unwrap().unwrap();
@@ -380,9 +404,9 @@ fn what_a_handler_sends_when_it_is_closed_goes_out_first() {
     }
 
     for flushes in [false, true] {
-        ways::each_way(|way| {
+        each_way(|way, kind| {
             let group = way.group(1);
-            let mut pair = Pair::new(&group, true);
+            let mut pair = Pair::new(&group, kind, true);
             pair.ask();
             let added = pair
                 .channel
@@ -412,7 +436,7 @@ fn a_goodbye_that_is_not_taken_is_left_unsent_at_the_deadline() {
     }
 
     let group = EventLoopGroup::new(1).unwrap();
-    let pair = Pair::new(&group, false);
+    let pair = Pair::new(&group, Kind::Sockets, false);
     let added = pair.channel.edit(|pipeline| pipeline.add_first(Notify));
     added.sync().unwrap().unwrap();
     let report = group.drain(Duration::from_millis(50)).sync().unwrap();
@@ -425,7 +449,7 @@ fn a_goodbye_that_is_not_taken_is_left_unsent_at_the_deadline() {
 #[test]
 fn so_linger_comes_after_it() {
     let group = EventLoopGroup::new(1).unwrap();
-    let mut pair = Pair::with(&group, true, |bootstrap| {
+    let mut pair = Pair::with(&group, Kind::Sockets, true, |bootstrap| {
         bootstrap.option(SO_LINGER, Some(DEADLINE))
     });
     pair.ask();
@@ -440,9 +464,9 @@ fn so_linger_comes_after_it() {
 /// A shutdown has no time for peers; it says whom it cut off.
 #[test]
 fn a_shutdown_ends_it_at_once() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
+        let mut pair = Pair::new(&group, kind, true);
         pair.ask();
         let draining = group.drain(DEADLINE);
         assert_eq!(pair.read_all(), ANSWER);
@@ -468,7 +492,7 @@ fn a_shutdown_ends_it_at_once() {
 #[test]
 fn a_group_that_is_dropped_in_a_drain_loses_nothing() {
     let group = EventLoopGroup::new(1).unwrap();
-    let mut pair = Pair::new(&group, true);
+    let mut pair = Pair::new(&group, Kind::Sockets, true);
     pair.ask();
     let pump = pair.pump();
     let draining = group.drain(DEADLINE);
@@ -543,10 +567,10 @@ fn unix_connections_linger_too() {
 /// One connection of many: the others, and the service, go on.
 #[test]
 fn one_channel_alone_can_be_drained() {
-    ways::each_way(|way| {
+    each_way(|way, kind| {
         let group = way.group(1);
-        let mut pair = Pair::new(&group, true);
-        let other = Pair::new(&group, false);
+        let mut pair = Pair::new(&group, kind, true);
+        let other = Pair::new(&group, kind, false);
         pair.ask();
         let pump = pair.pump();
         let draining = pair.channel.drain(DEADLINE);
@@ -567,7 +591,7 @@ fn one_channel_alone_can_be_drained() {
 #[test]
 fn where_drains_overlap_a_channel_is_in_all_reports() {
     let group = EventLoopGroup::new(1).unwrap();
-    let mut pair = Pair::new(&group, true);
+    let mut pair = Pair::new(&group, Kind::Sockets, true);
     pair.ask();
     let one = pair.channel.drain(DEADLINE);
     assert_eq!(pair.read_all(), ANSWER);

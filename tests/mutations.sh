@@ -75,7 +75,7 @@ mutation() {
 
 all() {
 	mutation '6.6 the root queue is a FIFO' src/channel/root.rs \
-		'push_back(root);' 'push_front(root);' \
+		'roots.0.push_back(root)' 'roots.0.push_front(root)' \
 		tidegate '--test pipeline' roots::listeners_run_after_the_event_in_their_order
 	mutation '6.7 a parked resume waits for a read()' src/channel/reading.rs \
 		'self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)' 'self.has(!0)' \
@@ -91,13 +91,14 @@ all() {
         self.enter(' \
 		tidegate '--test channel' reading::a_batch_is_at_most_sixteen_reads_and_others_have_their_turn_before_the_rest
 	mutation '4, B8 an event of a dead generation reaches nobody' src/reactor/registry.rs \
-		'if slot.generation == token.generation()
-            && let' 'if slot.generation >= token.generation()
-            && let' \
+		'let is_same = slot.generation == token.generation();' \
+		'let is_same = slot.generation >= token.generation();' \
 		tidegate --lib reactor::registry::tests::a_new_registration_of_a_slot_never_sees_the_events_of_the_old_one
 	mutation '9, A35 data before the end of input is delivered' src/channel/reading.rs \
-		'self.seen.set(self.seen.get() | ready);' \
-		'self.seen.set(self.seen.get() | ready); if ready.intersects(Ready::READ_CLOSED) { self.set(flag::INPUT_SHUT); }' \
+		'self.seen.set(self.seen.get() | ready);
+        if flags' 'self.seen.set(self.seen.get() | ready);
+        if ready.intersects(Ready::READ_CLOSED) { return self.enter(Self::end_of_input); }
+        if flags' \
 		tidegate --lib channel::tests::descriptor::data_before_the_peers_end_is_always_delivered
 	mutation '4, C9 an edge goes on with what a full socket did not take' src/channel/reading.rs \
 		'ready.intersects(Ready::WRITABLE | Ready::ERROR | Ready::HANGUP)' 'ready.intersects(Ready::ERROR | Ready::HANGUP)' \

@@ -91,6 +91,11 @@ pub const CODECS: &[Codec] = &[
         seeds: whole::datagrams_seeds,
     },
     Codec {
+        name: "control_messages",
+        make: whole::control_messages,
+        seeds: whole::control_messages_seeds,
+    },
+    Codec {
         name: "ip_rules",
         make: whole::ip_rules,
         seeds: whole::ip_rules_seeds,

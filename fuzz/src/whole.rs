@@ -10,6 +10,7 @@ use tidegate::handler::ip_filter::IpRules;
 use tidegate::transport::sctp::Notification;
 use tidegate::transport::udp::Datagram;
 use tidegate::{EmbeddedChannel, Message};
+use tidegate_sys::os::net::{ControlMessage, read_control_messages};
 
 use super::subject::Subject;
 
@@ -149,6 +150,73 @@ pub fn datagrams_seeds() -> Vec<Vec<u8>> {
     ]
     .map(<[u8]>::to_vec)
     .to_vec()
+}
+
+/// The input is a row of control messages (cmsg(3)), each behind three bytes: its kind, how much longer than it is it says it
+/// is where it is cut, and its length. How much room there is for all of them, the word chooses.
+pub fn control_messages(config: u32) -> Box<dyn Subject> {
+    // What receives have room for, and what ends in the middle.
+    let rooms = [128, 1088, 128, 40, 64, 23, 128, 0];
+    let room = rooms[config as usize % rooms.len()];
+    Box::new(Whole(move |bytes: &[u8]| {
+        let mut rest = bytes;
+        let mut row = Vec::new();
+        while let Some(([kind, more, length], behind)) = rest.split_first_chunk() {
+            let (value, left) = behind.split_at(usize::from(*length).min(behind.len()));
+            let message = ControlMessage::new(usize::from(*kind), value, u16::from(*more));
+            row.push(message);
+            rest = left;
+        }
+        let (told, numbers) = read_control_messages(&row, room);
+        assert!(told.descriptors.is_empty(), "nobody sent any");
+        assert!(numbers.len() * 4 <= room, "descriptors from nowhere");
+        let is_silent = told.segment == 0 && told.local.is_none() && told.class.is_none();
+        if is_silent && numbers.is_empty() {
+            return Err(malformed("nothing is told"));
+        }
+        Ok(format!("{told:?} {numbers:?}").into_bytes())
+    }))
+}
+
+pub fn control_messages_seeds() -> Vec<Vec<u8>> {
+    // Kinds are numbers of a table that the systems have different ends of: each value fits several.
+    let message = |kind: u8, more: u8, value: &[u8]| {
+        let length = u8::try_from(value.len()).expect("a seed is short");
+        [&[kind, more, length][..], value].concat()
+    };
+    let v4 = [&[0; 8][..], &[192, 0, 2, 1]].concat();
+    let v6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[2, 0, 0, 0]].concat();
+    let word = 1200_u32.to_ne_bytes();
+    let stamp = [9; 16];
+    vec![
+        [
+            message(5, 0, &word),
+            message(6, 0, &v4),
+            message(2, 0, &[0xb8]),
+        ]
+        .concat(),
+        [message(4, 0, &v6), message(3, 0, &[0xb8, 0, 0, 0])].concat(),
+        [
+            message(0, 0, &stamp),
+            message(6, 0, &v4),
+            message(0, 0, &stamp),
+        ]
+        .concat(),
+        [
+            message(1, 0, &[3, 0, 0, 0, 4, 0, 0, 0]),
+            message(5, 0, &word),
+        ]
+        .concat(),
+        message(4, 12, &v6[..8]),
+        message(1, 200, &[5; 60]),
+        [
+            message(0, 0, &stamp),
+            message(0, 0, &stamp),
+            message(0, 0, &stamp),
+            message(4, 0, &v6),
+        ]
+        .concat(),
+    ]
 }
 
 /// A network as a configuration has it, behind a verdict's letter.

@@ -49,7 +49,11 @@ fn look_up(host: &str, port: u16) -> Result<Vec<Address>, Error> {
     let found = (host, port).to_socket_addrs().map_err(|error| {
         Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error)
     })?;
-    let found: Vec<Address> = found.map(Address::Inet).collect();
+    Ok(found.map(Address::Inet).collect())
+}
+
+/// At least one address of this name.
+fn some(found: Vec<Address>, host: &str) -> Result<Vec<Address>, Error> {
     if found.is_empty() {
         let text = format!("looking up {host}: it has no address");
         return Err(Error::new(ErrorKind::Unresolved, text));
@@ -68,7 +72,8 @@ pub(super) fn resolved(
     match (resolver, &address) {
         (Some(resolver), Address::Unresolved(name, port)) => {
             let (answer, found) = TaskPromise::pair(host);
-            found.on_result(then);
+            let host = name.clone();
+            found.on_result(move |found| then(found.and_then(|found| some(found, &host))));
             resolver.resolve(name, *port, answer);
         }
         _ => then(Ok(vec![address])),

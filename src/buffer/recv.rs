@@ -128,7 +128,7 @@ impl RecvPredictor {
                     next: table(index).clamp(min, max),
                     min,
                     max,
-                    index: index,
+                    index,
                     index_min: index_at_least(min),
                     index_max: index_at_most(max),
                     mode: Mode::Adaptive,
@@ -149,7 +149,7 @@ impl RecvPredictor {
             index: 0,
             index_min: 0,
             index_max: 0,
-            mode: mode,
+            mode,
         }
     }
 

@@ -56,8 +56,9 @@ impl EventLoopGroup {
     ///
     /// A peer that neither ends its side nor sends anything for 5 s is not waited for ([`silent`](DrainReport::silent)): so
     /// with clients that keep idle connections a drain takes 5 s. One that sends on and on is cut off after `within`
-    /// ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or no descriptor (channels inside
-    /// of the process, `oio`, streams of another connection), a channel is closed plainly.
+    /// ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or nothing that a close could cost
+    /// the peer (channels inside of the process), or nobody knows ([`oio::Stream`](crate::transport::oio::Stream), a transport
+    /// of one's own: see [`Transport::lingers`](crate::channel::Transport::lingers)), a channel is closed plainly.
     ///
     /// Close a server on another group's loops before: its children live here. The loops go on, and what comes to them
     /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them. It does not wait for peers: a
@@ -487,8 +488,25 @@ impl Core {
             });
             self.head_close(Promise::void());
         }
-        // A transport that takes its time has had it.
-        self.end_drain();
+        // A transport that takes its time has had it; other drains have theirs.
+        self.leave_drain(tally);
+    }
+
+    /// This drain waits no longer for the channel.
+    fn leave_drain(&self, tally: &Rc<Tally>) {
+        let is_held = self.look_at_rare(|rare| {
+            let leaving = rare.leaving.as_mut()?;
+            let is_held = leaving.is_held();
+            leaving.tallies.retain(|other| !Rc::ptr_eq(other, tally));
+            if leaving.tallies.is_empty() {
+                rare.leaving = None;
+            }
+            Some(is_held)
+        });
+        if let Some(is_held) = is_held {
+            self.report_unsent(std::slice::from_ref(tally), is_held);
+            tally.one_ended();
+        }
     }
 
     /// The channel is closed, and what it has not sent is about to fail.
@@ -496,25 +514,29 @@ impl Core {
         let Some(leaving) = self.look_at_rare(|rare| rare.leaving.take()) else {
             return;
         };
+        self.report_unsent(&leaving.tallies, leaving.is_held());
+        for tally in &leaving.tallies {
+            tally.one_ended();
+        }
+    }
+
+    fn report_unsent(&self, tallies: &[Rc<Tally>], is_held: bool) {
         let (bytes, messages) = match self.outbound.borrow().as_deref() {
             Some(outbound) => outbound.unsent(),
             None => (0, 0),
         };
-        let is_held = leaving.is_held();
-        if messages > 0 || is_held {
-            leaving.note(|report| {
-                report.unsent.push(Unsent {
-                    channel: self.shared.id(),
-                    remote: self.shared.remote_address(),
-                    local: self.shared.local_address(),
-                    bytes,
-                    messages,
-                    is_held,
-                });
-            });
+        if messages == 0 && !is_held {
+            return;
         }
-        for tally in &leaving.tallies {
-            tally.one_ended();
+        for tally in tallies {
+            tally.drain.report().unsent.push(Unsent {
+                channel: self.shared.id(),
+                remote: self.shared.remote_address(),
+                local: self.shared.local_address(),
+                bytes,
+                messages,
+                is_held,
+            });
         }
     }
 }

@@ -1,6 +1,6 @@
 //! [`Kind`]: what a node knows of its handler's type while the handler itself is away on the stack.
 //!
-//! Two bytes: the number of the type in a table of the thread, which no node ever leaves. A pointer in each node took
+//! Twelve bits: the number of the type in a table of the thread, which no node ever leaves. A pointer in each node took
 //! eight, and every idle channel has several nodes. Asked by edits, look-ups and logs, never by a hop.
 
 use std::any::{Any, TypeId, type_name};
@@ -17,7 +17,17 @@ pub(crate) struct Kind(u16);
 
 impl Kind {
     /// No handler's, and that of what does not fit into the table any more: it is no type that anybody looks for.
-    pub(super) const NONE: Self = Self(u16::MAX);
+    pub(super) const NONE: Self = Self(0xFFF);
+
+    /// The kind of this number, which another one has given.
+    pub(super) const fn numbered(number: u16) -> Self {
+        Self(number)
+    }
+
+    /// 12 bits.
+    pub(super) const fn number(self) -> u16 {
+        self.0
+    }
 
     pub(crate) fn of<H: Any>() -> Self {
         let id = TypeId::of::<H>();
@@ -33,6 +43,7 @@ impl Kind {
         known
             .ok()
             .and_then(|at| u16::try_from(at).ok())
+            .filter(|number| *number < Self::NONE.0)
             .map_or(Self::NONE, Self)
     }
 

@@ -467,6 +467,11 @@ impl Core {
     /// What a transport reports later.
     pub(crate) fn on_news(&self, news: News) {
         match news {
+            News::Readable | News::PeerClosing | News::Broken
+                if self.life.get() == Life::Closing =>
+            {
+                self.linger_by_news();
+            }
             News::Readable => {
                 self.set(flag::READABLE);
                 if self.has(flag::READ_PENDING) {

@@ -10,12 +10,14 @@
 //! 0. What a handler sends when a drain's close passes it goes out before anything of this begins.
 //! 1. For the pipeline the channel is closing: it hears nothing of what is dropped, and nothing of an input or output that
 //!    was shut down, and channel_inactive comes when the transport has closed, as after every close that takes its time.
-//! 2. Only what has a descriptor and can end its output alone lingers. Everything else, and a peer that has ended its side
-//!    before, is closed at once.
+//! 2. Only what says so lingers ([`Transport::lingers`](super::transport::Transport::lingers): by default what has a
+//!    descriptor), if it can end its output alone. Everything else, and a peer that has ended its side before, is closed at once.
 //! 3. The descriptor is registered anew, for a handle of its own: so an edge that came before is told once more, and the
 //!    reads of channels that live know nothing of this. A batch is as long as the channel's others (MAX_MESSAGES_PER_READ);
 //!    whoever sends more waits for its turn in the ready list.
 //! 4. A short read ends no batch: the peer's end may have been told together with what came before it.
+//! 5. What has no descriptor tells by its signal. The news counts as readiness, whatever it says, and is acted on in the ready
+//!    list, since it may come while the transport is at work.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -100,7 +102,7 @@ impl Core {
     /// Begins, with the descriptor deregistered; the end may come before this returns. False if there is nothing to wait
     /// for: then the transport is to be closed as ever.
     pub(crate) fn begin_linger(&self) -> bool {
-        if self.transport.borrow().as_fd().is_none() {
+        if !self.transport.borrow().lingers() {
             return false;
         }
         if !self.has(flag::OUTPUT_SHUT)
@@ -116,10 +118,7 @@ impl Core {
             }
             return false;
         }
-        let ear = Rc::new(Ear {
-            core: self.me.clone(),
-            is_in_ready_list: Cell::new(false),
-        });
+        let ear = self.new_ear(false);
         if !self.register_ear(&ear) {
             return false;
         }
@@ -133,13 +132,32 @@ impl Core {
         true
     }
 
+    fn new_ear(&self, is_in_ready_list: bool) -> Rc<Ear> {
+        Rc::new(Ear {
+            core: self.me.clone(),
+            is_in_ready_list: Cell::new(is_in_ready_list),
+        })
+    }
+
+    /// False if the selector refuses the descriptor. What has none needs no registration.
     fn register_ear(&self, ear: &Rc<Ear>) -> bool {
         let transport = self.transport.borrow();
-        let (Some(fd), Some(reactor)) = (transport.as_fd(), self.lp.reactor()) else {
+        let Some(fd) = transport.as_fd() else {
+            return true;
+        };
+        let Some(reactor) = self.lp.reactor() else {
             return false;
         };
         let registered = reactor.register(fd, interest(true, false), ear.clone());
         registered.map(|token| self.token.set(token)).is_ok()
+    }
+
+    /// The transport has news of its input, and the channel closes.
+    #[cold]
+    pub(crate) fn linger_by_news(&self) {
+        if self.is_lingering() {
+            self.lp.push_ready(self.new_ear(true));
+        }
     }
 
     /// One batch of reads, each of which is dropped.

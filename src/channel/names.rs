@@ -19,7 +19,7 @@ impl<H: ?Sized> Nodes<H> {
                     .ok(),
                 None => {
                     let node = self.get(index);
-                    (node.kind().name() == short_type).then_some(node.ordinal().into())
+                    (node.kind().name() == short_type).then_some(node.ordinal())
                 }
             })
             .collect();

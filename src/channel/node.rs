@@ -8,7 +8,8 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::mem;
+
+use tidegate_sys::mem::{self, Berth};
 
 use super::kind::Kind;
 use super::mask::{self, Mask};
@@ -144,18 +145,33 @@ impl Link {
 pub(crate) type Slab<H> = [Node<H>];
 
 /// One place of a pipeline. `H` is the handler's trait object; the links need not know more of it.
-pub(crate) struct Node<H: ?Sized> {
-    /// `Some` only in the state Here, and then unless the handler is on the stack. A walk needs no other test: it takes
-    /// what it finds.
-    pub(super) handler: Cell<Option<Box<H>>>,
+///
+/// The handler is in its berth only in the state Here, and lent while it is on the stack. A walk needs no other test: it
+/// borrows what it finds. The berth's tag is the lower byte of the generation.
+pub(crate) struct Node<H: ?Sized>(Berth<H, Known>);
+
+/// A handler on the stack.
+pub(crate) type Loan<'a, H> = mem::Loan<'a, H, Known>;
+
+/// What there is of a node beside its handler.
+#[derive(Clone)]
+pub(crate) struct Known {
     link: Cell<Link>,
-    /// How often the node was used, in the upper 24 bits; below, what distinguishes generated names: `Type#ordinal`.
-    serial: Cell<u32>,
-    pub(super) kind: Cell<Kind>,
+    /// How often the node was used, above its lower byte.
+    used: Cell<u16>,
+    name: Cell<Name>,
     /// Which operations stop at the node toward the head: the upper half of a mask, where the outbound bits are.
-    pub(super) prev_mask: Cell<u8>,
-    pub(super) facts: Cell<Facts>,
+    prev_mask: Cell<u8>,
+    facts: Cell<Facts>,
 }
+
+/// What a handler without a name of its own is called by: its kind in the upper 12 bits; below, what distinguishes handlers
+/// of one kind: `Type#ordinal`.
+#[derive(Clone, Copy)]
+struct Name(u16);
+
+/// The largest ordinal that a node keeps itself.
+pub(super) const ORDINAL_MAX: u16 = 0xF;
 
 const _: () = assert!(
     size_of::<Node<dyn Any>>() == 32,
@@ -173,80 +189,80 @@ pub(super) const fn upper(mask: Mask) -> u8 {
 
 impl<H: ?Sized> Node<H> {
     pub(super) fn vacant(index: usize) -> Self {
-        Self {
-            handler: Cell::new(None),
+        let known = Known {
             link: Cell::new(Link {
                 next: TAIL,
                 next_mask: mask::INBOUND,
                 prev: HEAD,
                 index: index as Index,
             }),
-            serial: Cell::new(0),
-            kind: Cell::new(Kind::NONE),
+            used: Cell::new(0),
+            name: Cell::new(Name(Kind::NONE.number() << 4)),
             prev_mask: Cell::new(upper(mask::OUTBOUND)),
             facts: Cell::new(Facts::new(State::Vacant)),
-        }
+        };
+        Self(Berth::empty(0, known))
     }
 
     /// HEAD and TAIL of an empty pipeline.
     pub(super) fn sentinel() -> Self {
-        Self {
-            facts: Cell::new(Facts::new(State::Sentinel)),
-            ..Self::vacant(HEAD.into())
-        }
+        let sentinel = Self::vacant(HEAD.into());
+        sentinel.known().facts.set(Facts::new(State::Sentinel));
+        sentinel
     }
 
     /// The same node for a larger slab. A handler that is in place moves along.
     pub(super) fn moved(&self) -> Self {
-        Self {
-            handler: Cell::new(self.handler.take()),
-            link: self.link.clone(),
-            serial: self.serial.clone(),
-            kind: self.kind.clone(),
-            prev_mask: self.prev_mask.clone(),
-            facts: self.facts.clone(),
+        let moved = Self(Berth::empty(self.0.tag.get(), self.known().clone()));
+        if let Some(handler) = self.take() {
+            moved.put(handler);
         }
+        moved
+    }
+
+    #[inline(always)]
+    fn known(&self) -> &Known {
+        &self.0.known
     }
 
     // ---- the handler
 
-    /// Takes the handler onto the stack; `None` if it is there already, or does not know of its addition, or if this is no
+    /// Has the handler on the stack; `None` if it is there already, or does not know of its addition, or if this is no
     /// handler's node.
     #[inline(always)]
-    pub(crate) fn take(&self) -> Option<Box<H>> {
-        self.handler.take()
+    pub(crate) fn lend(&self) -> Option<Loan<'_, H>> {
+        self.0.lend()
     }
 
-    /// Puts the handler back.
-    #[inline(always)]
+    /// Takes the handler out, if it is in place.
+    pub(crate) fn take(&self) -> Option<Box<H>> {
+        self.0.take()
+    }
+
+    /// Puts a handler into a node that has none.
     pub(crate) fn put(&self, handler: Box<H>) {
-        // The place is empty; forgetting what was in it spares the drop check.
-        mem::forget(self.handler.replace(Some(handler)));
+        self.0.put(handler);
     }
 
     /// Looks at the handler, if it is in place.
     pub(crate) fn peek<R>(&self, look: impl FnOnce(&H) -> R) -> Option<R> {
-        let handler = self.take()?;
-        let result = look(&handler);
-        self.put(handler);
-        Some(result)
+        self.lend().map(|handler| look(&handler))
     }
 
     /// True while the handler is on the stack, and for one that a panic has passed there.
     pub(crate) fn is_busy(&self) -> bool {
         match self.state() {
-            State::Here => self.peek(|_| ()).is_none(),
+            State::Here => !self.0.is_in_place(),
             State::Lost => true,
             State::Vacant | State::Sentinel | State::Added | State::Removed => false,
         }
     }
 
-    /// Puts back a handler that a panic has passed. Nothing but stores: a call would need a register of its caller's in the
-    /// code that runs without a panic, four instructions for each handler on the way of an operation.
+    /// A panic passes the handler. Nothing but a store: a call would need a register of its caller's in the code that runs
+    /// without a panic, four instructions for each handler on the way of an operation.
     #[inline(always)]
-    pub(crate) fn lose(&self, handler: Box<H>) {
-        self.put(handler);
-        self.facts.set(Facts(self.facts.get().0 | LOSE));
+    pub(crate) fn lose(&self) {
+        self.add_fact(LOSE);
     }
 
     /// The handler, if a panic has passed it. The node counts as being on the stack then.
@@ -264,115 +280,139 @@ impl<H: ?Sized> Node<H> {
 
     #[inline(always)]
     pub(crate) fn index(&self) -> Index {
-        self.link.get().index
+        self.known().link.get().index
     }
 
     #[inline(always)]
     pub(crate) fn link(&self) -> Link {
-        self.link.get()
+        self.known().link.get()
+    }
+
+    /// Which operations stop at the node toward the head: the upper half of a mask.
+    #[inline(always)]
+    pub(super) fn prev_mask(&self) -> u8 {
+        self.known().prev_mask.get()
+    }
+
+    pub(super) fn set_prev_mask(&self, mask: u8) {
+        self.known().prev_mask.set(mask);
+    }
+
+    pub(super) fn set_facts(&self, facts: Facts) {
+        self.known().facts.set(facts);
     }
 
     pub(crate) fn next(&self) -> Index {
-        self.link.get().next
+        self.known().link.get().next
     }
 
     pub(crate) fn prev(&self) -> Index {
-        self.link.get().prev
+        self.known().link.get().prev
     }
 
     pub(crate) fn kind(&self) -> Kind {
-        self.kind.get()
+        Kind::numbered(self.known().name.get().0 >> 4)
     }
 
-    pub(super) fn ordinal(&self) -> u8 {
-        self.serial.get() as u8
+    pub(super) fn ordinal(&self) -> u16 {
+        self.known().name.get().0 & ORDINAL_MAX
     }
 
-    pub(super) fn set_ordinal(&self, ordinal: u8) {
-        let generation = self.serial.get() & !0xFF;
-        self.serial.set(generation | u32::from(ordinal));
+    /// Notes whose node it is. An ordinal that is too large for that is cut; whoever has one has a name written down.
+    pub(super) fn set_name(&self, kind: Kind, ordinal: u16) {
+        let name = Name(kind.number() << 4 | ordinal.min(ORDINAL_MAX));
+        self.known().name.set(name);
     }
 
     /// How often the node was used before, wrapping at 2^24: a name that is older than that many handlers in one place of
     /// one channel may mean another one.
     pub(super) fn generation(&self) -> u32 {
-        self.serial.get() >> 8
+        u32::from(self.known().used.get()) << 8 | u32::from(self.0.tag.get())
     }
 
     /// Its next user is another one.
     pub(super) fn renew(&self) {
-        self.serial.set(self.serial.get().wrapping_add(0x100));
+        let next = self.generation().wrapping_add(1);
+        self.0.tag.set(next as u8);
+        self.known().used.set((next >> 8) as u16);
     }
 
     pub(crate) fn state(&self) -> State {
-        self.facts.get().state()
+        self.known().facts.get().state()
     }
 
     #[inline(always)]
     pub(crate) fn set_state(&self, state: State) {
-        self.facts.set(self.facts.get().with_state(state));
+        self.known()
+            .facts
+            .set(self.known().facts.get().with_state(state));
     }
 
     pub(crate) fn resume(&self) -> Resume {
-        self.facts.get().resume()
+        self.known().facts.get().resume()
     }
 
     pub(crate) fn set_resume(&self, resume: Resume) {
-        self.facts.set(self.facts.get().with_resume(resume));
+        self.known()
+            .facts
+            .set(self.known().facts.get().with_resume(resume));
     }
 
     /// True once the handler was taken out of the pipeline.
     pub(crate) fn is_gone(&self) -> bool {
-        self.facts.get().0 & Facts::GONE != 0
+        self.known().facts.get().0 & Facts::GONE != 0
     }
 
     /// Whether the handler said which callbacks it has.
     pub(crate) fn is_declared(&self) -> bool {
-        self.facts.get().0 & Facts::DECLARED != 0
+        self.known().facts.get().0 & Facts::DECLARED != 0
     }
 
+    #[inline(always)]
     pub(super) fn add_fact(&self, fact: u8) {
-        self.facts.set(Facts(self.facts.get().0 | fact));
+        self.known()
+            .facts
+            .set(Facts(self.known().facts.get().0 | fact));
     }
 
     /// Whether a read() of the tail is known to come to the head at once. Asked of the ends.
     #[inline]
     pub(crate) fn is_straight(&self) -> bool {
-        self.facts.get().0 & Facts::STRAIGHT != 0
+        self.known().facts.get().0 & Facts::STRAIGHT != 0
     }
 
     /// Notes whether it does.
     pub(crate) fn set_straight(&self, straight: bool) {
-        let others = self.facts.get().0 & !Facts::STRAIGHT;
+        let others = self.known().facts.get().0 & !Facts::STRAIGHT;
         let straight = if straight { Facts::STRAIGHT } else { 0 };
-        self.facts.set(Facts(others | straight));
+        self.known().facts.set(Facts(others | straight));
     }
 
     /// Whether something is due when the handler leaves the stack: it was taken out meanwhile, operations wait for it, or its
     /// slab is outgrown.
     #[inline(always)]
     pub(crate) fn is_awaited(&self) -> bool {
-        self.facts.get().0 & (Facts::GONE | Facts::AWAITED) != 0
+        self.known().facts.get().0 & (Facts::GONE | Facts::AWAITED) != 0
     }
 
     /// Whether an operation goes on to a handler behind the next one toward the head.
     #[inline(always)]
     pub(crate) fn passes_next(&self, bit: Mask) -> bool {
-        self.prev_mask.get() & upper(bit) == 0
+        self.known().prev_mask.get() & upper(bit) == 0
     }
 
     /// Notes whether operations wait for the handler.
     pub(crate) fn set_awaited(&self, awaited: bool) {
-        let others = self.facts.get().0 & !Facts::AWAITED;
+        let others = self.known().facts.get().0 & !Facts::AWAITED;
         let awaited = if awaited { Facts::AWAITED } else { 0 };
-        self.facts.set(Facts(others | awaited));
+        self.known().facts.set(Facts(others | awaited));
     }
 
     /// The node's slab is outgrown: no operation finds a way from here, and its handler is looked after when it leaves the
     /// stack.
     pub(super) fn outgrow(&self) {
         self.set_prev(NOWHERE);
-        self.prev_mask.set(0);
+        self.known().prev_mask.set(0);
         self.set_awaited(true);
     }
 
@@ -380,33 +420,33 @@ impl<H: ?Sized> Node<H> {
 
     /// Links toward the tail.
     pub(super) fn link_next(&self, to: Index, mask: Mask) {
-        self.link.set(Link {
+        self.known().link.set(Link {
             next: to,
             next_mask: mask & mask::INBOUND,
-            ..self.link.get()
+            ..self.known().link.get()
         });
     }
 
     /// Links toward the head.
     pub(super) fn link_prev(&self, to: Index, mask: Mask) {
         self.set_prev(to);
-        self.prev_mask.set(upper(mask & mask::OUTBOUND));
+        self.known().prev_mask.set(upper(mask & mask::OUTBOUND));
     }
 
     /// Takes over the link of another node toward the tail.
     pub(super) fn link_next_like(&self, other: &Self) {
-        self.link_next(other.next(), other.link.get().next_mask);
+        self.link_next(other.next(), other.link().next_mask);
     }
 
     /// Takes over the link of another node toward the head.
     pub(super) fn link_prev_like(&self, other: &Self) {
         self.set_prev(other.prev());
-        self.prev_mask.set(other.prev_mask.get());
+        self.known().prev_mask.set(other.prev_mask());
     }
 
     fn set_prev(&self, to: Index) {
-        let link = self.link.get();
-        self.link.set(Link { prev: to, ..link });
+        let link = self.known().link.get();
+        self.known().link.set(Link { prev: to, ..link });
     }
 }
 
@@ -438,11 +478,11 @@ pub(crate) fn prev_with<'a, H: ?Sized>(
 ) -> Option<&'a Node<H>> {
     let bit = upper(bit);
     let mut to = usize::from(from.prev());
-    if from.prev_mask.get() & bit == 0 {
+    if from.prev_mask() & bit == 0 {
         loop {
             let node = slab.get(to)?;
             to = usize::from(node.prev());
-            if node.prev_mask.get() & bit != 0 {
+            if node.prev_mask() & bit != 0 {
                 break;
             }
         }

@@ -31,7 +31,9 @@ use tidegate_sys::mem::prefetch;
 
 use super::kind::Kind;
 use super::mask::{self, Mask};
-use super::node::{Facts, HEAD, Index, Link, NOWHERE, Node, Resume, Slab, State, TAIL, upper};
+use super::node::{
+    Facts, HEAD, Index, Link, NOWHERE, Node, ORDINAL_MAX, Resume, Slab, State, TAIL, upper,
+};
 
 /// Names a node beyond a dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -259,7 +261,7 @@ impl<H: ?Sized> Nodes<H> {
     pub(crate) fn step_toward_head(&self, from: Index, bit: Mask) -> (At<H>, bool) {
         let slab = self.slab();
         let node = &slab[usize::from(from)];
-        let (index, stops) = (node.prev(), node.prev_mask.get() & upper(bit) != 0);
+        let (index, stops) = (node.prev(), node.prev_mask() & upper(bit) != 0);
         let stops = stops && !slab[usize::from(index)].is_gone();
         (At { slab, index }, stops)
     }
@@ -287,7 +289,7 @@ impl<H: ?Sized> Nodes<H> {
         }
         let inbound = self.get(self.before(index)).link().next_mask;
         let outbound = self.after_on_the_way(index);
-        inbound & bit != 0 || outbound.is_some_and(|after| after.prev_mask.get() & upper(bit) != 0)
+        inbound & bit != 0 || outbound.is_some_and(|after| after.prev_mask() & upper(bit) != 0)
     }
 
     /// The events and operations of `bits` pass a node from now on.
@@ -298,7 +300,7 @@ impl<H: ?Sized> Nodes<H> {
         let before = self.get(self.before(index));
         before.link_next(before.next(), before.link().next_mask & !bits);
         if let Some(after) = self.after_on_the_way(index) {
-            after.prev_mask.set(after.prev_mask.get() & !upper(bits));
+            after.set_prev_mask(after.prev_mask() & !upper(bits));
         }
     }
 
@@ -351,13 +353,10 @@ impl<H: ?Sized> Nodes<H> {
         let ordinal = self.next_ordinal(kind.name());
         let index = self.vacancy()?;
         let node = self.get(index);
-        node.kind.set(kind);
         // One of so many of a type has its name written down.
-        let spelled = u8::try_from(ordinal)
-            .is_err()
-            .then(|| format!("{}#{ordinal}", kind.name()));
-        node.set_ordinal(u8::try_from(ordinal).unwrap_or(u8::MAX));
-        node.facts.set(Facts::new(State::Added));
+        let spelled = (ordinal > ORDINAL_MAX).then(|| format!("{}#{ordinal}", kind.name()));
+        node.set_name(kind, ordinal);
+        node.set_facts(Facts::new(State::Added));
         if is_declared {
             node.add_fact(Facts::DECLARED);
         }
@@ -397,7 +396,7 @@ impl<H: ?Sized> Nodes<H> {
     /// Nothing stops at the node any more, and it has no name.
     fn retire(&self, node: &Node<H>) {
         if let Some(after) = self.after_on_the_way(node.index()) {
-            after.prev_mask.set(0);
+            after.set_prev_mask(0);
         }
         node.add_fact(Facts::GONE);
         self.unlabel(node.index());
@@ -554,7 +553,7 @@ impl<H: ?Sized> Nodes<H> {
     pub(crate) fn free_dead(&self) {
         for node in self.slab().iter() {
             if node.state() == State::Removed {
-                node.facts.set(Facts::new(State::Vacant));
+                node.set_facts(Facts::new(State::Vacant));
                 node.renew();
             }
         }

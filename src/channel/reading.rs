@@ -9,7 +9,7 @@ use std::mem;
 use bytes::BytesMut;
 use tidegate_sys::os::{Ready, io as sys};
 
-use super::core::{Core, Root, attention, flag};
+use super::core::{Core, Gate, Root, attention, flag};
 use super::events::{ChannelInputShutdown, ChannelInputShutdownReadComplete, PeerClosing};
 use super::lifetime::Life;
 use super::node::HEAD;
@@ -118,7 +118,21 @@ impl Core {
         } else {
             self.clear(flag::AUTO_READ | flag::READ_PENDING);
             self.update_interest();
+            self.tell_not_reading();
         }
+    }
+
+    /// The transport hears that nothing more is wanted, if it has heard the contrary and that is true no longer.
+    fn tell_not_reading(&self) {
+        let is_told = self.has(flag::READING_TOLD) && self.life.get() < Life::Closing;
+        if !is_told || self.has(flag::AUTO_READ | flag::READ_PENDING) {
+            return;
+        }
+        if self.in_transport.get() {
+            return self.push_root(Root::Call(Gate::new(Self::tell_not_reading)));
+        }
+        self.clear(flag::READING_TOLD);
+        self.with_transport(|transport, io| transport.reading(io, false));
     }
 
     /// A handler on another group's loop switches auto-read: behind what it has asked for before.

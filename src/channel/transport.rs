@@ -196,7 +196,10 @@ pub trait Transport: 'static {
     /// One read.
     fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error>;
 
-    /// Reading is wanted from now on, or no longer. For transports that grant credit to their peer.
+    /// For transports that grant credit to their peer, or read ahead. `wanted`: the first `read()` has come, of auto-read or of
+    /// a user's, also before there is a connection. Not wanted: auto-read was switched off, and with it what was asked for and
+    /// has not come; the next `read()` is told again. That a single `read()` without auto-read is used up is not told:
+    /// `read` is not asked any more.
     fn reading(&mut self, io: &mut Io<'_>, wanted: bool) {
         let _ = (io, wanted);
     }
@@ -214,6 +217,13 @@ pub trait Transport: 'static {
                 self.metadata().name
             ),
         ))
+    }
+
+    /// Whether a drain may not close it plainly, because that could cost the peer what was sent last, as with TCP: then the
+    /// output is ended first, and what still comes is read and dropped until the peer has ended its side too. By default what
+    /// has a descriptor. One without has to tell by its [`Signal`] when a read may bring something, or the end.
+    fn lingers(&self) -> bool {
+        self.as_fd().is_some()
     }
 
     /// End. The descriptor has been deregistered before.

@@ -343,7 +343,7 @@ impl<T: Send + 'static> Drop for Job<T> {
 
 #[cold]
 fn fail_panicked<T: Send + 'static>(promise: &TaskPromise<T>, name: &'static str, panic: &str) {
-    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic.into()));
+    LoopCore::with_current(|core| core.note_panic("a task", Some(name), panic));
     let text = format!("the task panicked: {panic}");
     promise.try_failure(Error::new(ErrorKind::TaskPanicked, text));
 }

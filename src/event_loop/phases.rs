@@ -456,7 +456,7 @@ impl LoopCore {
     #[inline]
     pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
-            self.note_panic(what, None, panic);
+            self.note_panic(what, None, &panic);
         }
     }
 
@@ -464,19 +464,13 @@ impl LoopCore {
     #[inline]
     pub(super) fn protect_task(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
-            self.note_panic(what, task::take_panicked(), panic);
+            self.note_panic(what, task::take_panicked(), &panic);
         }
     }
 
     #[cold]
-    pub(super) fn note_panic(
-        &self,
-        what: &'static str,
-        task: Option<&'static str>,
-        panic: Box<str>,
-    ) {
+    pub(super) fn note_panic(&self, what: &'static str, task: Option<&'static str>, panic: &str) {
         self.metrics().panics.add(1);
-        let panic = &*panic;
         error!(
             loop_name = self.handle().name(),
             task, panic, "{what} panicked"

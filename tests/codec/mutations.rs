@@ -96,6 +96,11 @@ fn datagrams_survive_mutations_of_each_other() {
 }
 
 #[test]
+fn control_messages_survive_mutations() {
+    run("control_messages");
+}
+
+#[test]
 fn rules_of_the_ip_filter_survive_mutations() {
     run("ip_rules");
 }

@@ -399,6 +399,7 @@ impl Run {
         }
         self.settle("after the last promise");
         self.look_at_rest();
+        self.look_at_ends();
         self.end_connections();
     }
 
@@ -504,17 +505,6 @@ impl Run {
                     complaints.push(format!("end {name}: connected, and was never accepted"));
                 }
             }
-            for (name, end) in model.ends.iter().enumerate() {
-                let taken = self.taken_from_the_other_side(model, end);
-                if let Some(taken) = taken.filter(|_| has_heard_the_end(end))
-                    && end.received < taken
-                {
-                    let received = end.received;
-                    complaints.push(format!(
-                        "end {name}: heard that the input has ended after {received} bytes of {taken}"
-                    ));
-                }
-            }
             for script in &self.scripts {
                 let is_other = |end: &&End| end.port == Some(script.port) && !end.is_client;
                 if let Some(end) = model.ends.iter().find(is_other)
@@ -525,6 +515,27 @@ impl Run {
                     complaints.push(format!(
                         "a peer sent {}, read {}",
                         script.sent, end.received
+                    ));
+                }
+            }
+            for complaint in complaints {
+                model.complain(complaint);
+            }
+        });
+    }
+
+    /// Who has heard that its input has ended has had all that the kernel took from the other side.
+    fn look_at_ends(&self) {
+        with(|model| {
+            let mut complaints = Vec::new();
+            for (name, end) in model.ends.iter().enumerate() {
+                let taken = self.taken_from_the_other_side(model, end);
+                if let Some(taken) = taken.filter(|_| has_heard_the_end(end))
+                    && end.received < taken
+                {
+                    let received = end.received;
+                    complaints.push(format!(
+                        "end {name}: heard that the input has ended after {received} bytes of {taken}"
                     ));
                 }
             }
@@ -579,6 +590,7 @@ impl Run {
             }
         }
         self.settle("after closing one side");
+        self.look_at_ends();
         self.server.close();
         let channels: Vec<Channel> =
             with(|model| model.ends.iter().map(|end| end.channel.clone()).collect());

@@ -9,6 +9,7 @@
 mod buffers;
 mod descriptors;
 mod kills;
+mod lingering;
 mod peers;
 mod resets;
 mod support;

@@ -13,7 +13,7 @@ use super::super::entry::CAUGHT;
 use super::super::handler::HandlerResult;
 use super::super::lifetime::Life;
 use super::super::mask::{self, Mask};
-use super::super::node::{self, HEAD, Index, Node, Slab, State};
+use super::super::node::{self, HEAD, Index, Loan, Node, Slab, State};
 use super::super::root::Quiet;
 use super::super::slow::{Event, Inbound};
 use crate::buffer::Message;
@@ -45,33 +45,45 @@ enum Left {
     Attention,
 }
 
-/// A handler on the stack. Its box is away from the node as long as this lives, which is what makes a second
-/// entry impossible.
+/// A handler on the stack. Its node has lent it as long as this lives, which is what makes a second entry impossible.
 pub(crate) struct Visit<'a> {
     core: &'a Core,
     node: &'a Node<dyn Handler>,
     /// `Some` until the visit ends.
-    handler: Option<Box<dyn Handler>>,
+    handler: Option<Loan<'a, dyn Handler>>,
 }
 
 impl<'a> Visit<'a> {
+    /// `None` if the node's handler is not in place.
     #[inline(always)]
-    pub(crate) fn new(
+    pub(crate) fn begin(core: &'a Core, node: &'a Node<dyn Handler>) -> Option<Self> {
+        let handler = Some(node.lend()?);
+        Some(Self {
+            core,
+            node,
+            handler,
+        })
+    }
+
+    /// Visits a handler that comes into its node now.
+    pub(crate) fn first(
         core: &'a Core,
         node: &'a Node<dyn Handler>,
         handler: Box<dyn Handler>,
     ) -> Self {
+        node.put(handler);
+        let handler = node.lend();
         Self {
             core,
             node,
-            handler: Some(handler),
+            handler,
         }
     }
 
     #[inline(always)]
     pub(crate) fn handler(&mut self) -> &mut dyn Handler {
         match &mut self.handler {
-            Some(handler) => handler.as_mut(),
+            Some(handler) => &mut **handler,
             None => unreachable!("a visit holds its handler until it ends"),
         }
     }
@@ -79,16 +91,13 @@ impl<'a> Visit<'a> {
     /// Puts the handler back into its node.
     #[inline(always)]
     pub(crate) fn put_back(mut self) -> &'a Node<dyn Handler> {
-        let node = self.node;
-        if let Some(handler) = self.handler.take() {
-            node.put(handler);
-        }
-        node
+        drop(self.handler.take());
+        self.node
     }
 
-    /// Ends the visit of a handler that has left its node for good.
-    pub(crate) fn into_handler(mut self) -> Option<Box<dyn Handler>> {
-        self.handler.take()
+    /// Ends the visit of a handler that leaves its node.
+    pub(crate) fn into_handler(self) -> Option<Box<dyn Handler>> {
+        self.put_back().take()
     }
 }
 
@@ -98,8 +107,8 @@ impl Drop for Visit<'_> {
     fn drop(&mut self) {
         // Inlined, so that the visit itself never needs an address: passed on from here by `&mut self` it lived in memory and
         // was copied there three times per hop.
-        if let Some(handler) = self.handler.take() {
-            self.node.lose(handler);
+        if self.handler.is_some() {
+            self.node.lose();
             self.core.attend(attention::LOST);
         }
     }
@@ -511,7 +520,7 @@ impl Core {
         self.ensure_added(index);
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        let Some(handler) = node.take() else {
+        let Some(mut visit) = Visit::begin(self, node) else {
             if node.state() == State::Here {
                 panic!(
                     "Tidegate's invariant broke: an inbound event reached a handler that is on the stack"
@@ -519,7 +528,6 @@ impl Core {
             }
             return false;
         };
-        let mut visit = Visit::new(self, node, handler);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         let result = call(visit.handler(), &mut ctx);
         self.leave(visit, result);
@@ -687,7 +695,7 @@ impl Core {
         if NAMES {
             self.note_event(node, bit);
         }
-        Some(Visit::new(self, node, node.take()?))
+        Visit::begin(self, node)
     }
 
     /// The next handler that an event stops at, with its `handler_added` run and its handler in place. For when the

@@ -119,7 +119,7 @@ impl Core {
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
-        let mut visit = Visit::new(self, node, handler);
+        let mut visit = Visit::first(self, node, handler);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         let result = visit.handler().handler_added(&mut ctx);
         let node = visit.put_back();
@@ -254,12 +254,15 @@ impl Core {
     ) -> Result<R, Error> {
         let node = self.nodes.get(index);
         let was = node.state();
-        let handler = match was {
-            State::Added => self.nodes.take_fresh(index),
+        let visit = match was {
+            State::Added => {
+                let fresh = self.nodes.take_fresh(index);
+                fresh.map(|handler| Visit::first(self, &node, handler))
+            }
             State::Lost => None,
-            _ => node.take(),
+            _ => Visit::begin(self, &node),
         };
-        let Some(handler) = handler else {
+        let Some(mut visit) = visit else {
             let name = self.nodes.name(index);
             return Err(Error::new(
                 ErrorKind::Busy,
@@ -267,7 +270,6 @@ impl Core {
             ));
         };
         node.set_state(State::Here);
-        let mut visit = Visit::new(self, &node, handler);
         let any: &mut dyn Any = visit.handler();
         let result = any.downcast_mut::<H>().map(look);
         if was != State::Added {
@@ -309,7 +311,7 @@ impl Core {
         // A visit, so that a handler which panics here is dropped where a second panic does no harm.
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        let mut visit = Visit::new(self, node, handler?);
+        let mut visit = Visit::first(self, node, handler?);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         if let Err(failure) = visit.handler().handler_removed(&mut ctx) {
             let error = Error::with_source(

@@ -11,7 +11,7 @@ use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
-use super::super::node::{self, HEAD, Index, Node, Resume, State, TAIL};
+use super::super::node::{self, HEAD, Index, Loan, Node, Resume, State, TAIL};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
 use super::dispatch::Visit;
@@ -41,7 +41,7 @@ struct Step<'c, 'a> {
     ctx: &'c mut Context<'a>,
     caller: &'a Node<dyn Handler>,
     /// `Some` until [`end`](Self::end).
-    handler: Option<Box<dyn Handler>>,
+    handler: Option<Loan<'a, dyn Handler>>,
 }
 
 impl<'c, 'a> Step<'c, 'a> {
@@ -53,7 +53,7 @@ impl<'c, 'a> Step<'c, 'a> {
             return Start::Detour(ctx);
         }
         if let Some(node) = node::prev_with(ctx.slab, ctx.node, bit) {
-            if let Some(handler) = node.take() {
+            if let Some(handler) = node.lend() {
                 let caller = ctx.move_to(node);
                 return Start::Handler(Self {
                     ctx,
@@ -71,7 +71,7 @@ impl<'c, 'a> Step<'c, 'a> {
     #[inline(always)]
     fn parts(&mut self) -> (&mut dyn Handler, &mut Context<'a>) {
         match &mut self.handler {
-            Some(handler) => (handler.as_mut(), self.ctx),
+            Some(handler) => (&mut **handler, self.ctx),
             None => unreachable!("a step holds its handler until it ends"),
         }
     }
@@ -84,9 +84,7 @@ impl<'c, 'a> Step<'c, 'a> {
         see_to: impl FnOnce(&Context<'a>, HandlerResult, &Node<dyn Handler>),
     ) {
         let node = self.ctx.move_to(self.caller);
-        if let Some(handler) = self.handler.take() {
-            node.put(handler);
-        }
+        drop(self.handler.take());
         if result.is_err() || node.is_awaited() {
             see_to(self.ctx, result, node);
         }
@@ -105,8 +103,8 @@ impl<'c, 'a> Step<'c, 'a> {
 impl Drop for Step<'_, '_> {
     #[inline(always)]
     fn drop(&mut self) {
-        if let Some(handler) = self.handler.take() {
-            self.ctx.move_to(self.caller).lose(handler);
+        if self.handler.is_some() {
+            self.ctx.move_to(self.caller).lose();
             self.ctx.core.attend(attention::LOST);
             // What is dropped on the way may have more to say through this context.
             self.ctx.slab = &[];
@@ -145,7 +143,8 @@ impl Core {
     // The way from handler to handler is inlined into these, so that it ends up in the handler that writes: one frame per
     // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
     // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76, with
-    // one frame and the caller's context 58. Now it is 53, and a flush 41 (was 48): no word of the core is looked at before
+    // one frame and the caller's context 58. Now it is 49, and a flush 39 (was 48): the handler is lent where it is (a box that
+    // was taken out and put back took 4 more), no word of the core is looked at before
     // (unless a handler is passed over, or the context was left without a slab) or after (the node knows), and unwinding past
     // it calls nothing, which leaves a register free. Should that cleanup grow by a few instructions, LLVM makes a function of it, the step lives in
     // memory, and all of this is lost again: `make hops` shows it. Of what is left, 14 are the frame's own, 3 a check of the
@@ -443,8 +442,7 @@ impl Core {
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        if let Some(handler) = node.take() {
-            let mut visit = Visit::new(self, node, handler);
+        if let Some(mut visit) = Visit::begin(self, node) {
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx);
             let node = visit.put_back();
@@ -479,8 +477,7 @@ impl Core {
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
-        if let Some(handler) = node.take() {
-            let mut visit = Visit::new(self, node, handler);
+        if let Some(mut visit) = Visit::begin(self, node) {
             let second = promise.second();
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx, promise);

@@ -61,11 +61,11 @@ impl Core {
         let node = slab
             .get(usize::from(index))
             .filter(|node| node.resume() == Resume::Asked)?;
-        let handler = node.take()?;
+        let visit = Visit::begin(self, node)?;
         node.set_resume(Resume::Idle);
         self.empty_resume_slot();
         self.resumes.set(self.resumes.get() + 1);
-        Some(Visit::new(self, node, handler))
+        Some(visit)
     }
 
     #[inline]

@@ -5,7 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use super::*;
+use crate::channel::DrainReport;
+use crate::channel::linger::SILENCE_MAX;
 use crate::event_loop::{Backend, LocalEventLoop};
+use crate::future::TaskFuture;
 
 /// A transport with a descriptor that is only there to be registered; what it reads, the test says.
 struct Tap {
@@ -193,4 +196,60 @@ fn a_loop_that_ends_in_the_middle_counts_it_as_cut_off() {
         let report = draining.get_now().expect("done");
         assert_eq!((report.channels, report.cut), (1, 1), "{backend}");
     }
+}
+
+/// A transport without a descriptor, which tells what there is by its signal.
+fn lingers_by_signal() -> (Rig, TaskFuture<DrainReport>) {
+    let script = Script::new();
+    script.lingers.set(true);
+    let rig = Rig::new(script);
+    let draining = rig.run(|channel| channel.drain(Duration::from_secs(3600)));
+    assert_eq!(rig.script.steps.take(), ["shutdown Output"]);
+    assert!(!rig.channel.is_open() && !draining.is_done());
+    rig.log.take();
+    (rig, draining)
+}
+
+fn report_of(draining: TaskFuture<DrainReport>) -> [usize; 3] {
+    let report = draining.sync().expect("drains do not fail");
+    [report.cut, report.broken, report.silent]
+}
+
+/// Whatever is asked of the channel meanwhile. Rules: A26
+#[test]
+fn without_a_descriptor_the_news_of_a_transport_is_followed() {
+    let (rig, draining) = lingers_by_signal();
+    rig.reads([message("dropped"), message("dropped")]);
+    rig.run(|channel| channel.read());
+    rig.reads([message("dropped"), Ok(Read::Asked)]);
+    assert!(rig.script.reads.borrow().is_empty());
+    assert_eq!(rig.log.take(), [""; 0]);
+    rig.script.reads.borrow_mut().push_back(Ok(Read::Eof));
+    rig.run(|channel| channel.signal().peer_closing());
+    assert_eq!(rig.script.steps.take(), ["close"]);
+    assert_eq!(rig.log.take(), ["inactive", "unregistered", "removed"]);
+    assert_eq!(report_of(draining), [0; 3]);
+    // What comes now is late.
+    rig.run(|channel| channel.signal().readable());
+
+    let (rig, draining) = lingers_by_signal();
+    rig.script.reads.borrow_mut().push_back(Err(reset()));
+    rig.run(|channel| channel.signal().broken());
+    assert_eq!(report_of(draining), [0, 1, 0]);
+}
+
+#[test]
+fn without_a_descriptor_silence_ends_it_as_well() {
+    let (rig, draining) = lingers_by_signal();
+    let wait = |time| {
+        rig.clock.advance(time);
+        rig.turn();
+    };
+    wait(SILENCE_MAX - Duration::from_secs(1));
+    rig.reads([message("dropped")]);
+    wait(SILENCE_MAX - Duration::from_secs(1));
+    assert!(!draining.is_done(), "it was heard of a moment ago");
+    wait(Duration::from_secs(1));
+    assert_eq!(rig.script.steps.take(), ["close"]);
+    assert_eq!(report_of(draining), [0, 0, 1]);
 }

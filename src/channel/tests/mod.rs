@@ -142,11 +142,15 @@ struct Script {
     asked: Cell<usize>,
     /// How often it was told that reading is wanted.
     told: Cell<usize>,
+    /// How often it was told that it is not.
+    untold: Cell<usize>,
     /// Messages that a flush took.
     taken: RefCell<Vec<Message>>,
     /// Flushes take messages and report them later.
     reports_later: Cell<bool>,
     blocked: Cell<bool>,
+    /// It is not to be closed plainly at the end of a drain.
+    lingers: Cell<bool>,
     /// How many messages each flush was given.
     flushed: RefCell<Vec<usize>>,
     /// A flush panics.
@@ -170,9 +174,11 @@ impl Script {
             reads: RefCell::default(),
             asked: Cell::new(0),
             told: Cell::new(0),
+            untold: Cell::new(0),
             taken: RefCell::default(),
             reports_later: Cell::new(false),
             blocked: Cell::new(false),
+            lingers: Cell::new(false),
             flushed: RefCell::default(),
             panics: Cell::new(false),
             close: RefCell::new(Ok(Progress::Done)),
@@ -226,7 +232,8 @@ impl Transport for Scripted {
     }
 
     fn reading(&mut self, _: &mut Io<'_>, wanted: bool) {
-        self.0.told.set(self.0.told.get() + usize::from(wanted));
+        let count = if wanted { &self.0.told } else { &self.0.untold };
+        count.set(count.get() + 1);
     }
 
     fn flush(&mut self, _: &mut Io<'_>, out: &mut OutboundBuffer) -> Result<Flush, Error> {
@@ -252,6 +259,10 @@ impl Transport for Scripted {
             .borrow_mut()
             .take()
             .map_or(Ok(()), Err)
+    }
+
+    fn lingers(&self) -> bool {
+        self.0.lingers.get()
     }
 
     fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {

@@ -88,6 +88,36 @@ fn a_read_after_the_close_is_not_told_to_the_transport() {
     assert_eq!(rig.script.asked.get(), 0);
 }
 
+/// Who grants credit to its peer, or reads ahead, has to know when to stop.
+///
+/// Rules: D2
+#[test]
+fn a_transport_is_told_when_reading_is_wanted_no_longer() {
+    let rig = Rig::new(Script::new());
+    let told = || (rig.script.told.get(), rig.script.untold.get());
+    assert_eq!(told(), (1, 0), "auto-read is on");
+    rig.reads([message("a"), message("b")]);
+    assert_eq!(told(), (1, 0), "each batch asks again, which is no news");
+    let auto_read = |on| rig.run(|channel| channel.set_option(AUTO_READ, on));
+    auto_read(false);
+    assert_eq!(told(), (1, 1));
+    auto_read(false);
+    assert_eq!(told(), (1, 1), "it is off");
+    rig.run(|channel| channel.read());
+    assert_eq!(told(), (2, 1));
+    auto_read(true);
+    assert_eq!(told(), (2, 1), "it knows");
+    auto_read(false);
+    assert_eq!(told(), (2, 2));
+    // Nobody is told what was not true in between, nor after the close.
+    rig.run(|channel| {
+        channel.set_option(AUTO_READ, true);
+        channel.close();
+        channel.set_option(AUTO_READ, false);
+    });
+    assert_eq!(rig.script.untold.get(), 2);
+}
+
 /// Rules: A32
 #[test]
 fn a_disconnect_stays_one_where_the_transport_has_it() {

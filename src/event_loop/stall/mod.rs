@@ -11,8 +11,11 @@
 //! - `sentry`: the loop's side.
 //! - `judge`: from looks to what is to be said. Pure.
 //! - `watcher`: the thread.
+//! - `model` (loom): every interleaving of the loop and a reader.
 
 mod judge;
+#[cfg(all(test, loom))]
+mod model;
 mod names;
 mod post;
 mod sentry;

@@ -154,7 +154,7 @@ impl IoHandle for WatchedHandle {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 

@@ -1,6 +1,6 @@
 //! [`Logging`]: every event of a channel in words, for people who look for what happens on the wire. It changes nothing.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use tracing::Level;
 
@@ -14,7 +14,8 @@ use crate::future::Promise;
 ///
 /// An event of `tracing` has the target `tidegate::handler::logging::handler`, the field `channel`, and a message: the event in
 /// words, the bytes of a buffer as a hex dump of at most [`dump_max`](Self::dump_max) bytes, another message by its type.
-/// While nobody listens at that level a callback costs one look at that.
+/// While nobody listens at that level a callback costs one look at that. With the cargo feature `log` a record of the crate
+/// `log` tells the same to programs that have no subscriber of `tracing`.
 ///
 /// ```
 /// use tidegate::handler::logging::Logging;
@@ -34,17 +35,28 @@ pub struct Logging {
     dump_max: usize,
 }
 
-/// Whether somebody listens; `tracing` wants to know the level when it is compiled.
+/// Whether somebody listens; `tracing` wants to know the level when it is compiled. It does not ask `log`: then each event has
+/// to find out for itself, before it is put into words.
 macro_rules! is_enabled {
     ($level:expr) => {
-        match $level {
-            Level::ERROR => tracing::enabled!(Level::ERROR),
-            Level::WARN => tracing::enabled!(Level::WARN),
-            Level::INFO => tracing::enabled!(Level::INFO),
-            Level::DEBUG => tracing::enabled!(Level::DEBUG),
-            Level::TRACE => tracing::enabled!(Level::TRACE),
-        }
+        cfg!(feature = "log")
+            || match $level {
+                Level::ERROR => tracing::enabled!(Level::ERROR),
+                Level::WARN => tracing::enabled!(Level::WARN),
+                Level::INFO => tracing::enabled!(Level::INFO),
+                Level::DEBUG => tracing::enabled!(Level::DEBUG),
+                Level::TRACE => tracing::enabled!(Level::TRACE),
+            }
     };
+}
+
+/// A text that is made when somebody wants it.
+struct Lazy<F>(F);
+
+impl<F: Fn() -> String> fmt::Display for Lazy<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&(self.0)())
+    }
 }
 
 impl Logging {
@@ -67,28 +79,28 @@ impl Logging {
     }
 
     #[inline]
-    fn tell(&self, ctx: &Context<'_>, text: impl FnOnce() -> String) {
+    fn tell(&self, ctx: &Context<'_>, text: impl Fn() -> String) {
         if is_enabled!(self.level) {
-            self.say(ctx, &text());
+            self.say(ctx, &Lazy(text));
         }
     }
 
     #[inline]
     fn tell_plain(&self, ctx: &Context<'_>, text: &str) {
         if is_enabled!(self.level) {
-            self.say(ctx, text);
+            self.say(ctx, &text);
         }
     }
 
     #[inline]
     fn tell_message(&self, ctx: &Context<'_>, what: &str, msg: &Message) {
         if is_enabled!(self.level) {
-            self.say(ctx, &self.describe(what, msg));
+            self.say(ctx, &Lazy(|| self.describe(what, msg)));
         }
     }
 
     #[cold]
-    fn say(&self, ctx: &Context<'_>, text: &str) {
+    fn say(&self, ctx: &Context<'_>, text: &dyn fmt::Display) {
         let channel = ctx.channel();
         match self.level {
             Level::ERROR => tracing::error!(%channel, "{text}"),

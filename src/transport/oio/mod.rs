@@ -17,6 +17,8 @@
 //!   [`Stream`] for what happens then. A batch that is being written when the channel closes is written on as long as
 //!   that goes without waiting.
 //! - Ending the output lets the batch that is being written out first.
+//! - A drain closes a socket as one on a selector, once its peer has ended its side too. What there is behind a [`Stream`]
+//!   nobody knows, so it is closed as soon as all is written.
 //! - Threads are named `oio-read-N`, `oio-write-N` and `oio-accept-N`. [`threads`] counts them, [`limit_threads`]
 //!   bounds them. Without a thread a channel fails, and says which limit to raise. They end with their channels, and so
 //!   with the loops, which close their channels when they shut down.

@@ -239,6 +239,11 @@ impl<T: StreamSocket> Transport for Socket<T> {
         self.inner_mut()?.shutdown(io, direction)
     }
 
+    /// As its sibling, whose descriptor it keeps to itself.
+    fn lingers(&self) -> bool {
+        self.running.is_some()
+    }
+
     fn close(&mut self, io: &mut Io<'_>) -> Result<Progress, Error> {
         match (self.inner.take(), self.running.take()) {
             // The threads have the other descriptor of the socket, and close it.

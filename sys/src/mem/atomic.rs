@@ -53,6 +53,12 @@ macro_rules! announced {
             announced!(methods $type);
             $($also)*
         }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self::new(<$type>::default())
+            }
+        }
     )*};
     (methods $type:ty) => {
         /// As std's.
@@ -117,6 +123,7 @@ announced! {
     AtomicBool(bool) {}
     AtomicU8(u8) { announced!(arithmetic u8: fetch_max); }
     AtomicU32(u32) { announced!(arithmetic u32: fetch_add fetch_sub fetch_or); }
+    AtomicU64(u64) {}
     AtomicUsize(usize) { announced!(arithmetic usize: fetch_add fetch_sub fetch_or fetch_and); }
 }
 

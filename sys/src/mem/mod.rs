@@ -1,7 +1,8 @@
-//! Memory structures that need unsafe: inline closures, erased values, the task queue; and a hint to the cache.
+//! Memory structures that need unsafe: inline closures, erased values, values on loan, the task queue; and a hint to the cache.
 //!
 //! - [`task`]: a closure in one cache line, for this thread ([`LocalTask`]) or any thread ([`Task`]).
 //! - [`erased`]: a value of any type in half a cache line ([`Erased`]).
+//! - [`berth`]: a boxed value that is lent to one at a time ([`Berth`]).
 //! - [`prefetch()`]: a hint to the cache.
 //! - [`queue`]: the many-producer, one-consumer queue that carries tasks to a loop.
 //! - `atomic` (loom only): loom's atomics, with the loads that it forgets.
@@ -10,11 +11,13 @@
 
 #[cfg(loom)]
 pub mod atomic;
+pub mod berth;
 pub mod erased;
 mod prefetch;
 pub mod queue;
 pub mod task;
 
+pub use berth::{Berth, Loan};
 pub use erased::Erased;
 pub use prefetch::prefetch;
 pub use task::{LocalTask, Task};

@@ -3,6 +3,7 @@
 //!
 //! * `accept`: [`AcceptFailure`], what a failed accept means.
 //! * `addr`: [`SocketAddress`], and [`std::net::SocketAddr`] to and from the kernel's form.
+//! * `control`: what the kernel tells beside a datagram.
 //! * `datagram`: many datagrams with one call.
 //! * `membership`: multicast groups.
 //! * [`sctp`]: associations of SCTP.
@@ -21,6 +22,7 @@ use addr::Form;
 
 mod accept;
 mod addr;
+mod control;
 mod datagram;
 mod membership;
 mod option;
@@ -30,6 +32,8 @@ pub mod unix;
 
 pub use accept::AcceptFailure;
 pub use addr::SocketAddress;
+#[doc(hidden)]
+pub use control::{ControlMessage, Told, read_control_messages};
 pub use datagram::{
     DATAGRAMS_MAX, Outgoing, Received, disconnect, recv_many, send_many, udp_socket,
 };

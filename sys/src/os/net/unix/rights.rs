@@ -213,9 +213,25 @@ pub(in crate::os::net) fn put_descriptors(
 /// # Safety
 /// The kernel has just filled the header and the control data that it names, and the descriptors in it were not taken
 /// before.
+pub(in crate::os::net) unsafe fn take_descriptors(header: &msghdr, out: &mut Vec<OwnedFd>) {
+    let take = |number| {
+        // SAFETY: the kernel has made this descriptor for us alone.
+        let descriptor = unsafe { OwnedFd::from_raw_fd(number) };
+        #[cfg(target_vendor = "apple")]
+        let _ = crate::os::fd::set_cloexec(std::os::fd::AsFd::as_fd(&descriptor));
+        out.push(descriptor);
+    };
+    // SAFETY: the caller's promise.
+    unsafe { each_number(header, take) };
+}
+
+/// The numbers of the descriptors in the control data of this header.
+///
+/// # Safety
+/// The header names control data of the length that it states, with control messages of lengths that a kernel states.
 // Both lengths are of another type elsewhere.
 #[allow(clippy::unnecessary_cast)]
-pub(in crate::os::net) unsafe fn take_descriptors(header: &msghdr, out: &mut Vec<OwnedFd>) {
+pub(in crate::os::net) unsafe fn each_number(header: &msghdr, mut take: impl FnMut(RawFd)) {
     let control_end = header.msg_control.cast::<u8>() as usize + header.msg_controllen as usize;
     // SAFETY: the caller's promise.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
@@ -226,17 +242,9 @@ pub(in crate::os::net) unsafe fn take_descriptors(header: &msghdr, out: &mut Vec
             let stated = next as usize + message.cmsg_len as usize;
             // XNU states the length that was sent, also where it had to cut.
             let bytes = stated.min(control_end).saturating_sub(data as usize);
-            let numbers = bytes / size_of::<RawFd>();
-            out.reserve(numbers);
-            for index in 0..numbers {
-                // SAFETY: the kernel has made these descriptors for us alone, and wrote so many numbers here.
-                out.push(unsafe {
-                    OwnedFd::from_raw_fd(data.cast::<RawFd>().add(index).read_unaligned())
-                });
-            }
-            #[cfg(target_vendor = "apple")]
-            for descriptor in &out[out.len() - numbers..] {
-                let _ = crate::os::fd::set_cloexec(std::os::fd::AsFd::as_fd(descriptor));
+            for index in 0..bytes / size_of::<RawFd>() {
+                // SAFETY: so many numbers stand here; they may not be aligned.
+                take(unsafe { data.cast::<RawFd>().add(index).read_unaligned() });
             }
         }
         // SAFETY: `next` is a control message of this header.
