@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate::handler::timeout::WriteTimeout;
 use tidegate::{Context, EmbeddedChannel, Error, ErrorKind, Handler, HandlerResult, Message};
 
 use crate::support::text;
@@ -87,4 +88,26 @@ fn finishing_closes_drops_timers_and_tells_what_is_left() {
         "no timer of a channel that has ended"
     );
     assert!(channel.write_inbound("more").is_err(), "it is closed");
+}
+
+/// As a story: a write timeout of 3 s did not fire in a test that wrote by the channel's handle, a task, and then let 10 s
+/// pass: the write began at their end.
+#[test]
+fn what_was_asked_for_before_the_clock_moves_begins_before() {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(WriteTimeout::new(Duration::from_secs(3)))
+    })
+    .unwrap();
+    channel.block_writes(true);
+    channel.channel().write_and_flush("stuck");
+    channel.advance(Duration::from_secs(10));
+    let failure = channel.check().expect_err("it takes too long");
+    assert_eq!(failure.kind(), ErrorKind::TimedOut);
+
+    let mut channel = embedded();
+    channel.block_writes(true);
+    channel.channel().write_and_flush("stuck");
+    let drained = channel.channel().drain(Duration::from_secs(1));
+    channel.advance(Duration::from_secs(2));
+    assert!(drained.is_done());
 }

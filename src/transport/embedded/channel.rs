@@ -179,8 +179,10 @@ impl EmbeddedChannel {
         self.ends.events.borrow_mut().pop_front()
     }
 
-    /// Moves the clock and runs what became due, in the order of deadlines.
+    /// Moves the clock and runs what became due, in the order of deadlines. What was asked for before, through
+    /// [`channel`](Self::channel), has its turn before the clock moves.
     pub fn advance(&mut self, by: Duration) {
+        self.run_pending();
         let end = self.clock.now() + by;
         loop {
             let next = self.lp.next_timer().filter(|due| *due <= end);
