@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use tidegate::channel::options::CLOSE_ON_UNHANDLED_ERROR;
 use tidegate::handler::timeout::WriteTimeout;
-use tidegate::{Context, EmbeddedChannel, Error, ErrorKind, Handler, HandlerResult, Message};
+use tidegate::{
+    Context, EmbeddedChannel, Error, ErrorKind, Handler, HandlerResult, Message, OptionSet,
+};
 
 use crate::support::text;
 
@@ -55,7 +58,7 @@ fn the_first_error_is_told_once_by_the_call_that_met_it_or_the_next() {
     let mut channel = embedded();
     channel
         .channel()
-        .set_option(tidegate::channel::options::CLOSE_ON_UNHANDLED_ERROR, false);
+        .set_option(CLOSE_ON_UNHANDLED_ERROR, false);
     channel.pipeline(|pipeline| {
         for bytes in ["bad", "worse"] {
             pipeline.fire_channel_read(Message::from(bytes));
@@ -110,4 +113,28 @@ fn what_was_asked_for_before_the_clock_moves_begins_before() {
     let drained = channel.channel().drain(Duration::from_secs(1));
     channel.advance(Duration::from_secs(2));
     assert!(drained.is_done());
+}
+
+/// Rules: 6.10, B17
+#[test]
+fn an_error_that_nobody_takes_closes_the_channel_as_on_the_wire() {
+    let mut channel = embedded();
+    let failure = channel.write_inbound("bad").unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Malformed);
+    assert!(!channel.channel().is_open());
+    let failure = channel.write_inbound("fine").unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::ChannelClosed);
+    assert!(channel.finish().is_ok(), "it was told");
+}
+
+/// Rules: 6.10, B17
+#[test]
+fn an_error_that_nobody_takes_is_only_told_if_the_option_says_so() {
+    let mut options = OptionSet::new();
+    options.set(CLOSE_ON_UNHANDLED_ERROR, false).unwrap();
+    let mut channel =
+        EmbeddedChannel::with_options(&options, |pipeline| pipeline.add_last(Moody)).unwrap();
+    let failure = channel.write_inbound("bad").unwrap_err();
+    assert_eq!(failure.kind(), ErrorKind::Malformed);
+    assert!(channel.write_inbound("fine").unwrap());
 }

@@ -20,7 +20,7 @@ use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 ///
 /// Its loop runs inside each call, until nothing is left to do; its clock stands still until
 /// [`advance`](Self::advance) moves it. Errors that reach the tail are kept, and the next call that can fail gives
-/// the first one.
+/// the first one; they close the channel as well, as on the wire, unless `CLOSE_ON_UNHANDLED_ERROR` is off.
 ///
 /// Dropping it closes the channel, as the end of an event loop would.
 ///
