@@ -24,7 +24,7 @@ impl Core {
         if !told {
             tracing::warn!(
                 channel = %self.shared.id(),
-                message = msg.type_name(),
+                message_type = msg.type_name(),
                 pipeline = self.nodes.describe(),
                 "a message reached the tail and is dropped: no handler took its type; said once per channel, counted in the loop's metrics"
             );
