@@ -525,6 +525,7 @@ impl Core {
         let (names, dropped) = self.nodes.bury_lost();
         self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
+        self.lp.keep_panic(&text);
         tracing::error!(
             channel = %self.shared.id(),
             handlers = names.join(" <- "),

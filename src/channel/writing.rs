@@ -66,14 +66,20 @@ impl Core {
 
     #[cold]
     fn refuse_message(&self, transport: &dyn Transport, msg: &Message, promise: &Promise) {
-        let name = transport.metadata().name;
-        let error = Error::new(
-            ErrorKind::Unsupported,
-            format!(
-                "{name} can't write a {}; put an encoder into the pipeline that turns it into bytes",
-                msg.type_name()
-            ),
+        let metadata = transport.metadata();
+        let cure = if metadata.is_server {
+            "it accepts connections; write to one of these"
+        } else if metadata.has_disconnect && msg.readable_bytes().is_some() {
+            "without a peer it takes bytes in a Datagram, which says where to, and as they are once it is connected"
+        } else {
+            "put an encoder into the pipeline that turns it into bytes"
+        };
+        let text = format!(
+            "{} can't write a {}; {cure}",
+            metadata.name,
+            msg.type_name()
         );
+        let error = Error::new(ErrorKind::Unsupported, text);
         self.refuse_write(promise, error);
     }
 

@@ -243,3 +243,15 @@ fn errors_at_the_tail_are_told_by_whose_doing_they_are() {
     let ours = of_kind(ErrorKind::Malformed).with_fault(Fault::Us);
     assert_eq!(told_of(ours.into()), "WARN");
 }
+
+#[test]
+fn the_type_of_a_message_that_nobody_takes_has_a_name_in_the_log() {
+    let heard = Connection::play(|channel, _| {
+        channel.fire_channel_read("nobody's");
+        channel.close();
+    });
+    let [line] = &heard.lines[..] else {
+        panic!("{:#?}", heard.lines);
+    };
+    assert!(line.contains("message_type="), "{line}");
+}
