@@ -72,6 +72,25 @@ impl EventLoop {
         }
     }
 
+    /// The two ends of an operation that ends with a value, whose listeners run on this loop: Netty's
+    /// `eventLoop.newPromise()`. Whoever completes it may be on any thread, and runs no listener itself. (Once the loop has
+    /// ended, or where its thread can't be started, there is nobody else to run them.)
+    ///
+    /// ```
+    /// use tidegate::{Error, EventLoopGroup};
+    ///
+    /// let group = EventLoopGroup::new(1)?;
+    /// let (promise, answer) = group.next().new_promise::<u32>();
+    /// std::thread::spawn(move || promise.try_success(6 * 7));
+    /// assert_eq!(answer.sync()?, 42);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn new_promise<T: Send + 'static>(&self) -> (TaskPromise<T>, TaskFuture<T>) {
+        // Listeners of a loop that has not begun would run wherever the promise is completed.
+        let _without_a_thread = self.ensure_started();
+        TaskPromise::pair(self.host())
+    }
+
     /// Whether the caller runs inside a turn of this loop.
     #[inline]
     pub fn in_event_loop(&self) -> bool {
@@ -82,8 +101,8 @@ impl EventLoop {
     /// `quiet`, but not for longer than `timeout`. The first request counts; later ones only give the
     /// future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
     ///
-    /// Channels are closed at once: what they have not sent fails. To have it sent and received before,
-    /// [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
+    /// Tasks that wait at this moment run first, operations on channels included. Then channels are closed at once:
+    /// what the kernel has not taken fails. To have it sent and received before, [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
     /// the timeout; then it goes on as with [`stop`](Self::stop).
     ///
     /// Does not block, and may be called on the loop itself. A `timeout` shorter than `quiet` counts as
@@ -107,8 +126,8 @@ impl EventLoop {
         self.shutdown_gracefully(DEFAULT_QUIET, DEFAULT_TIMEOUT)
     }
 
-    /// Asks the loop to end now: what waits at this moment runs, channels are closed, and nothing more
-    /// is waited for. Shortens a shutdown under way.
+    /// Asks the loop to end now: what waits at this moment runs, operations on channels included, then channels
+    /// are closed, and nothing more is waited for. Shortens a shutdown under way.
     ///
     /// That goes for closes that take their time as well (`SO_LINGER`, `oio`, a transport of one's own):
     /// their promises fail with [`ErrorKind::Terminated`], because nobody on the loop will know when the
