@@ -1,5 +1,6 @@
 //! What a handler sees of its channel during a callback.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -287,13 +288,13 @@ impl<'a> Context<'a> {
         self.core.notify(self.index(), promise, key)
     }
 
-    /// A handle of this handler that other threads can use.
-    pub fn handle<H: Handler>(&self) -> HandlerHandle<H> {
+    /// A handle of this handler that other threads can use: `ctx.handle::<Self>()`.
+    pub fn handle<H: Any>(&self) -> HandlerHandle<H> {
         self.core.handler_handle(self.index())
     }
 
     /// A handle of this handler for use on this loop.
-    pub fn local_handle<H: Handler>(&self) -> LocalHandle<H> {
+    pub fn local_handle<H: Any>(&self) -> LocalHandle<H> {
         LocalHandle::new(
             self.core.me.clone(),
             self.core.nodes.id(self.index()),
