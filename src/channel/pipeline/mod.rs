@@ -37,7 +37,7 @@ use super::core::{Core, Handler, Root};
 use super::into_handler::{IntoHandler, into_type, kind_of};
 use super::node::{HEAD, Index, TAIL};
 use super::slow::{Event, Inbound};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 
 /// The pipeline of a channel, on its loop: for edits, look-ups and events from the head.
@@ -296,8 +296,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Sends a message through the pipeline, from the head.
-    pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
-        let msg = msg.into();
+    pub fn fire_channel_read(&mut self, msg: impl IntoMessage) {
+        let msg = msg.into_message();
         self.fire(|core| core.emit_message(Inbound::Read, HEAD, msg));
     }
 
