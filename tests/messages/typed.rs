@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use tidegate::codec::{
     LengthFieldDecoder, LengthFieldPrepender, LineDecoder, LineEncoder, StringDecoder,
 };
-use tidegate::handler::codec::{ByteToMessage, Codec};
+use tidegate::handler::codec::{ByteToMessage, Codec, map_read};
 use tidegate::handler::typed::{Typed, TypedHandler, chain, event_fn, handler_fn};
 use tidegate::{
     Context, EmbeddedChannel, ErrorKind, Failure, Handler, HandlerResult, Message, Promise,
@@ -150,6 +150,37 @@ fn a_typed_handler_that_fails_is_named() -> Result<(), Failure> {
     let error = EmbeddedChannel::new(|pipeline| pipeline.add_last(Fragile)).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("handler_added of Fragile#0 failed"), "{text}");
+    Ok(())
+}
+
+/// Sockets give `BytesMut`, what comes from this process may be `Bytes`: who names either hears of both.
+#[test]
+fn who_takes_bytes_takes_them_in_either_form() -> Result<(), Failure> {
+    let both = || {
+        [
+            Message::from("frozen"),
+            Message::new(BytesMut::from("read")),
+        ]
+    };
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(handler_fn(|ctx, bytes: Bytes| {
+            ctx.fire_channel_read(bytes);
+            Ok(())
+        }))?;
+        pipeline.add_last(handler_fn(|ctx, bytes: BytesMut| {
+            ctx.fire_channel_read(bytes);
+            Ok(())
+        }))?;
+        pipeline.add_last(map_read(|bytes: Bytes| Ok::<_, Failure>(bytes.len())))
+    })?;
+    channel.feed(both());
+    assert_eq!(channel.read_inbound_as::<usize>(), Some(6));
+    assert_eq!(channel.read_inbound_as::<usize>(), Some(4));
+
+    let mut channel = EmbeddedChannel::new(|_| Ok::<(), Failure>(()))?;
+    channel.feed(both());
+    assert_eq!(channel.read_inbound_as::<BytesMut>().unwrap(), "frozen");
+    assert_eq!(channel.read_inbound_as::<Bytes>().unwrap(), "read");
     Ok(())
 }
 

@@ -35,7 +35,8 @@ use crate::future::Promise;
 /// # Ok::<(), Failure>(())
 /// ```
 pub trait TypedHandler: Any {
-    /// What it takes.
+    /// What it takes. Where that is `BytesMut` or `Bytes`, either will do ([`Message::into_value`]): sockets give `BytesMut`,
+    /// what comes from this process may be `Bytes`.
     type In: Any + Send;
 
     /// A message of this type arrived.
@@ -210,7 +211,7 @@ impl<T: TypedHandler> Handler for Typed<T> {
 
     #[inline]
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        match msg.downcast::<T::In>() {
+        match msg.into_value::<T::In>() {
             Ok(msg) => self.0.channel_read(ctx, msg),
             Err(other) => {
                 ctx.fire_channel_read(other);
