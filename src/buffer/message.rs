@@ -129,10 +129,14 @@ impl Message {
     /// The message as it was, when the value is of another type.
     #[inline]
     pub fn into_value<T: Any + Send>(self) -> Result<T, Self> {
-        match self.downcast::<T>() {
-            // Constants again: for all other types this is nothing but the downcast.
-            Err(other) if same::<T, BytesMut>() || same::<T, Bytes>() => other.into_other_bytes(),
-            result => result,
+        // Constants again. Written out rather than put around a downcast: its result would be moved once more.
+        if !same::<T, BytesMut>() && !same::<T, Bytes>() {
+            return self.downcast();
+        }
+        match self.repr {
+            Repr::BytesMut(bytes) if same::<T, BytesMut>() => Ok(cast(bytes)),
+            Repr::Bytes(bytes) if same::<T, Bytes>() => Ok(cast(bytes)),
+            repr => Self { repr }.into_other_bytes(),
         }
     }
 
