@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use tidegate::channel::options::{AUTO_READ, SINGLE_EXECUTOR_PER_GROUP, WRITE_SPIN_COUNT};
 use tidegate::{
-    Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult, Message,
-    OptionSet,
+    Bootstrap, Context, EmbeddedChannel, ErrorKind, EventLoopGroup, Failure, Handler,
+    HandlerResult, Message, OptionSet,
 };
 
 /// Drives the embedded loop until `done`, which other threads bring about.
@@ -773,4 +773,18 @@ fn settings_made_elsewhere_are_the_channels_or_refused() {
     assert_eq!(ask("what is left".into()), (false, false));
     assert_eq!(ask(Message::new(true)), (true, false));
     assert_eq!(log.lines(), ["Unsupported", "Ok(false)", "0 left"]);
+}
+
+/// Rules: 5.8.
+#[test]
+fn a_handler_that_panics_while_it_is_made_there_is_what_the_connect_fails_with() {
+    let (group, there) = (EventLoopGroup::new(1).unwrap(), group());
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = Bootstrap::new(&group)
+        .handler(move |pipeline| {
+            pipeline.add_last_on(&there, || -> Bomb { panic!("as the test wants it") })
+        })
+        .connect(listener.local_addr().unwrap())
+        .sync_timeout(Duration::from_secs(20));
+    assert_eq!(connected.unwrap_err().kind(), ErrorKind::HandlerPanicked);
 }

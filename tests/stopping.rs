@@ -54,6 +54,43 @@ impl Handler for Last {
     }
 }
 
+/// As a story: a thread wrote to a hundred channels and stopped their group, and the stop overtook the writes.
+///
+/// Rules: E18, A45
+#[test]
+fn what_a_thread_writes_before_it_stops_the_loop_is_written() {
+    const WRITES: usize = 1_000;
+    for is_graceful in [true, false] {
+        let group = EventLoopGroup::new(1).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let channel = Bootstrap::new(&group)
+            .handler(|_| Ok::<_, Error>(()))
+            .connect(listener.local_addr().unwrap())
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        let (mut peer, _) = listener.accept().unwrap();
+        let (go, wait) = mpsc::channel::<()>();
+        let held = channel
+            .event_loop()
+            .execute(move || _ = wait.recv_timeout(DEADLINE));
+        held.unwrap();
+        let written: Vec<_> = (0..WRITES).map(|_| channel.write_and_flush("x")).collect();
+        let ended = if is_graceful {
+            group.shutdown_gracefully(Duration::ZERO, DEADLINE)
+        } else {
+            group.stop()
+        };
+        let late = channel.write_and_flush("late");
+        drop(go);
+        assert!(ended.sync_timeout(DEADLINE).is_ok());
+        assert!(written.iter().all(|each| each.is_success()));
+        assert!(late.is_done());
+        let mut got = String::new();
+        peer.read_to_string(&mut got).unwrap();
+        assert!(got.starts_with(&"x".repeat(WRITES)), "{} bytes", got.len());
+    }
+}
+
 const LAST: [&str; 3] = ["a inactive", "a unregistered", "a removed"];
 
 /// A client whose close lingers, because its peer does not read what it was sent.

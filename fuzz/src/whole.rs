@@ -3,13 +3,14 @@
 //! panic, a value that does not say again what was read, and, for datagrams, one that changes how the next is decoded.
 
 use bytes::{Bytes, BytesMut};
+use tidegate::channel::options::CLOSE_ON_UNHANDLED_ERROR;
 use tidegate::codec::{LengthFieldDecoder, LineDecoder, WholeDecoder};
 use tidegate::error::{Error, ErrorKind};
 use tidegate::handler::codec::{Addressed, decode_datagrams};
 use tidegate::handler::ip_filter::IpRules;
 use tidegate::transport::sctp::Notification;
 use tidegate::transport::udp::Datagram;
-use tidegate::{EmbeddedChannel, Message};
+use tidegate::{EmbeddedChannel, Message, OptionSet};
 use tidegate_sys::os::net::{ControlMessage, read_control_messages};
 
 use super::subject::Subject;
@@ -111,9 +112,12 @@ pub fn datagrams(config: u32) -> Box<dyn Subject> {
     }))
 }
 
-/// A channel that decodes datagrams by one of three decoders.
+/// A channel that decodes datagrams by one of three decoders. Like a datagram socket's it outlives errors.
 fn decoding(config: u32) -> EmbeddedChannel {
-    let channel = EmbeddedChannel::new(|pipeline| match config % 3 {
+    let mut options = OptionSet::new();
+    let set = options.set(CLOSE_ON_UNHANDLED_ERROR, false);
+    set.unwrap_or_else(|error| panic!("a bool is in range: {error}"));
+    let channel = EmbeddedChannel::with_options(&options, |pipeline| match config % 3 {
         0 => pipeline.add_last(decode_datagrams(|| LineDecoder::new(20))),
         1 => pipeline.add_last(decode_datagrams(|| LengthFieldDecoder::new(64, 0, 2))),
         _ => pipeline.add_last(decode_datagrams(|| WholeDecoder::new(64))),

@@ -8,6 +8,8 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use tidegate_sys::mem::Task;
+
 use crate::future::Promise;
 
 /// The name of an attribute with values of type `T`; a constant.
@@ -77,7 +79,12 @@ struct Kept {
     entries: Vec<Entry>,
     /// Of the close future, see `close_future`. Void until somebody asks for it, and in maps that are no channel's.
     closing: Promise,
+    /// Calls that wait for the channel's registration, see `reach`.
+    waiting: Option<Box<Waiting>>,
 }
+
+#[derive(Default)]
+struct Waiting(Vec<Task>);
 
 type Id = (&'static str, TypeId);
 type Value = Arc<dyn Any + Send + Sync>;
@@ -214,6 +221,26 @@ impl Attributes {
             Some(kept) => std::mem::take(&mut lock(kept).closing),
             None => Promise::void(),
         }
+    }
+
+    /// Keeps a call for the channel's registration if it `may_wait`, which is asked under the lock; else gives it back.
+    pub(super) fn put_waiting(
+        &self,
+        call: Task,
+        may_wait: impl FnOnce() -> bool,
+    ) -> Result<(), Task> {
+        let mut kept = self.kept();
+        if !may_wait() {
+            return Err(call);
+        }
+        kept.waiting.get_or_insert_default().0.push(call);
+        Ok(())
+    }
+
+    /// Takes the calls that wait, the oldest first.
+    pub(super) fn take_waiting(&self) -> Vec<Task> {
+        let waiting = self.0.get().and_then(|kept| lock(kept).waiting.take());
+        waiting.map_or(Vec::new(), |waiting| waiting.0)
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept> {

@@ -308,7 +308,8 @@ impl Channel {
 
     // ---- the pipeline
 
-    /// Runs `edit` on the loop with the pipeline: at once if this is the loop's turn, else as a task.
+    /// Runs `edit` on the loop with the pipeline: at once if this is the loop's turn, else as a task. If the channel is not
+    /// registered yet, its pipeline is filled before.
     pub fn edit<R: Send + 'static>(
         &self,
         edit: impl FnOnce(&mut Pipeline<'_>) -> R + Send + 'static,
@@ -382,17 +383,20 @@ impl Channel {
     }
 
     fn submit_write(&self, msg: Message, promise: Promise, flush: bool) {
-        if self.shared.in_event_loop() {
-            match self.shared.core() {
-                Some(core) => core.enter(|core| {
+        let is_here = self.shared.in_event_loop();
+        if is_here {
+            if let Some(core) = self.shared.core() {
+                core.enter(|core| {
                     core.op_write(TAIL, msg, promise);
                     if flush {
                         core.op_flush(TAIL);
                     }
-                }),
-                None => drop(Errand::new(&self.shared, Op::Write(msg, promise))),
+                });
+                return;
             }
-            return;
+            if !self.shared.is_to_come() {
+                return drop(Errand::new(&self.shared, Op::Write(msg, promise)));
+            }
         }
         let size = msg.estimated_size() + ENTRY_OVERHEAD;
         let before = self.shared.submitted.fetch_add(size, Ordering::Relaxed);
@@ -400,13 +404,18 @@ impl Channel {
             before + size + self.shared.queued.load(Ordering::Relaxed) > self.shared.high_mark();
         let errand = Errand::new(&self.shared, Op::Write(msg, promise));
         let event_loop = self.shared.event_loop();
-        let sent = if flush {
-            event_loop.execute(move || {
-                errand.arrive(|core, op| {
-                    core.submitted_write(op);
-                    core.op_flush(TAIL);
-                });
-            })
+        let act = move |core: &Core, op| {
+            core.submitted_write(op);
+            if flush {
+                core.op_flush(TAIL);
+            }
+        };
+        let sent = if is_here {
+            // It waits for the registration, and counts until then like one from another thread.
+            errand.arrive(act);
+            Ok(())
+        } else if flush {
+            event_loop.execute(move || errand.arrive(act))
         } else if crossed {
             event_loop.execute(move || errand.arrive(Core::submitted_write))
         } else {

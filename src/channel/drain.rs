@@ -98,14 +98,14 @@ impl Channel {
     pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
         let (drain, future) = new_drain(vec![self.event_loop().clone()], within);
         let shared = self.shared().clone();
-        run_on(self.event_loop(), move |lp| {
-            if let Some(core) = shared.core() {
-                let tally = tally(lp, drain, true);
+        run_on(self.event_loop(), move |_| {
+            shared.meet(move |core| {
+                let tally = tally(&core.lp, drain, true);
                 core.enter(|core| _ = core.begin_drain(&tally));
                 if tally.left.get() == 0 {
-                    tally.end(lp);
+                    tally.end(&core.lp);
                 }
-            }
+            });
         });
         future
     }

@@ -1,7 +1,8 @@
 //! What travels from another thread to a channel's loop with a promise in it. Used by the channel's handle only.
 //!
 //! A task that a loop refuses, or drops when it ends, is dropped in silence. An errand that is dropped on the way says
-//! why to whoever waits for its promise, and so does one that arrives when its channel is gone.
+//! why to whoever waits for its promise, and so does one that arrives when its channel is gone. One that arrives before its
+//! channel waits for it (`reach`).
 
 use std::sync::Arc;
 
@@ -37,9 +38,15 @@ impl<L: Load> Errand<L> {
         }
     }
 
-    /// Hands the load to the channel's core, whose loop's turn this is. It is given up if the channel has none.
-    pub(crate) fn arrive(mut self, act: impl FnOnce(&Core, L)) {
+    /// Hands the load to the channel's core, whose loop's turn this is. It is given up if the channel has ended.
+    pub(crate) fn arrive(mut self, act: impl FnOnce(&Core, L) + Send + 'static)
+    where
+        L: Send + 'static,
+    {
         let Some(core) = self.shared.core() else {
+            let shared = self.shared.clone();
+            // Dropped if there is nothing to wait for.
+            shared.wait_to_begin(move || self.arrive(act));
             return;
         };
         if let Some(load) = self.load.take() {

@@ -1,5 +1,10 @@
 //! From what every thread sees of a channel to the loop's side of it: directly in the loop's turn, as a task from
 //! elsewhere. Promises and signals come in this way too.
+//!
+//! Whoever gets there before the channel does waits for it: a channel that is opened exists for its user at once, and comes
+//! to its loop by a task, which may stand in another of the loop's queues than the call. What waits runs in order, when the
+//! channel is registered and its bind or connect has begun; if it never will be, the calls are dropped, and tell whoever
+//! waits for them. So an operation has the same outcome from everywhere.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,6 +13,7 @@ use std::sync::atomic::{Ordering, fence};
 use tidegate_sys::mem::Task;
 
 use super::core::{Core, Root};
+use super::lifetime::Life;
 use super::nodes::NodeId;
 use super::shared::{DETACHED, Shared};
 use super::signal::{News, NewsDesk};
@@ -57,16 +63,60 @@ impl Shared {
     /// channel or its loop has ended; then `call` is dropped.
     pub(crate) fn on_loop(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static) -> bool {
         if self.in_event_loop() {
-            return match self.core() {
-                Some(core) => {
-                    call(&core);
-                    true
-                }
-                None => false,
-            };
+            return self.meet(call);
         }
         self.submit(call, true)
     }
+
+    /// In the loop's turn: runs `call` with the channel's core, at once or when the channel is registered. False if it has
+    /// ended; then `call` is dropped.
+    #[inline]
+    pub(super) fn meet(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static) -> bool {
+        match self.core() {
+            Some(core) => {
+                call(&core);
+                true
+            }
+            None => self.wait(call),
+        }
+    }
+
+    #[cold]
+    fn wait(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static) -> bool {
+        let shared = self.clone();
+        self.wait_to_begin(move || _ = shared.meet(call))
+    }
+
+    // ---- before the registration
+
+    /// Whether the channel is still to come to its loop. The far side of a relay is not waited for.
+    pub(super) fn is_to_come(&self) -> bool {
+        !self.is_registered() && self.life() == Life::Open && !self.serves_another()
+    }
+
+    /// Keeps `call` until the channel is registered, if that is still to come; else drops it and gives false.
+    #[cold]
+    pub(super) fn wait_to_begin(&self, call: impl FnOnce() + Send + 'static) -> bool {
+        // Asked under the lock: the end publishes itself and then takes what waits (`give_up_waiting`).
+        let refused = self
+            .attributes()
+            .put_waiting(Task::new(call), || self.is_to_come());
+        refused.is_ok()
+    }
+
+    /// The channel is on its loop, or has ended there: what has waited for that runs.
+    pub(super) fn run_waiting(&self) {
+        for call in self.attributes().take_waiting() {
+            call.run();
+        }
+    }
+
+    /// The channel will never come to its loop, and that is published.
+    pub(super) fn give_up_waiting(&self) {
+        drop(self.attributes().take_waiting());
+    }
+
+    // ---- tasks
 
     /// Runs `call` as a task of the loop. Not waking: it runs when the loop is awake for another reason.
     pub(crate) fn submit(
@@ -75,11 +125,7 @@ impl Shared {
         wake: bool,
     ) -> bool {
         let shared = self.clone();
-        let task = move || {
-            if let Some(core) = shared.core() {
-                call(&core);
-            }
-        };
+        let task = move || _ = shared.meet(call);
         let submitted = if wake {
             self.event_loop.execute(task)
         } else {
@@ -93,17 +139,11 @@ impl Shared {
     #[inline]
     pub(super) fn tell_core(self: &Arc<Self>, tell: impl FnOnce(&Core) + Send + 'static) {
         if self.in_event_loop() {
-            if let Some(core) = self.core() {
-                tell(&core);
-            }
+            self.meet(tell);
             return;
         }
         let shared = self.clone();
-        let task = Task::new(move || {
-            if let Some(core) = shared.core() {
-                tell(&core);
-            }
-        });
+        let task = Task::new(move || _ = shared.meet(tell));
         if let Err((task, _)) = self.event_loop.try_execute(task) {
             // A queue with a bound is full: nobody would tell this again.
             self.event_loop.host().run_listener(task);
@@ -115,9 +155,7 @@ impl Shared {
         let shared = self.clone();
         self.event_loop.host().run_listener(Task::new(move || {
             fence(Ordering::SeqCst);
-            if let Some(core) = shared.core() {
-                core.enter(Core::recheck_writability);
-            }
+            shared.meet(|core| core.enter(Core::recheck_writability));
         }));
     }
 }

@@ -9,10 +9,10 @@ use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tidegate_sys::mem::Task;
+use tidegate_sys::mem::{LocalTask, Task};
 
 use super::attributes::{AttributeKey, Attributes};
-use super::core::{Core, Gate, Root};
+use super::core::Core;
 use super::future::ChannelFuture;
 use super::lifetime::Life;
 use super::options::{ChannelOption, OptionSet, OptionType};
@@ -110,8 +110,9 @@ impl ChannelBuilder {
         self
     }
 
-    /// Opens the channel on the loop whose turn this is. The handle can be used at once; the future tells when `init` has
-    /// filled the pipeline. If that fails, or an option does, or the transport's `register`, the channel closes.
+    /// Opens the channel on the loop whose turn this is. The handle can be used at once: what it is asked for waits until
+    /// `init` has filled the pipeline, and the future tells when that is done. If it fails, or an option does, or the
+    /// transport's `register`, the channel closes.
     ///
     /// # Errors
     /// [`ErrorKind::NotRegistered`] outside of a loop's turn, and what is wrong with an option's value.
@@ -129,19 +130,17 @@ impl ChannelBuilder {
                 "open() was called outside of an event loop's turn; open_on() names the loop",
             )
         })?;
-        let shared = Shared::new(lp.handle().clone(), self.parent, self.attributes);
-        let (promise, future) = Channel::new(shared.clone()).new_future();
-        let core = attach(&shared, &lp, Box::new(transport));
-        let opening = Opening {
-            shared,
-            promise: Some(promise),
-        };
+        let (opening, future) = Opening::new(lp.handle(), self.parent, self.attributes);
         let options = self.options;
-        core.push_root(Root::Call(Gate::new(move |core| {
-            opening.begin(core, &options, |pipeline| {
-                init(pipeline).map_err(Into::into)
-            });
-        })));
+        lp.push_local(LocalTask::new(move || {
+            opening.run(
+                &options,
+                None,
+                || Box::new(transport),
+                |pipeline| init(pipeline).map_err(Into::into),
+                succeed,
+            );
+        }));
         Ok(future)
     }
 
@@ -167,9 +166,7 @@ impl ChannelBuilder {
             plan,
             move || Box::new(make()) as Box<dyn Transport>,
             |pipeline| init(pipeline).map_err(Into::into),
-            |_, promise| {
-                promise.try_success();
-            },
+            succeed,
         )
     }
 }
@@ -209,20 +206,21 @@ pub(crate) fn open_on(
         attributes,
         renew,
     } = plan;
-    let shared = Shared::new(event_loop.clone(), parent, attributes);
-    let (promise, future) = Channel::new(shared.clone()).new_future();
-    future.close_on_failure();
-    let unopened = promise.second();
-    let opening = Opening {
-        shared,
-        promise: Some(promise),
-    };
+    let (opening, future) = Opening::new(event_loop, parent, attributes);
+    let unopened = opening.promise.as_ref().map(Promise::second);
     let task = Task::new(move || opening.run(&options, renew, make, fill, ready));
     if let Err((task, error)) = event_loop.try_execute(task) {
-        unopened.try_failure(error);
+        if let Some(promise) = unopened {
+            promise.try_failure(error);
+        }
         drop(task);
     }
     future
+}
+
+/// For a channel that has neither to be bound nor to be connected.
+fn succeed(_: &Channel, promise: Promise) {
+    promise.try_success();
 }
 
 /// A future that has failed before there was a channel; its channel is closed from the start.
@@ -307,6 +305,18 @@ struct Opening {
 }
 
 impl Opening {
+    fn new(
+        event_loop: &EventLoop,
+        parent: Option<Channel>,
+        attributes: Attributes,
+    ) -> (Self, ChannelFuture) {
+        let shared = Shared::new(event_loop.clone(), parent, attributes);
+        let (promise, future) = Channel::new(shared.clone()).new_future();
+        future.close_on_failure();
+        let promise = Some(promise);
+        (Self { shared, promise }, future)
+    }
+
     /// On the loop, without a core yet.
     fn run(
         mut self,
@@ -316,53 +326,49 @@ impl Opening {
         fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
         ready: impl FnOnce(&Channel, Promise),
     ) {
-        let Some(promise) = self.promise.take_if(|promise| !promise.is_done()) else {
+        if self.promise.as_ref().is_none_or(Promise::is_done) {
             return;
-        };
-        let channel = Channel::new(self.shared.clone());
-        match open_renewable(&self.shared, options, renew, make(), fill) {
-            Ok(()) => ready(&channel, promise),
-            Err(error) => {
-                promise.try_failure(error);
+        }
+        // A panic passes through here, and finds the promise still in its place.
+        let begun = open_renewable(&self.shared, options, renew, make(), fill);
+        if let Some(promise) = self.promise.take() {
+            match begun {
+                Ok(()) => ready(&Channel::new(self.shared.clone()), promise),
+                Err(error) => drop(promise.try_failure(error)),
             }
         }
-    }
-
-    /// In the turn of the core.
-    fn begin(
-        mut self,
-        core: &Core,
-        options: &OptionSet,
-        fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
-    ) {
-        if let Some(core) = core.me.upgrade() {
-            // A panic passes through here, and finds the promise still in its place.
-            let begun = core.begin(options, fill);
-            if let Some(promise) = self.promise.take() {
-                promise.complete(&begun);
-            }
-        }
+        self.shared.run_waiting();
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        let Some(promise) = self.promise.take() else {
-            return;
-        };
-        if std::thread::panicking() {
-            promise.try_failure(panicked());
-        } else {
+        let is_panic = std::thread::panicking();
+        if self.shared.is_to_come() {
             abandon(&self.shared);
-            promise.try_failure(ended(&self.shared));
+        } else if is_panic {
+            // What waits finds a channel that closes: the future has failed.
+            let shared = self.shared.clone();
+            let _ended = self
+                .shared
+                .event_loop()
+                .execute(move || shared.run_waiting());
+        }
+        if let Some(promise) = self.promise.take() {
+            promise.try_failure(if is_panic {
+                panicked()
+            } else {
+                ended(&self.shared)
+            });
         }
     }
 }
 
-/// The channel will never come to its loop: whoever waits for its end is told now.
+/// The channel will never come to its loop: whoever waits for its end, or for an operation, is told now.
 fn abandon(shared: &Shared) {
     shared.publish_life(Life::Closed);
     shared.complete_close();
+    shared.give_up_waiting();
 }
 
 fn ended(shared: &Shared) -> Error {

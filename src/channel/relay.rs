@@ -25,8 +25,8 @@
 use std::any::Any;
 use std::collections::VecDeque;
 use std::mem;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::Channel;
 use super::address::Address;
@@ -63,6 +63,8 @@ pub(crate) struct Line {
     undelivered: AtomicUsize,
     /// Nothing on the handler's side waits for a read(). Written there.
     ignores_reads: AtomicBool,
+    /// Why the handler's side never came to be.
+    failure: OnceLock<Error>,
 }
 
 impl Line {
@@ -82,14 +84,17 @@ impl Line {
 /// channel that has closed has what it wanted.
 struct Crossing {
     channel: Channel,
+    /// On the way to the handler.
+    line: Option<Arc<Line>>,
     /// None once it has arrived.
     op: Option<Op>,
 }
 
 impl Crossing {
-    fn new(channel: &Channel, op: Op) -> Self {
+    fn new(channel: &Channel, line: Option<&Arc<Line>>, op: Op) -> Self {
         Self {
             channel: channel.clone(),
+            line: line.cloned(),
             op: Some(op),
         }
     }
@@ -106,6 +111,9 @@ impl Drop for Crossing {
     fn drop(&mut self) {
         let Some(op) = self.op.take() else { return };
         let closed = self.channel.shared().life() == Life::Closed;
+        if let Some(failure) = self.line.as_ref().and_then(|line| line.failure.get()) {
+            return op.give_up(failure.clone(), closed);
+        }
         let (kind, text) = if closed {
             (ErrorKind::ChannelClosed, "the channel has ended")
         } else {
@@ -145,6 +153,7 @@ impl Relay {
                 remote,
                 undelivered: AtomicUsize::new(0),
                 ignores_reads: AtomicBool::new(false),
+                failure: OnceLock::new(),
             }),
             make: Some(Box::new(make)),
             reading_held: false,
@@ -153,7 +162,7 @@ impl Relay {
     }
 
     fn send_op(&self, op: Op) -> HandlerResult {
-        let crossing = Crossing::new(&self.line.channel, op);
+        let crossing = Crossing::new(&self.line.channel, Some(&self.line), op);
         self.line.send(move |core| crossing.land(core, TAIL));
         Ok(())
     }
@@ -244,7 +253,11 @@ fn settle(line: &Line, relay: HandlerHandle<Relay>, make: Make) -> Result<(), Er
     // Whether reading goes on is the channel's affair.
     core.clear(flag::AUTO_READ);
     line.remote.attach(&core);
-    let mut made = Ok(());
+    // Unless it says otherwise.
+    let mut made = Err(Error::new(
+        ErrorKind::HandlerPanicked,
+        "a handler panicked while it was made on another group's loop",
+    ));
     core.enter(|core| {
         let mut pipeline = Pipeline::new(core);
         made = pipeline
@@ -267,6 +280,7 @@ impl Handler for Relay {
         let relay = ctx.handle::<Relay>();
         self.line.remote.event_loop().execute(move || {
             if let Err(error) = settle(&line, relay.clone(), make) {
+                let _ = line.failure.set(error.clone());
                 let _ = relay.run(move |_, ctx| {
                     ctx.fire_exception_caught(error);
                     Ok(())
@@ -422,7 +436,7 @@ impl Outlet {
     /// Not through the context's own methods: the promise was looked at when the handler gave it, and may be one of
     /// the handler's side.
     fn send_op(&self, op: Op) -> HandlerResult {
-        let crossing = Crossing::new(&self.channel, op);
+        let crossing = Crossing::new(&self.channel, None, op);
         self.send(move |_, ctx| crossing.land(ctx.core, ctx.node.index()))
     }
 }

@@ -146,9 +146,10 @@ impl Core {
             return;
         };
         if self.nodes.any_busy() {
-            std::panic::resume_unwind(Box::new(panic));
+            std::panic::resume_unwind(Box::new(String::from(panic)));
         }
         self.lp.metrics().panics.add(1);
+        self.lp.keep_panic(&panic);
         let listener = task::take_panicked();
         tracing::error!(channel = %self.shared.id(), listener, panic, "a listener panicked");
     }

@@ -18,7 +18,9 @@ pub(crate) const DETACHED: u32 = u32::MAX;
 /// A connection, a listening socket, a stream: the handle, cheap to clone and usable from any thread.
 ///
 /// On the channel's own loop its operations run at once, from the pipeline's tail. From elsewhere they travel to the loop
-/// as tasks, in the order in which one thread gave them, and wake it at most once per sleep.
+/// as tasks, in the order in which one thread gave them, and wake it at most once per sleep. Those of a channel that is not
+/// registered yet, as `connect` and `bind` give it, wait from everywhere: they run in order when its handlers are there and
+/// its bind or connect has begun.
 #[derive(Clone)]
 pub struct Channel {
     pub(crate) shared: Arc<Shared>,

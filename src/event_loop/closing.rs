@@ -1,8 +1,8 @@
 //! How a loop ends (E18, E20 to E23, A45).
 //!
-//! 1. The request is seen: timers that users have set are dropped, every channel is told to close (unless
-//!    the request came from dropping the last handle of a group; then they are told when the quiet period
-//!    is over).
+//! 1. The request is seen: timers that users have set are dropped, tasks that wait at this moment run, once, and
+//!    then every channel is told to close (unless the request came from dropping the last handle of a group; then
+//!    they are told when the quiet period is over). So a write that was submitted before the request is made.
 //! 2. Turns go on. Tasks are still accepted and run; each one restarts the quiet period.
 //! 3. When no task ran for the quiet period, nothing waits and no channel is left, or when the timeout is
 //!    over, channels that are left are told once more that the loop ends, and do not wait for their transports
@@ -122,6 +122,10 @@ impl LoopCore {
             self.protect("dropping a scheduled task", || drop(job));
         }
         if !closing.spares_channels {
+            // One pass: other threads may go on giving faster than tasks can run.
+            if self.run_tasks() > 0 {
+                self.last_task.set(self.now());
+            }
             self.tell_channels();
         }
     }

@@ -120,6 +120,8 @@ pub(crate) struct LoopCore {
     pub(super) spinner: RefCell<Spinner>,
     /// Tells the stall watcher who holds the loop, if there is one.
     sentry: Option<Rc<Sentry>>,
+    /// The first panic that was caught since somebody asked. Only where a test drives the loop, which asks.
+    first_panic: Cell<Option<Box<str>>>,
 }
 
 impl LoopCore {
@@ -158,6 +160,7 @@ impl LoopCore {
             next_source: Cell::new(0),
             arena: RefCell::new(arena),
             sentry: config.stall_watch.map(|place| Rc::new(place.sentry())),
+            first_panic: Cell::new(None),
             pipeline_depth: Cell::new(0),
         };
         core.now();
@@ -242,6 +245,20 @@ impl LoopCore {
     /// Runs a listener in order with the roots.
     pub(crate) fn push_listener(&self, job: LocalTask) {
         self.roots.push(Root::Job(job));
+    }
+
+    /// Remembers a panic of a handler, a listener or a task for whoever drives this loop by hand.
+    #[cold]
+    pub(crate) fn keep_panic(&self, panic: &str) {
+        if let Clock::Manual(_) = &self.clock {
+            let first = self.first_panic.take();
+            self.first_panic.set(first.or_else(|| Some(panic.into())));
+        }
+    }
+
+    /// The text of the first one since the last call.
+    pub(crate) fn take_panic(&self) -> Option<Box<str>> {
+        self.first_panic.take()
     }
 
     /// Queues a task behind the local ones. Not bounded: it is the loop's own.

@@ -101,8 +101,8 @@ impl EventLoop {
     /// `quiet`, but not for longer than `timeout`. The first request counts; later ones only give the
     /// future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
     ///
-    /// Channels are closed at once: what they have not sent fails. To have it sent and received before,
-    /// [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
+    /// Tasks that wait at this moment run first, operations on channels included. Then channels are closed at once:
+    /// what the kernel has not taken fails. To have it sent and received before, [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
     /// the timeout; then it goes on as with [`stop`](Self::stop).
     ///
     /// Does not block, and may be called on the loop itself. A `timeout` shorter than `quiet` counts as
@@ -126,8 +126,8 @@ impl EventLoop {
         self.shutdown_gracefully(DEFAULT_QUIET, DEFAULT_TIMEOUT)
     }
 
-    /// Asks the loop to end now: what waits at this moment runs, channels are closed, and nothing more
-    /// is waited for. Shortens a shutdown under way.
+    /// Asks the loop to end now: what waits at this moment runs, operations on channels included, then channels
+    /// are closed, and nothing more is waited for. Shortens a shutdown under way.
     ///
     /// That goes for closes that take their time as well (`SO_LINGER`, `oio`, a transport of one's own):
     /// their promises fail with [`ErrorKind::Terminated`], because nobody on the loop will know when the

@@ -457,6 +457,7 @@ impl LoopCore {
     pub(super) fn protect(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
             self.note_panic(what, None, &panic);
+            self.keep_panic(&panic);
         }
     }
 
@@ -465,6 +466,7 @@ impl LoopCore {
     pub(super) fn protect_task(&self, what: &'static str, f: impl FnOnce()) {
         if let Err(panic) = boundary::catch(f) {
             self.note_panic(what, task::take_panicked(), &panic);
+            self.keep_panic(&panic);
         }
     }
 

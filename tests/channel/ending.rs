@@ -116,6 +116,7 @@ fn a_handler_that_panics_in_its_last_callbacks_does_not_keep_the_channel() {
         })
         .unwrap();
         log.take();
+        embedded.contain_panics();
         embedded.feed(["x"]);
         embedded.close();
         let log = log.take();

@@ -143,6 +143,7 @@ fn a_listener_added_by_a_listener_runs_after_the_others() {
 #[test]
 fn a_listener_that_panics_is_its_own_affair() {
     let (mut embedded, log) = recorded();
+    embedded.contain_panics();
     embedded.run(|channel| {
         let future = channel.write_future("x");
         log.watch("1", &future);
@@ -178,6 +179,7 @@ fn a_handler_that_panics_under_a_listener_ends_as_a_handler() {
     promise
         .completion()
         .add_listener(move |_| channel.write("x"));
+    embedded.contain_panics();
     embedded.run(|_| promise.try_success());
     assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
     assert!(!embedded.channel().is_registered());

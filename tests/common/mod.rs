@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::fmt::Display;
 use std::rc::Rc;
 
-use tidegate::channel::options::AUTO_READ;
+use tidegate::channel::options::{AUTO_READ, CLOSE_ON_UNHANDLED_ERROR};
 use tidegate::{EmbeddedChannel, Error, Message, OptionSet};
 
 pub use script::Script;
@@ -66,14 +66,24 @@ fn add_all(handlers: Vec<Script>) -> impl FnOnce(&mut tidegate::Pipeline<'_>) ->
     }
 }
 
-/// An active channel with these handlers, under their own names.
+/// An active channel with these handlers, under their own names. It outlives errors: here they are events like others.
 pub fn channel(handlers: impl Into<Vec<Script>>) -> EmbeddedChannel {
-    EmbeddedChannel::new(add_all(handlers.into())).expect("the pipeline is sound")
+    EmbeddedChannel::with_options(&outliving(), add_all(handlers.into()))
+        .expect("the pipeline is sound")
+}
+
+/// For channels that errors do not close.
+pub fn outliving() -> OptionSet {
+    let mut options = OptionSet::new();
+    options
+        .set(CLOSE_ON_UNHANDLED_ERROR, false)
+        .expect("a bool is in range");
+    options
 }
 
 /// The same, reading only when asked.
 pub fn manual(handlers: impl Into<Vec<Script>>) -> EmbeddedChannel {
-    let mut options = OptionSet::new();
+    let mut options = outliving();
     options.set(AUTO_READ, false).expect("a bool is in range");
     EmbeddedChannel::with_options(&options, add_all(handlers.into()))
         .expect("the pipeline is sound")

@@ -3,7 +3,7 @@
 use tidegate::handler::flush::FlushConsolidation;
 use tidegate::{EmbeddedChannel, Failure};
 
-use crate::common::{Log, Script, outbound};
+use crate::common::{Log, Script, outbound, outliving};
 
 /// Behind the consolidation a handler that answers and flushes; before it one that sees the flushes that remain.
 fn channel(handler: FlushConsolidation, log: &Log) -> EmbeddedChannel {
@@ -15,7 +15,7 @@ fn channel(handler: FlushConsolidation, log: &Log) -> EmbeddedChannel {
         ctx.write_and_flush(msg);
         Ok(())
     });
-    EmbeddedChannel::new(|p| {
+    EmbeddedChannel::with_options(&outliving(), |p| {
         p.add_last(transport)?;
         p.add_last(handler)?;
         p.add_last(eager)

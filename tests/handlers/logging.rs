@@ -3,11 +3,11 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tidegate::handler::logging::Logging;
-use tidegate::{EmbeddedChannel, Failure, Message, OptionSet};
+use tidegate::{EmbeddedChannel, Failure, Message};
 use tracing::Level;
 
 use crate::common::telling::told;
-use crate::common::{Log, Script, inbound, outbound};
+use crate::common::{Log, Script, inbound, outbound, outliving};
 
 fn channel(level: Level) -> EmbeddedChannel {
     EmbeddedChannel::new(|p| p.add_last(Logging::new(level))).unwrap()
@@ -32,7 +32,7 @@ fn a_life_in_words() {
     let all = lines(|| {
         let logging = Logging::new(Level::DEBUG);
         let mut channel =
-            EmbeddedChannel::unconnected(&OptionSet::new(), |p| p.add_last_named("log", logging))
+            EmbeddedChannel::unconnected(&outliving(), |p| p.add_last_named("log", logging))
                 .unwrap();
         channel.set_connect(Some(tidegate::channel::Progress::Done));
         channel.run(|channel| channel.connect("10.0.0.1:80", Some("10.0.0.2:81".into())));

@@ -10,6 +10,8 @@ use tidegate::{
     Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, Message, Promise,
 };
 
+use crate::common::outliving;
+
 /// At most this many handlers stand in a pipeline.
 pub const HANDLERS_MAX: usize = 6;
 /// After this many actions of one round every callback just passes its event on.
@@ -353,7 +355,7 @@ pub fn reality(seed: u64, handlers: u32, rounds: u32) -> Outcome {
         actions: Cell::new(ACTIONS_MAX),
         handlers: Cell::new(0),
     });
-    let mut channel = EmbeddedChannel::new(|pipeline| {
+    let mut channel = EmbeddedChannel::with_options(&outliving(), |pipeline| {
         for _ in 0..handlers {
             let actor = Actor::new(&stage);
             pipeline.add_last_named(&actor.name(), actor)?;

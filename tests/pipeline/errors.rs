@@ -359,6 +359,7 @@ fn a_listener_that_panics_keeps_nobody_else_from_being_told() {
         })
         .on_write_done(|_, _, _| Ok(()));
     let mut channel = channel([a]);
+    channel.contain_panics();
     let lines = told(|| channel.pipeline(|pipeline| pipeline.fire_channel_read("m")));
     assert_eq!(log.take(), ["a read m", "a write_done 1 ok"]);
     assert!(channel.channel().is_open());

@@ -10,7 +10,7 @@ use tidegate::{
 };
 
 use crate::common::telling::told;
-use crate::common::{Log, Script, inbound, text};
+use crate::common::{Log, Script, inbound, outliving, text};
 
 /// How often each callback was entered.
 type Counts = Rc<RefCell<BTreeMap<&'static str, u32>>>;
@@ -61,7 +61,9 @@ count_and_default! {
 #[test]
 fn a_default_body_is_learned_at_its_first_call() {
     let counts = Counts::default();
-    let mut channel = EmbeddedChannel::new(|p| p.add_last(Counting(counts.clone()))).unwrap();
+    let mut channel =
+        EmbeddedChannel::with_options(&outliving(), |p| p.add_last(Counting(counts.clone())))
+            .unwrap();
     for _ in 0..3 {
         channel.write_inbound("in").unwrap();
         channel.write_outbound("out").unwrap();

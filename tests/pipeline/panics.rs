@@ -7,7 +7,14 @@ use std::rc::Rc;
 use tidegate::{Context, EmbeddedChannel, ErrorKind, Failure, Handler, HandlerResult, Message};
 
 use crate::common::telling::told;
-use crate::common::{Dropped, Log, Script, channel, inbound};
+use crate::common::{self, Dropped, Log, Script, inbound};
+
+/// An active channel with these handlers, whose panics stay in it as on the wire.
+fn channel(handlers: impl Into<Vec<Script>>) -> EmbeddedChannel {
+    let mut channel = common::channel(handlers);
+    channel.contain_panics();
+    channel
+}
 
 /// Silences the panics that these tests cause on purpose, on this thread, while `work` runs.
 fn quietly<R>(work: impl FnOnce() -> R) -> R {
@@ -223,6 +230,7 @@ fn a_panic_that_is_caught_on_its_way_ends_the_channel_all_the_same() {
             pipeline.add_last(Script::new("d", &log).loud())
         })
         .unwrap();
+        channel.contain_panics();
         // That the careful one has no write of its own is learned here.
         channel.run(|channel| channel.write("harmless"));
         log.take();
@@ -643,6 +651,7 @@ fn a_look_that_panics_in_a_callback_takes_both() {
         pipeline.add_last(z)
     })
     .unwrap();
+    channel.contain_panics();
     quietly(|| channel.pipeline(|pipeline| pipeline.fire_channel_read("m")));
     assert_eq!(
         log.take(),

@@ -119,3 +119,16 @@ impl Handler for BindFirst {
         Ok(())
     }
 }
+
+#[test]
+fn an_address_without_a_port_or_with_an_impossible_one_is_told_so() {
+    let group = EventLoopGroup::new(1).unwrap();
+    for wrong in ["127.0.0.1:99999", "127.0.0.1"] {
+        let (bootstrap, _seen) = probed(&group);
+        let connected = bootstrap.connect(wrong).sync_timeout(DEADLINE);
+        let error = connected.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+        let text = error.to_string();
+        assert!(text.contains(wrong) && text.contains("no port"), "{text}");
+    }
+}

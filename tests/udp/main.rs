@@ -557,3 +557,22 @@ fn what_is_written_after_the_close_fails() {
         );
     });
 }
+
+#[test]
+fn bytes_without_a_peer_are_refused_with_the_cure() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let channel = Bootstrap::new(&group)
+        .transport::<Udp>()
+        .handler(|_| Ok::<_, Failure>(()))
+        .bind("127.0.0.1:0")
+        .sync_timeout(DEADLINE)
+        .unwrap();
+    let refused = channel.write_and_flush("bytes").sync_timeout(DEADLINE);
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let text = error.to_string();
+    assert!(
+        text.contains("Datagram") && text.contains("connected"),
+        "{text}"
+    );
+}

@@ -24,7 +24,7 @@ impl Core {
         if !told {
             tracing::warn!(
                 channel = %self.shared.id(),
-                message = msg.type_name(),
+                message_type = msg.type_name(),
                 pipeline = self.nodes.describe(),
                 "a message reached the tail and is dropped: no handler took its type; said once per channel, counted in the loop's metrics"
             );
@@ -43,12 +43,21 @@ impl Core {
 
     #[cold]
     pub(crate) fn tail_exception(&self, cause: Failure) {
+        let closes = self.has(flag::CLOSE_ON_UNHANDLED);
         let tail = self.special_tail();
         if let Some(tail) = tail {
-            return tail.exception(cause);
+            // The failure goes to the test as it is.
+            let error = closes.then(|| match cause.downcast_ref::<Error>() {
+                Some(error) => error.clone(),
+                None => Error::new(cause.kind(), cause.to_string()),
+            });
+            tail.exception(cause);
+            if let Some(error) = error {
+                self.close_because(error, Promise::void());
+            }
+            return;
         }
         self.lp.metrics().channel.unhandled_errors.add(1);
-        let closes = self.has(flag::CLOSE_ON_UNHANDLED);
         macro_rules! tell {
             ($level:expr) => {
                 tracing::event!(

@@ -20,9 +20,13 @@ use crate::event_loop::{EventLoop, LoopCore, ManualClock};
 ///
 /// Its loop runs inside each call, until nothing is left to do; its clock stands still until
 /// [`advance`](Self::advance) moves it. Errors that reach the tail are kept, and the next call that can fail gives
-/// the first one.
+/// the first one; they close the channel as well, as on the wire, unless `CLOSE_ON_UNHANDLED_ERROR` is off.
 ///
-/// Dropping it closes the channel, as the end of an event loop would.
+/// A handler, a listener or a task that panics makes the call panic in which it ran, so that an assertion in a handler
+/// fails the test. On the wire such a panic is contained; a test that examines this says so by
+/// [`contain_panics`](Self::contain_panics).
+///
+/// Dropping it closes the channel, as the end of an event loop would, and panics if a handler does then.
 ///
 /// ```
 /// use tidegate::{Context, EmbeddedChannel, Handler, HandlerResult, Message};
@@ -47,6 +51,8 @@ pub struct EmbeddedChannel {
     core: Rc<Core>,
     channel: Channel,
     ends: Rc<Ends>,
+    /// Panics do not come out of the calls.
+    contains_panics: bool,
 }
 
 impl EmbeddedChannel {
@@ -114,6 +120,7 @@ impl EmbeddedChannel {
             core,
             channel,
             ends,
+            contains_panics: false,
         };
         embedded.run_pending();
         begun?;
@@ -183,8 +190,10 @@ impl EmbeddedChannel {
         self.ends.events.borrow_mut().pop_front()
     }
 
-    /// Moves the clock and runs what became due, in the order of deadlines.
+    /// Moves the clock and runs what became due, in the order of deadlines. What was asked for before, through
+    /// [`channel`](Self::channel), has its turn before the clock moves.
     pub fn advance(&mut self, by: Duration) {
+        self.run_pending();
         let end = self.clock.now() + by;
         loop {
             let next = self.lp.next_timer().filter(|due| *due <= end);
@@ -206,10 +215,27 @@ impl EmbeddedChannel {
 
     /// Runs the loop until nothing is left to do at this moment of its clock. Every other call does so too.
     pub fn run_pending(&mut self) {
-        let _turn = self.lp.enter();
-        while self.lp.run_ready() + self.lp.run_roots() + self.lp.run_timers() + self.lp.run_tasks()
-            > 0
-        {}
+        {
+            let _turn = self.lp.enter();
+            while self.lp.run_ready()
+                + self.lp.run_roots()
+                + self.lp.run_timers()
+                + self.lp.run_tasks()
+                > 0
+            {}
+        }
+        self.let_panic_out();
+    }
+
+    /// From now on panics are contained as on the wire, where one ends the handler, listener or task that it was in, and a
+    /// handler's closes the channel. [`take_panic`](Self::take_panic) tells of them.
+    pub fn contain_panics(&mut self) {
+        self.contains_panics = true;
+    }
+
+    /// The text of the first panic since the last call, where panics are [contained](Self::contain_panics).
+    pub fn take_panic(&mut self) -> Option<String> {
+        self.lp.take_panic().map(String::from)
     }
 
     /// Closes the channel. True if messages are left to read on either side.
@@ -354,6 +380,16 @@ impl EmbeddedChannel {
         result
     }
 
+    /// Goes on with a panic that the loop has caught. The panic's own report is there already, with its place in the code.
+    fn let_panic_out(&self) {
+        if self.contains_panics || std::thread::panicking() {
+            return;
+        }
+        if let Some(panic) = self.lp.take_panic() {
+            std::panic::resume_unwind(Box::new(String::from(panic)));
+        }
+    }
+
     fn check_open(&mut self) -> Result<(), Failure> {
         self.check()?;
         if self.channel.is_open() {
@@ -377,6 +413,8 @@ impl Drop for EmbeddedChannel {
             self.core.abandon();
         }
         self.lp.handle().shared().terminate(Ok(()));
+        // Of the last callbacks: a test that ends here must not pass.
+        self.let_panic_out();
     }
 }
 

@@ -15,9 +15,13 @@ impl Domain for Inet {
 
     fn name(transport: &str, address: &Address, verb: &str) -> Result<SocketAddr, Error> {
         address.as_inet().ok_or_else(|| {
+            let cure = match address {
+                Address::Name(_) => "there is no port, or none from 0 to 65535, as in 127.0.0.1:80",
+                _ => "it takes an IP address with a port; names go through a bootstrap's resolver",
+            };
             Error::new(
                 ErrorKind::InvalidArgument,
-                format!("{transport} can't {verb} {address}: it takes an IP address with a port; names go through a bootstrap's resolver"),
+                format!("{transport} can't {verb} {address}: {cure}"),
             )
         })
     }
