@@ -111,7 +111,7 @@ impl Handler for Chat {
     }
 
     fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
-        // Nothing more of this guest is read while the answer is on its way.
+        // Nothing more is read from this guest's socket. Lines that were read before still come when the channel closes.
         ctx.set_auto_read(false);
         let text = match cause.kind() {
             ErrorKind::TooLong => format!("sorry: a line may have {LINE_MAX} bytes"),

@@ -50,6 +50,7 @@ pub mod tuning {}
 pub mod restarting {}
 
 #[doc = "[logging]: crate::guide::logging"]
+#[doc = "[pipeline]: crate::guide::pipeline"]
 #[doc = "[transports]: crate::guide::transports"]
 #[doc = ""]
 #[doc = include_str!("../docs/guide/from-netty.md")]

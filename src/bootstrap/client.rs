@@ -161,6 +161,9 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
+    /// A name is looked up first. That takes as long as the resolver does, and no `CONNECT_TIMEOUT` counts it: a resolver
+    /// that may hang needs a limit of its own.
+    ///
     /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
     /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most. The look-up has that time as well, so a
     /// connect is over after 17 times that; who wants to give up earlier cancels the future, or closes the channel. It is one channel all the time, and its handlers see one connect, to the

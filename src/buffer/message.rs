@@ -113,6 +113,44 @@ impl Message {
         }
     }
 
+    /// Takes the value out as [`downcast`](Self::downcast) does, except that for `BytesMut` and `Bytes` either will do, as in
+    /// [`into_bytes_mut`](Self::into_bytes_mut) and [`into_bytes`](Self::into_bytes): who wants bytes need not care what they
+    /// came in. Sockets give `BytesMut`; a text, a `Vec<u8>` and what travels inside the process may be `Bytes`. Typed
+    /// handlers take their messages so.
+    ///
+    /// ```
+    /// use tidegate::buffer::{BytesMut, Message};
+    ///
+    /// assert!(Message::from("ping").downcast::<BytesMut>().is_err());
+    /// assert_eq!(Message::from("ping").into_value::<BytesMut>().unwrap(), "ping");
+    /// ```
+    ///
+    /// # Errors
+    /// The message as it was, when the value is of another type.
+    #[inline]
+    pub fn into_value<T: Any + Send>(self) -> Result<T, Self> {
+        // Constants again. Written out rather than put around a downcast: its result would be moved once more.
+        if !same::<T, BytesMut>() && !same::<T, Bytes>() {
+            return self.downcast();
+        }
+        match self.repr {
+            Repr::BytesMut(bytes) if same::<T, BytesMut>() => Ok(cast(bytes)),
+            Repr::Bytes(bytes) if same::<T, Bytes>() => Ok(cast(bytes)),
+            repr => Self { repr }.into_other_bytes(),
+        }
+    }
+
+    /// The other one of `Bytes` and `BytesMut`.
+    #[cold]
+    #[inline(never)]
+    fn into_other_bytes<T: Any>(self) -> Result<T, Self> {
+        if same::<T, Bytes>() {
+            self.into_bytes().map(cast)
+        } else {
+            self.into_bytes_mut().map(cast)
+        }
+    }
+
     /// The value, if it is a `T`, for changing it in place.
     #[inline]
     #[must_use]
@@ -424,6 +462,22 @@ mod tests {
                 .into_bytes_mut()
                 .expect_err("no bytes")
                 .is::<FileRegion>()
+        );
+    }
+
+    #[test]
+    fn who_wants_bytes_gets_them_from_either() {
+        let read = || Message::new(BytesMut::from(&b"abc"[..]));
+        assert_eq!(read().into_value::<Bytes>().expect("bytes"), "abc");
+        assert_eq!(read().into_value::<BytesMut>().expect("bytes"), "abc");
+        let text = || Message::from("abc");
+        assert_eq!(text().into_value::<Bytes>().expect("bytes"), "abc");
+        assert_eq!(text().into_value::<BytesMut>().expect("bytes"), "abc");
+        assert!(text().into_value::<String>().is_err());
+        let number = Message::new(1_u8).into_value::<Bytes>();
+        assert_eq!(
+            number.expect_err("no bytes").into_value::<u8>().ok(),
+            Some(1)
         );
     }
 

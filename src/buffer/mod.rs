@@ -3,6 +3,7 @@
 //! The floors above take all of it from here; nothing here knows a loop, a channel or the kernel.
 //!
 //! - `message`: [`Message`], the type-erased owned value that handlers pass on.
+//! - `into_message`: [`IntoMessage`], what methods take where they want one.
 //! - `region`: [`FileRegion`], a part of a file to be sent without copying.
 //! - `recv`: [`RecvAllocator`] and [`RecvPredictor`], how much the next read asks for.
 //! - `arena`: [`Arena`], the memory that one loop receives into.
@@ -13,6 +14,7 @@
 
 mod arena;
 mod gather;
+mod into_message;
 mod message;
 mod recv;
 mod region;
@@ -23,6 +25,7 @@ pub(crate) use self::arena::ArenaGauges;
 pub use self::{
     arena::{Arena, ArenaStats, CHUNK_SIZE},
     gather::{SLICES_MAX, gather},
+    into_message::IntoMessage,
     message::Message,
     recv::{RecvAllocator, RecvPredictor},
     region::FileRegion,

@@ -17,7 +17,7 @@ use super::pipeline::Pipeline;
 use super::shared::{Channel, ChannelId, Shared};
 use super::slow::Inbound;
 use super::{ChannelOption, OptionType};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
 use crate::future::{Promise, TaskFuture, TaskPromise};
@@ -118,22 +118,22 @@ impl Channel {
     // ---- operations
 
     /// Writes a message; nobody waits for the result. From another thread it does not wake the loop: flush does.
-    pub fn write(&self, msg: impl Into<Message>) {
-        self.submit_write(msg.into(), Promise::void(), false);
+    pub fn write(&self, msg: impl IntoMessage) {
+        self.submit_write(msg.into_message(), Promise::void(), false);
     }
 
     /// Writes a message and settles `promise`.
-    pub fn write_with(&self, msg: impl Into<Message>, promise: Promise) {
+    pub fn write_with(&self, msg: impl IntoMessage, promise: Promise) {
         let home = Arc::as_ptr(&self.shared).cast();
         if promise.is_void() || !promise.is_done() && !refuse_foreign(&promise, [home; 2]) {
-            self.submit_write(msg.into(), promise, false);
+            self.submit_write(msg.into_message(), promise, false);
         }
     }
 
     /// Writes a message; the future tells when it was handed to the kernel.
-    pub fn write_future(&self, msg: impl Into<Message>) -> ChannelFuture {
+    pub fn write_future(&self, msg: impl IntoMessage) -> ChannelFuture {
         let (promise, future) = self.new_future();
-        self.submit_write(msg.into(), promise, false);
+        self.submit_write(msg.into_message(), promise, false);
         future
     }
 
@@ -143,9 +143,9 @@ impl Channel {
     }
 
     /// Writes and flushes.
-    pub fn write_and_flush(&self, msg: impl Into<Message>) -> ChannelFuture {
+    pub fn write_and_flush(&self, msg: impl IntoMessage) -> ChannelFuture {
         let (promise, future) = self.new_future();
-        self.submit_write(msg.into(), promise, true);
+        self.submit_write(msg.into_message(), promise, true);
         future
     }
 
@@ -324,8 +324,8 @@ impl Channel {
     }
 
     /// Sends a message through the pipeline, from the head.
-    pub fn fire_channel_read(&self, msg: impl Into<Message>) {
-        let msg = msg.into();
+    pub fn fire_channel_read(&self, msg: impl IntoMessage) {
+        let msg = msg.into_message();
         self.shared
             .on_loop(move |core| core.fire_from_outside(Root::Message(Inbound::Read, msg)));
     }

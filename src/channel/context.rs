@@ -1,5 +1,6 @@
 //! What a handler sees of its channel during a callback.
 
+use std::any::Any;
 use std::fmt;
 use std::marker::PhantomData;
 use std::mem;
@@ -16,7 +17,7 @@ use super::outbound::OutboundMark;
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, Time, TimerKey};
 use crate::future::{Promise, TaskFuture, TaskPromise};
@@ -99,9 +100,9 @@ impl<'a> Context<'a> {
 
     /// Hand a message to the next handler.
     #[inline]
-    pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
+    pub fn fire_channel_read(&mut self, msg: impl IntoMessage) {
         self.core
-            .emit_message_from(Inbound::Read, self.node, msg.into());
+            .emit_message_from(Inbound::Read, self.node, msg.into_message());
     }
 
     /// Pass the end of a batch of reads on.
@@ -131,27 +132,28 @@ impl<'a> Context<'a> {
 
     /// Write a message; nobody waits for the result. A failure is counted and reported once per channel.
     #[inline(always)]
-    pub fn write(&mut self, msg: impl Into<Message>) {
-        Core::op_write_along(self, msg.into());
+    pub fn write(&mut self, msg: impl IntoMessage) {
+        Core::op_write_along(self, msg.into_message());
     }
 
     /// Write a message and settle `promise` with the result.
     #[inline(always)]
-    pub fn write_with(&mut self, msg: impl Into<Message>, promise: Promise) {
+    pub fn write_with(&mut self, msg: impl IntoMessage, promise: Promise) {
         if promise.is_void() {
             // It owns nothing; forgetting it keeps it in a register.
             mem::forget(promise);
-            Core::op_write_along(self, msg.into());
+            Core::op_write_along(self, msg.into_message());
         } else {
             self.core
-                .op_write_observed(self.index(), msg.into(), promise);
+                .op_write_observed(self.index(), msg.into_message(), promise);
         }
     }
 
     /// Write a message; the future tells when it was handed to the kernel. It says nothing before somebody flushes.
-    pub fn write_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
+    pub fn write_future(&mut self, msg: impl IntoMessage) -> ChannelFuture {
         let (promise, future) = self.core.new_future();
-        self.core.op_write(self.index(), msg.into(), promise);
+        self.core
+            .op_write(self.index(), msg.into_message(), promise);
         future
     }
 
@@ -168,7 +170,7 @@ impl<'a> Context<'a> {
 
     /// Write and flush; nobody waits for the result, as with [`write`](Self::write).
     #[inline]
-    pub fn write_and_flush(&mut self, msg: impl Into<Message>) {
+    pub fn write_and_flush(&mut self, msg: impl IntoMessage) {
         self.write(msg);
         self.flush();
     }
@@ -185,7 +187,7 @@ impl<'a> Context<'a> {
     /// It flushes though the write has failed. As with every [`flush`](Self::flush) behind a promise that is somebody's, the
     /// transport is called before this returns: if no handler kept the message and the kernel took all of it, the future is
     /// done by then. (Not on another group's loop, from where both travel.)
-    pub fn write_and_flush_future(&mut self, msg: impl Into<Message>) -> ChannelFuture {
+    pub fn write_and_flush_future(&mut self, msg: impl IntoMessage) -> ChannelFuture {
         let future = self.write_future(msg);
         self.flush();
         future
@@ -197,7 +199,8 @@ impl<'a> Context<'a> {
         Core::op_read_along(self);
     }
 
-    /// Close the channel.
+    /// Close the channel. What was read before is delivered all the same, up to `channel_inactive`: the other messages of a
+    /// packet still come to this handler, with [`is_active`](Self::is_active) false.
     pub fn close(&mut self) {
         self.core.op_close(self.index(), Promise::void());
     }
@@ -287,13 +290,13 @@ impl<'a> Context<'a> {
         self.core.notify(self.index(), promise, key)
     }
 
-    /// A handle of this handler that other threads can use.
-    pub fn handle<H: Handler>(&self) -> HandlerHandle<H> {
+    /// A handle of this handler that other threads can use: `ctx.handle::<Self>()`.
+    pub fn handle<H: Any>(&self) -> HandlerHandle<H> {
         self.core.handler_handle(self.index())
     }
 
     /// A handle of this handler for use on this loop.
-    pub fn local_handle<H: Handler>(&self) -> LocalHandle<H> {
+    pub fn local_handle<H: Any>(&self) -> LocalHandle<H> {
         LocalHandle::new(
             self.core.me.clone(),
             self.core.nodes.id(self.index()),

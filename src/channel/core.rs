@@ -162,6 +162,19 @@ pub trait Handler: Any {
         None
     }
 
+    /// The value that this handler makes a handler of, and the name of its type, where that is what names, look-ups and
+    /// handles mean.
+    #[doc(hidden)]
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        None
+    }
+
+    /// The same value, taken out.
+    #[doc(hidden)]
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        None
+    }
+
     // ---- being in a pipeline
 
     /// The handler was linked into a pipeline. Runs before any other callback of it.

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use bytes::Bytes;
 
 use super::address::Address;
+use crate::buffer::Message;
 
 /// One datagram, with whom it came from or goes to.
 ///
@@ -50,5 +51,11 @@ impl Datagram {
             local: self.local,
             class: None,
         }
+    }
+}
+
+impl From<Datagram> for Message {
+    fn from(datagram: Datagram) -> Self {
+        Self::new(datagram)
     }
 }

@@ -1,4 +1,4 @@
-//! User events that the channel itself fires.
+//! User events that the channel itself fires. One more stands with what fires it: [`Draining`](super::Draining).
 
 /// The peer closed its sending side while reading is paused. Fired once; data and end of input stay in the
 /// kernel until `read()`.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use tidegate_sys::mem::Task;
 
 use super::{Channel, ChannelFuture, ChannelId};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::Error;
 use crate::event_loop::{EventLoop, boundary};
 use crate::future::{Completion, ListenerHost, Promise};
@@ -155,8 +155,9 @@ impl ChannelGroup {
 
     // ---- operations
 
-    /// Writes a copy of a message to each channel that is no server.
-    pub fn write<M: Clone + Into<Message> + Send>(&self, msg: M) -> GroupFuture {
+    /// Writes a copy of a message to each channel that is no server. What can't be cloned:
+    /// [`write_each`](Self::write_each).
+    pub fn write<M: Clone + IntoMessage + Send>(&self, msg: M) -> GroupFuture {
         self.select(|_| true).write(msg)
     }
 
@@ -166,8 +167,36 @@ impl ChannelGroup {
     }
 
     /// Writes a copy of a message to each channel that is no server, and flushes.
-    pub fn write_and_flush<M: Clone + Into<Message> + Send>(&self, msg: M) -> GroupFuture {
+    pub fn write_and_flush<M: Clone + IntoMessage + Send>(&self, msg: M) -> GroupFuture {
         self.select(|_| true).write_and_flush(msg)
+    }
+
+    /// Writes to each channel that is no server what `make` gives for it: messages that can't be cloned, or that differ from
+    /// channel to channel.
+    ///
+    /// ```
+    /// use tidegate::{ChannelGroup, EmbeddedChannel, Failure, Message};
+    ///
+    /// struct Score(u32); // no bytes: an encoder of each pipeline makes them
+    ///
+    /// let mut channel = EmbeddedChannel::new(|_| Ok::<(), Failure>(()))?;
+    /// let players = ChannelGroup::new("players");
+    /// players.add(channel.channel());
+    /// players.write_and_flush_each(|_player| Message::new(Score(3)));
+    /// channel.run_pending();
+    /// assert_eq!(channel.read_outbound_as::<Score>().unwrap().0, 3);
+    /// # Ok::<(), Failure>(())
+    /// ```
+    pub fn write_each<M: IntoMessage>(&self, make: impl FnMut(&Channel) -> M) -> GroupFuture {
+        self.select(|_| true).write_each(make)
+    }
+
+    /// As [`write_each`](Self::write_each), and flushes.
+    pub fn write_and_flush_each<M: IntoMessage>(
+        &self,
+        make: impl FnMut(&Channel) -> M,
+    ) -> GroupFuture {
+        self.select(|_| true).write_and_flush_each(make)
     }
 
     /// Closes all channels, servers first, so that nobody comes in while the others go.
@@ -231,8 +260,8 @@ impl Selection {
     }
 
     /// Writes a copy of a message to each channel that is no server.
-    pub fn write<M: Clone + Into<Message> + Send>(&self, msg: M) -> GroupFuture {
-        self.write_each(msg, Channel::write_future)
+    pub fn write<M: Clone + IntoMessage + Send>(&self, msg: M) -> GroupFuture {
+        self.write_all(|_| msg.clone(), Channel::write_future)
     }
 
     /// Sends what was written.
@@ -241,8 +270,21 @@ impl Selection {
     }
 
     /// Writes a copy of a message to each channel that is no server, and flushes.
-    pub fn write_and_flush<M: Clone + Into<Message> + Send>(&self, msg: M) -> GroupFuture {
-        self.write_each(msg, Channel::write_and_flush)
+    pub fn write_and_flush<M: Clone + IntoMessage + Send>(&self, msg: M) -> GroupFuture {
+        self.write_all(|_| msg.clone(), Channel::write_and_flush)
+    }
+
+    /// Writes to each channel that is no server what `make` gives for it.
+    pub fn write_each<M: IntoMessage>(&self, make: impl FnMut(&Channel) -> M) -> GroupFuture {
+        self.write_all(make, Channel::write_future)
+    }
+
+    /// As [`write_each`](Self::write_each), and flushes.
+    pub fn write_and_flush_each<M: IntoMessage>(
+        &self,
+        make: impl FnMut(&Channel) -> M,
+    ) -> GroupFuture {
+        self.write_all(make, Channel::write_and_flush)
     }
 
     /// Closes them, servers first.
@@ -260,14 +302,14 @@ impl Selection {
         GroupFuture::new(self.channels.iter().map(Channel::close_future).collect())
     }
 
-    fn write_each<M: Clone + Into<Message>>(
+    fn write_all<M: IntoMessage>(
         &self,
-        msg: M,
+        mut make: impl FnMut(&Channel) -> M,
         write: impl Fn(&Channel, Message) -> ChannelFuture,
     ) -> GroupFuture {
         GroupFuture::new(
             self.writable()
-                .map(|channel| write(channel, msg.clone().into()))
+                .map(|channel| write(channel, make(channel).into_message()))
                 .collect(),
         )
     }

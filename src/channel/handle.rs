@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::core::{Context, Core, Handler};
 use super::handler::HandlerResult;
+use super::into_handler::as_type;
 use super::node::Index;
 use super::nodes::NodeId;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
 
-fn call<H: Handler>(
+fn call<H: Any>(
     handler: &mut dyn Handler,
     ctx: &mut Context<'_>,
     run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult,
 ) -> HandlerResult {
-    let any: &mut dyn Any = handler;
-    match any.downcast_mut::<H>() {
+    match as_type(handler) {
         Some(handler) => run(handler, ctx),
         None => Err(Error::new(
             ErrorKind::NoSuchHandler,
@@ -52,7 +52,7 @@ impl<H> Clone for HandlerHandle<H> {
     }
 }
 
-impl<H: Handler> HandlerHandle<H> {
+impl<H: Any> HandlerHandle<H> {
     /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
     ///
     /// # Errors
@@ -89,7 +89,7 @@ impl<H: Handler> HandlerHandle<H> {
 }
 
 impl Core {
-    pub(crate) fn handler_handle<H: Handler>(&self, index: Index) -> HandlerHandle<H> {
+    pub(crate) fn handler_handle<H: Any>(&self, index: Index) -> HandlerHandle<H> {
         let nodes = &self.nodes;
         HandlerHandle {
             shared: self.shared.clone(),
@@ -124,7 +124,7 @@ impl<H> Clone for LocalHandle<H> {
     }
 }
 
-impl<H: Handler> LocalHandle<H> {
+impl<H: Any> LocalHandle<H> {
     pub(crate) fn new(core: Weak<Core>, node: NodeId, handler: PhantomData<fn(&mut H)>) -> Self {
         Self {
             core,

@@ -7,8 +7,16 @@ use std::any::{Any, TypeId, type_name};
 use std::cell::RefCell;
 
 thread_local! {
-    /// The types of handlers that this thread has seen, with their short names. Programs have dozens.
-    static KINDS: RefCell<Vec<(TypeId, &'static str)>> = const { RefCell::new(Vec::new()) };
+    /// The types of handlers that this thread has seen. Programs have dozens.
+    static KINDS: RefCell<Vec<Known>> = const { RefCell::new(Vec::new()) };
+}
+
+struct Known {
+    handler: TypeId,
+    /// The type that people mean by it: its own, or that of the value that it makes a handler of.
+    meant: TypeId,
+    /// Of the type that is meant.
+    short_name: &'static str,
 }
 
 /// The type of a handler.
@@ -29,14 +37,20 @@ impl Kind {
         self.0
     }
 
-    pub(crate) fn of<H: Any>() -> Self {
-        let id = TypeId::of::<H>();
+    /// The kind of an `H`. `wrapped`: the type, with its name, that an `H` only makes a handler of.
+    pub(crate) fn of<H: Any>(wrapped: Option<(TypeId, &'static str)>) -> Self {
+        let handler = TypeId::of::<H>();
         let known = KINDS.try_with(|kinds| {
             let mut kinds = kinds.borrow_mut();
-            if let Some(at) = kinds.iter().position(|(known, _)| *known == id) {
+            if let Some(at) = kinds.iter().position(|known| known.handler == handler) {
                 return at;
             }
-            kinds.push((id, short_type_name::<H>()));
+            let (meant, name) = wrapped.unwrap_or((handler, type_name::<H>()));
+            kinds.push(Known {
+                handler,
+                meant,
+                short_name: shortened(name),
+            });
             kinds.len() - 1
         });
         // A thread that ends adds no handlers.
@@ -48,15 +62,16 @@ impl Kind {
     }
 
     pub(super) fn is<H: Any>(self) -> bool {
-        self.look(|(id, _)| *id == TypeId::of::<H>())
+        let id = TypeId::of::<H>();
+        self.look(|known| known.handler == id || known.meant == id)
             .unwrap_or(false)
     }
 
     pub(crate) fn name(self) -> &'static str {
-        self.look(|(_, name)| *name).unwrap_or("Handler")
+        self.look(|known| known.short_name).unwrap_or("Handler")
     }
 
-    fn look<R>(self, look: impl FnOnce(&(TypeId, &'static str)) -> R) -> Option<R> {
+    fn look<R>(self, look: impl FnOnce(&Known) -> R) -> Option<R> {
         KINDS
             .try_with(|kinds| kinds.borrow().get(usize::from(self.0)).map(look))
             .ok()
@@ -66,7 +81,10 @@ impl Kind {
 
 /// The last segment of a type's path, with its generic parameters left out.
 pub(crate) fn short_type_name<T: ?Sized>() -> &'static str {
-    let full = type_name::<T>();
+    shortened(type_name::<T>())
+}
+
+fn shortened(full: &'static str) -> &'static str {
     let bare = full.split('<').next().unwrap_or(full);
     bare.rsplit("::").next().unwrap_or(bare)
 }
@@ -79,11 +97,19 @@ mod tests {
 
     #[test]
     fn a_kind_knows_its_type_and_no_other() {
-        let (one, other) = (Kind::of::<One>(), Kind::of::<Option<u8>>());
-        assert_eq!(one, Kind::of::<One>());
+        let (one, other) = (Kind::of::<One>(None), Kind::of::<Option<u8>>(None));
+        assert_eq!(one, Kind::of::<One>(None));
         assert!(one.is::<One>() && !one.is::<Option<u8>>() && !other.is::<Option<u16>>());
         assert_eq!((one.name(), other.name()), ("One", "Option"));
         assert_eq!(size_of::<Kind>(), 2);
+    }
+
+    #[test]
+    fn what_makes_a_handler_of_a_value_is_called_by_the_value() {
+        let meant = Some((TypeId::of::<One>(), "some::path::One<Of, These>"));
+        let kind = Kind::of::<Box<One>>(meant);
+        assert_eq!(kind.name(), "One");
+        assert!(kind.is::<One>() && kind.is::<Box<One>>() && !kind.is::<u8>());
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tidegate::buffer::Bytes;
 use tidegate::channel::{GroupFailures, GroupFuture, Selection};
-use tidegate::{Channel, ChannelGroup, EmbeddedChannel, Error, ErrorKind};
+use tidegate::{Channel, ChannelGroup, EmbeddedChannel, Error, ErrorKind, Message};
 
 use crate::support::{DEADLINE, recorded, reset, sent};
 
@@ -96,6 +96,37 @@ fn a_message_goes_to_every_channel() {
     assert!(!both.is_partial());
     for channel in &mut channels {
         assert_eq!(sent(channel), ["a", "b"]);
+    }
+}
+
+/// Messages that can't be cloned, and such as differ.
+#[test]
+fn every_channel_can_have_a_message_of_its_own() {
+    struct Place(usize);
+    let mut channels = channels(3);
+    let group = group_of(&channels);
+    let mut place = 0;
+    let written = group.write_each(|channel| {
+        assert!(channel.is_open());
+        place += 1;
+        Message::new(Place(place))
+    });
+    turn(&mut channels);
+    assert!(!written.is_done());
+    let second = channels[1].channel().clone();
+    let flushed = group
+        .select(|channel| *channel != second)
+        .write_and_flush_each(|_| Bytes::from_static(b"x"));
+    turn(&mut channels);
+    assert!(flushed.is_success() && !written.is_done());
+    group.write_and_flush_each(|_| "y");
+    turn(&mut channels);
+    assert!(written.is_success());
+    for (at, channel) in channels.iter_mut().enumerate() {
+        let place = channel.read_outbound_as::<Place>().unwrap();
+        assert_eq!(place.0, at + 1);
+        let rest: &[&str] = if at == 1 { &["y"] } else { &["x", "y"] };
+        assert_eq!(sent(channel), rest);
     }
 }
 

@@ -6,8 +6,9 @@ use std::rc::Rc;
 use bytes::{Buf, Bytes, BytesMut};
 use tidegate::channel::events::ChannelInputShutdown;
 use tidegate::channel::options::ALLOW_HALF_CLOSURE;
-use tidegate::codec::{Decoder, LengthFieldDecoder};
+use tidegate::codec::{Decoder, LengthFieldDecoder, LineDecoder, StringDecoder};
 use tidegate::handler::codec::{ByteToMessage, Cumulator};
+use tidegate::handler::typed::TypedHandler;
 use tidegate::{
     Context, EmbeddedChannel, Error, Failure, Handler, HandlerResult, Message, OptionSet,
 };
@@ -341,6 +342,53 @@ fn an_error_that_nobody_takes_is_the_channels() -> Result<(), Failure> {
     assert_eq!(inbound(&mut channel), ["a"]);
     let failure = channel.check().expect_err("the decoder's error");
     assert_eq!(failure.to_string(), "skipped");
+    Ok(())
+}
+
+/// A close is no "stop reading": the rest of the packet still comes, as in Netty, though reading was stopped before.
+#[test]
+fn what_was_read_is_delivered_after_a_close_too() -> Result<(), Failure> {
+    struct Leaves(bool);
+
+    impl TypedHandler for Leaves {
+        type In = String;
+
+        fn channel_read(&mut self, ctx: &mut Context<'_>, line: String) -> HandlerResult {
+            let told = format!("{line}, active: {}", ctx.is_active());
+            ctx.fire_channel_read(Message::new(told));
+            if self.0 {
+                ctx.set_auto_read(false);
+                ctx.write_and_flush_future("bye").close_when_done();
+            } else {
+                ctx.close();
+            }
+            Ok(())
+        }
+
+        fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+            ctx.fire_channel_read(Message::new(String::from("inactive")));
+            Ok(())
+        }
+    }
+
+    for stops_reading in [false, true] {
+        let mut channel = EmbeddedChannel::new(|pipeline| {
+            pipeline.add_last(StringDecoder::new(LineDecoder::new(80)))?;
+            pipeline.add_last(Leaves(stops_reading))
+        })?;
+        channel.feed(["a\nb\nc\n"]);
+        let mut told = Vec::new();
+        while let Some(line) = channel.read_inbound_as::<String>() {
+            told.push(line);
+        }
+        let wanted = [
+            "a, active: true",
+            "b, active: false",
+            "c, active: false",
+            "inactive",
+        ];
+        assert_eq!(told, wanted, "stops reading: {stops_reading}");
+    }
     Ok(())
 }
 

@@ -7,9 +7,11 @@ use bytes::{Bytes, BytesMut};
 use tidegate::codec::{
     LengthFieldDecoder, LengthFieldPrepender, LineDecoder, LineEncoder, StringDecoder,
 };
-use tidegate::handler::codec::{ByteToMessage, Codec};
+use tidegate::handler::codec::{ByteToMessage, Codec, map_read};
 use tidegate::handler::typed::{Typed, TypedHandler, chain, event_fn, handler_fn};
-use tidegate::{Context, EmbeddedChannel, Failure, Handler, HandlerResult, Message, Promise};
+use tidegate::{
+    Context, EmbeddedChannel, ErrorKind, Failure, Handler, HandlerResult, Message, Promise,
+};
 
 use crate::support::{Framed, Tell, inbound, outbound, wire};
 
@@ -55,9 +57,130 @@ fn a_typed_handler_takes_messages_of_one_type() -> Result<(), Failure> {
         inbound(&mut channel),
         ["2", "text", "User", "6", "read_complete"]
     );
-    let completes = channel
-        .pipeline(|pipeline| pipeline.with(|typed: &mut Typed<Double>| typed.0.completes))?;
+    let completes =
+        channel.pipeline(|pipeline| pipeline.with(|double: &mut Double| double.completes))?;
     assert_eq!(completes, 2, "one with the activation, one with the batch");
+    Ok(())
+}
+
+/// In a pipeline a typed handler is what the user has written, not what wraps it: by name, by type, by handle.
+#[test]
+fn a_typed_handler_is_found_by_its_own_type() -> Result<(), Failure> {
+    /// Counts, and asks itself to by handle.
+    #[derive(Default)]
+    struct Count(u32);
+
+    impl TypedHandler for Count {
+        type In = u8;
+
+        fn channel_read(&mut self, ctx: &mut Context<'_>, add: u8) -> HandlerResult {
+            let add = u32::from(add);
+            ctx.local_handle::<Self>().run(move |count, _| {
+                count.0 += add;
+                Ok(())
+            })?;
+            ctx.handle::<Self>().run(|count, _| {
+                count.0 *= 10;
+                Ok(())
+            })?;
+            Ok(())
+        }
+    }
+
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Double::default())?;
+        pipeline.add_last(Typed(Count::default()))?;
+        pipeline.add_last_named("second", Count(40))?;
+        pipeline.add_last(handler_fn(|_, _: String| Ok(())))
+    })?;
+    channel.write_inbound(Message::new(3_u8))?;
+    channel.pipeline(|pipeline| {
+        let names = ["Double#0", "Count#0", "second", "HandlerFn#0"];
+        assert_eq!(pipeline.names(), names);
+        assert_eq!(pipeline.with(|count: &mut Count| count.0)?, 30);
+        assert_eq!(pipeline.with(|count: &mut Typed<Count>| count.0.0)?, 30);
+        assert_eq!(
+            pipeline.with_named("second", |count: &mut Count| count.0)?,
+            40
+        );
+        assert!(pipeline.contains_type::<Double>() && pipeline.is_named::<Count>("second"));
+        assert!(!pipeline.is_named::<Count>("Double#0") && !pipeline.contains_type::<u32>());
+        assert_eq!(
+            pipeline.with(|_: &mut u32| ()).unwrap_err().kind(),
+            ErrorKind::NoSuchHandler
+        );
+        let handle = pipeline.handle_named::<Count>("second")?;
+        handle.run(|count, _| {
+            count.0 += 2;
+            Ok(())
+        })?;
+        pipeline.add_before_type::<Count, _>(Double::default())
+    })?;
+    channel.pipeline(|pipeline| {
+        let names = ["Double#0", "Double#1", "Count#0", "second", "HandlerFn#0"];
+        assert_eq!(pipeline.names(), names);
+        assert_eq!(
+            pipeline.remove_type::<Count>()?.map(|count| count.0),
+            Some(30)
+        );
+        let second = pipeline.remove_type::<Typed<Count>>()?;
+        assert_eq!(second.map(|count| count.0.0), Some(42));
+        assert!(pipeline.remove_type::<Count>().is_err());
+        Ok(())
+    })
+}
+
+/// What errors and logs tell of a typed handler is its own name.
+#[test]
+fn a_typed_handler_that_fails_is_named() -> Result<(), Failure> {
+    struct Fragile;
+
+    impl TypedHandler for Fragile {
+        type In = u8;
+
+        fn handler_added(&mut self, _: &mut Context<'_>) -> HandlerResult {
+            Err(Failure::msg("not today"))
+        }
+
+        fn channel_read(&mut self, _: &mut Context<'_>, _: u8) -> HandlerResult {
+            Ok(())
+        }
+    }
+
+    let error = EmbeddedChannel::new(|pipeline| pipeline.add_last(Fragile)).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("handler_added of Fragile#0 failed"), "{text}");
+    Ok(())
+}
+
+/// Sockets give `BytesMut`, what comes from this process may be `Bytes`: who names either hears of both.
+#[test]
+fn who_takes_bytes_takes_them_in_either_form() -> Result<(), Failure> {
+    let both = || {
+        [
+            Message::from("frozen"),
+            Message::new(BytesMut::from("read")),
+        ]
+    };
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(handler_fn(|ctx, bytes: Bytes| {
+            ctx.fire_channel_read(bytes);
+            Ok(())
+        }))?;
+        pipeline.add_last(handler_fn(|ctx, bytes: BytesMut| {
+            ctx.fire_channel_read(bytes);
+            Ok(())
+        }))?;
+        pipeline.add_last(map_read(|bytes: Bytes| Ok::<_, Failure>(bytes.len())))
+    })?;
+    channel.feed(both());
+    assert_eq!(channel.read_inbound_as::<usize>(), Some(6));
+    assert_eq!(channel.read_inbound_as::<usize>(), Some(4));
+
+    let mut channel = EmbeddedChannel::new(|_| Ok::<(), Failure>(()))?;
+    channel.feed(both());
+    assert_eq!(channel.read_inbound_as::<BytesMut>().unwrap(), "frozen");
+    assert_eq!(channel.read_inbound_as::<Bytes>().unwrap(), "read");
     Ok(())
 }
 
@@ -142,7 +265,7 @@ fn pipelines_take_codecs_typed_handlers_and_handlers_as_they_are() -> Result<(),
         pipeline.add_first(Plain)?;
         pipeline.add_last_named("double", Double::default())?;
         pipeline.add_before("double", Some("lines"), LineEncoder::new())?;
-        pipeline.add_after_type::<Typed<Double>, _>(StringDecoder::new(LineDecoder::new(80)))?;
+        pipeline.add_after_type::<Double, _>(StringDecoder::new(LineDecoder::new(80)))?;
         pipeline.replace("lines", Some("closure"), handler_fn(|_, _: u64| Ok(())))
     })?;
     let names = channel.pipeline(|pipeline| pipeline.names());

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use tidegate::buffer::{Bytes, BytesMut};
 use tidegate::channel::Direction;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ};
 use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
@@ -58,6 +59,31 @@ fn what_one_side_flushes_the_other_reads_after_the_delay() {
     pair.advance(ms(1));
     assert_eq!(inbound(pair.client()), "hello");
     assert_eq!(pair.now(), ms(60));
+}
+
+/// A handler that knows nothing but what sockets give is tested as it will run.
+#[test]
+fn bytes_arrive_as_a_socket_gives_them() {
+    for link in [
+        Link::seeded(1),
+        Link::seeded(1).chop(1, 3),
+        Link::seeded(1).cut_after(9, Cut::Silence),
+    ] {
+        let mut pair = EmbeddedPair::new(link, nothing, nothing).unwrap();
+        send(pair.client(), "text");
+        send(pair.client(), vec![1, 2]);
+        send(pair.client(), Bytes::from_static(b"frozen"));
+        pair.run_until_idle().unwrap();
+        let mut bytes = 0;
+        while let Some(msg) = pair.server().read_inbound() {
+            bytes += msg.downcast::<BytesMut>().expect("a BytesMut").len();
+        }
+        assert!(bytes == 12 || bytes == 9, "{bytes}");
+    }
+    let mut pair = EmbeddedPair::new(Link::seeded(1), nothing, nothing).unwrap();
+    send(pair.client(), Message::new(7_u64));
+    pair.run_until_idle().unwrap();
+    assert_eq!(pair.server().read_inbound_as::<u64>(), Some(7), "as it is");
 }
 
 #[test]

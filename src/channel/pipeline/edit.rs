@@ -9,6 +9,7 @@ use std::any::Any;
 use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
+use super::super::into_handler::as_type;
 use super::super::kind::Kind;
 use super::super::mask::Mask;
 use super::super::node::{Index, Resume, State};
@@ -247,7 +248,7 @@ impl Core {
     }
 
     /// Runs `look` with the handler of a linked node, which counts as being on the stack meanwhile.
-    pub(crate) fn look_into<H: Handler, R>(
+    pub(crate) fn look_into<H: Any, R>(
         &self,
         index: Index,
         look: impl FnOnce(&mut H) -> R,
@@ -270,8 +271,7 @@ impl Core {
             ));
         };
         node.set_state(State::Here);
-        let any: &mut dyn Any = visit.handler();
-        let result = any.downcast_mut::<H>().map(look);
+        let result = as_type(visit.handler()).map(look);
         if was != State::Added {
             visit.put_back();
         } else if let Some(handler) = visit.into_handler() {

@@ -1,12 +1,13 @@
 //! Finding handlers in a pipeline: by name, by type, by their place. What is found is looked into, or a handle of it is made
 //! for coming back to it.
 //!
-//! Where two handlers of one type stand in a pipeline, the forms without a name find the one nearer to the head. The type of
-//! what was added by a conversion is that of the handler which it became: `ByteToMessage<D>` for a decoder `D`.
+//! Where two handlers of one type stand in a pipeline, the forms without a name find the one nearer to the head. A typed
+//! handler is found by its own type. The type of what was added by another conversion is that of the handler which it became:
+//! `ByteToMessage<D>` for a decoder `D`.
 
+use std::any::Any;
 use std::marker::PhantomData;
 
-use super::super::core::Handler;
 use super::super::handle::{HandlerHandle, LocalHandle};
 use super::super::kind::short_type_name;
 use super::super::node::{HEAD, Index, TAIL};
@@ -45,13 +46,13 @@ impl Pipeline<'_> {
     }
 
     /// True if the handler of that name is an `H`; false if there is none.
-    pub fn is_named<H: Handler>(&self, name: &str) -> bool {
+    pub fn is_named<H: Any>(&self, name: &str) -> bool {
         let index = self.core.nodes.find(name);
         index.is_some_and(|index| self.core.nodes.get(index).kind().is::<H>())
     }
 
     /// True if a handler of that type is in the pipeline.
-    pub fn contains_type<H: Handler>(&self) -> bool {
+    pub fn contains_type<H: Any>(&self) -> bool {
         self.core.nodes.find_type::<H>().is_some()
     }
 
@@ -61,7 +62,7 @@ impl Pipeline<'_> {
     /// [`ErrorKind::NoSuchHandler`] if there is none, [`ErrorKind::Busy`] if it is on the stack;
     /// [`ErrorKind::HandlerPanicked`] if `look` panicked outside of all callbacks, which ends the handler and the
     /// channel as if the handler had.
-    pub fn with<H: Handler, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
+    pub fn with<H: Any, R>(&mut self, look: impl FnOnce(&mut H) -> R) -> Result<R, Error> {
         let index = self.index_of_type::<H>()?;
         self.look_at(index, look)
     }
@@ -70,7 +71,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// As [`with`](Self::with); [`ErrorKind::NoSuchHandler`] also if the handler of that name is not an `H`.
-    pub fn with_named<H: Handler, R>(
+    pub fn with_named<H: Any, R>(
         &mut self,
         name: &str,
         look: impl FnOnce(&mut H) -> R,
@@ -79,7 +80,7 @@ impl Pipeline<'_> {
         self.look_at(index, look)
     }
 
-    fn look_at<H: Handler, R>(
+    fn look_at<H: Any, R>(
         &mut self,
         index: Index,
         look: impl FnOnce(&mut H) -> R,
@@ -99,7 +100,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none.
-    pub fn handle<H: Handler>(&self) -> Result<HandlerHandle<H>, Error> {
+    pub fn handle<H: Any>(&self) -> Result<HandlerHandle<H>, Error> {
         let index = self.index_of_type::<H>()?;
         Ok(self.core.handler_handle(index))
     }
@@ -109,7 +110,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none, or if it is not an `H`.
-    pub fn handle_named<H: Handler>(&self, name: &str) -> Result<HandlerHandle<H>, Error> {
+    pub fn handle_named<H: Any>(&self, name: &str) -> Result<HandlerHandle<H>, Error> {
         let index = self.index_of_both::<H>(name)?;
         Ok(self.core.handler_handle(index))
     }
@@ -118,7 +119,7 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none.
-    pub fn local_handle<H: Handler>(&self) -> Result<LocalHandle<H>, Error> {
+    pub fn local_handle<H: Any>(&self) -> Result<LocalHandle<H>, Error> {
         let index = self.index_of_type::<H>()?;
         Ok(self.local_handle_at(index))
     }
@@ -127,12 +128,12 @@ impl Pipeline<'_> {
     ///
     /// # Errors
     /// As [`handle_named`](Self::handle_named).
-    pub fn local_handle_named<H: Handler>(&self, name: &str) -> Result<LocalHandle<H>, Error> {
+    pub fn local_handle_named<H: Any>(&self, name: &str) -> Result<LocalHandle<H>, Error> {
         let index = self.index_of_both::<H>(name)?;
         Ok(self.local_handle_at(index))
     }
 
-    fn local_handle_at<H: Handler>(&self, index: Index) -> LocalHandle<H> {
+    fn local_handle_at<H: Any>(&self, index: Index) -> LocalHandle<H> {
         let id = self.core.nodes.id(index);
         LocalHandle::new(self.core.me.clone(), id, PhantomData)
     }
@@ -152,7 +153,7 @@ impl Pipeline<'_> {
         })
     }
 
-    pub(super) fn index_of_type<H: Handler>(&self) -> Result<Index, Error> {
+    pub(super) fn index_of_type<H: Any>(&self) -> Result<Index, Error> {
         let nodes = &self.core.nodes;
         nodes.find_type::<H>().ok_or_else(|| {
             Error::new(
@@ -167,7 +168,7 @@ impl Pipeline<'_> {
     }
 
     /// The handler of that name, if it is an `H`.
-    fn index_of_both<H: Handler>(&self, name: &str) -> Result<Index, Error> {
+    fn index_of_both<H: Any>(&self, name: &str) -> Result<Index, Error> {
         let index = self.index_of(name)?;
         let nodes = &self.core.nodes;
         let kind = nodes.get(index).kind();

@@ -35,11 +35,10 @@ use std::fmt;
 
 use super::Channel;
 use super::core::{Core, Handler, Root};
-use super::into_handler::IntoHandler;
-use super::kind::Kind;
+use super::into_handler::{IntoHandler, into_type, kind_of};
 use super::node::{HEAD, Index, TAIL};
 use super::slow::{Event, Inbound};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 
 /// The pipeline of a channel, on its loop: for edits, look-ups and events from the head.
@@ -128,7 +127,7 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_before_type<B: Handler, M>(
+    pub fn add_before_type<B: Any, M>(
         &mut self,
         handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
@@ -140,10 +139,7 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn add_after_type<B: Handler, M>(
-        &mut self,
-        handler: impl IntoHandler<M>,
-    ) -> Result<(), Error> {
+    pub fn add_after_type<B: Any, M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
         let base = self.index_of_type::<B>()?;
         self.insert_after(base, None, handler.into_handler())
     }
@@ -162,13 +158,12 @@ impl<'a> Pipeline<'a> {
         &mut self,
         prev: Index,
         name: Option<&str>,
-        handler: H,
+        mut handler: H,
     ) -> Result<(), Error> {
         let mut added = Ok(());
+        let kind = kind_of(&mut handler);
         self.core.enter(|core| {
-            added = core
-                .insert(prev, Box::new(handler), name, Kind::of::<H>())
-                .map(drop);
+            added = core.insert(prev, Box::new(handler), name, kind).map(drop);
         });
         added
     }
@@ -190,14 +185,11 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if there is none.
-    pub fn remove_type<H: Handler>(&mut self) -> Result<Option<H>, Error> {
+    pub fn remove_type<H: Any>(&mut self) -> Result<Option<H>, Error> {
         let index = self.index_of_type::<H>()?;
         let mut removed = None;
         self.core.enter(|core| removed = core.remove_node(index));
-        Ok(removed.and_then(|handler| {
-            let any: Box<dyn Any> = handler;
-            any.downcast::<H>().ok().map(|handler| *handler)
-        }))
+        Ok(removed.and_then(into_type))
     }
 
     /// Removes the first handler.
@@ -248,10 +240,7 @@ impl<'a> Pipeline<'a> {
     ///
     /// # Errors
     /// As [`add_before`](Self::add_before).
-    pub fn replace_type<O: Handler, M>(
-        &mut self,
-        handler: impl IntoHandler<M>,
-    ) -> Result<(), Error> {
+    pub fn replace_type<O: Any, M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
         let old = self.index_of_type::<O>()?;
         self.replace_at(old, None, handler.into_handler())
     }
@@ -260,12 +249,13 @@ impl<'a> Pipeline<'a> {
         &mut self,
         old: Index,
         name: Option<&str>,
-        handler: H,
+        mut handler: H,
     ) -> Result<(), Error> {
         let mut replaced = Ok(());
+        let kind = kind_of(&mut handler);
         self.core.enter(|core| {
             replaced = core
-                .replace_node(old, Box::new(handler), name, Kind::of::<H>())
+                .replace_node(old, Box::new(handler), name, kind)
                 .map(drop);
         });
         replaced
@@ -307,8 +297,8 @@ impl<'a> Pipeline<'a> {
     }
 
     /// Sends a message through the pipeline, from the head.
-    pub fn fire_channel_read(&mut self, msg: impl Into<Message>) {
-        let msg = msg.into();
+    pub fn fire_channel_read(&mut self, msg: impl IntoMessage) {
+        let msg = msg.into_message();
         self.fire(|core| core.emit_message(Inbound::Read, HEAD, msg));
     }
 

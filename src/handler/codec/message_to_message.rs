@@ -41,7 +41,8 @@ use crate::future::{Combiner, Promise};
 /// # Ok::<(), Failure>(())
 /// ```
 pub trait Transform {
-    /// What is taken; messages of other types pass.
+    /// What is taken; messages of other types pass. Where that is `BytesMut` or `Bytes`, either will do
+    /// ([`Message::into_value`]).
     type In: Any + Send;
     /// What is made. `Message` where it is of several types.
     type Out: Any + Send;
@@ -121,7 +122,7 @@ impl<T: Transform> MessageToMessageDecoder<T> {
             let Some(msg) = self.queue.pop_front() else {
                 return;
             };
-            match msg.downcast::<T::In>() {
+            match msg.into_value::<T::In>() {
                 Ok(msg) => self.take(msg),
                 Err(other) => {
                     ctx.fire_channel_read(other);
@@ -150,7 +151,7 @@ impl<T: Transform> MessageToMessageDecoder<T> {
             let Some(msg) = self.queue.pop_front() else {
                 return fired;
             };
-            match msg.downcast::<T::In>() {
+            match msg.into_value::<T::In>() {
                 Ok(msg) => self.take(msg),
                 Err(other) => ctx.fire_channel_read(other),
             }
@@ -180,7 +181,7 @@ impl<T: Transform + 'static> Handler for MessageToMessageDecoder<T> {
             self.queue.push_back(msg);
             return Ok(());
         }
-        match msg.downcast::<T::In>() {
+        match msg.into_value::<T::In>() {
             Ok(msg) => {
                 self.take(msg);
                 self.step(ctx);
@@ -270,7 +271,7 @@ impl<T: Transform> MessageToMessageEncoder<T> {
 impl<T: Transform + 'static> Handler for MessageToMessageEncoder<T> {
     #[inline]
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
-        let msg = match msg.downcast::<T::In>() {
+        let msg = match msg.into_value::<T::In>() {
             Ok(msg) => msg,
             Err(other) => {
                 ctx.write_with(other, promise);

@@ -15,7 +15,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender, TryRecvError, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::input::{ChunkedInput, NextChunk, Resumer};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 
 enum Item {
@@ -48,12 +48,12 @@ impl Bell {
 /// The transfer is suspended while nothing is there, and goes on by itself when something comes.
 ///
 /// ```
+/// use tidegate::EmbeddedChannel;
 /// use tidegate::handler::stream::{Chunked, ChunkedFeed, ChunkedWrite};
-/// use tidegate::{EmbeddedChannel, Message};
 ///
 /// let mut channel = EmbeddedChannel::new(|p| p.add_last(ChunkedWrite::new()))?;
 /// let (sender, feed) = ChunkedFeed::bounded(16);
-/// let sent = channel.run(|channel| channel.write_and_flush(Message::new(Chunked::new(feed))));
+/// let sent = channel.run(|channel| channel.write_and_flush(Chunked::new(feed)));
 /// let worker = std::thread::spawn(move || {
 ///     sender.send("from another thread").unwrap();
 ///     sender.finish();
@@ -169,16 +169,16 @@ impl FeedSender {
     ///
     /// # Errors
     /// The chunk, if the input is gone: the channel has closed, or the transfer has failed.
-    pub fn send(&self, chunk: impl Into<Message>) -> Result<(), Message> {
-        self.give(Item::Chunk(chunk.into()))
+    pub fn send(&self, chunk: impl IntoMessage) -> Result<(), Message> {
+        self.give(Item::Chunk(chunk.into_message()))
     }
 
     /// Sends a chunk if there is room.
     ///
     /// # Errors
     /// The chunk, and [`ErrorKind::Rejected`] if the feed is full, [`ErrorKind::ChannelClosed`] if the input is gone.
-    pub fn try_send(&self, chunk: impl Into<Message>) -> Result<(), (Message, Error)> {
-        let chunk = chunk.into();
+    pub fn try_send(&self, chunk: impl IntoMessage) -> Result<(), (Message, Error)> {
+        let chunk = chunk.into_message();
         let Some(sender) = &self.sender else {
             return Err((chunk, gone()));
         };

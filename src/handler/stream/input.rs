@@ -29,7 +29,7 @@ pub enum NextChunk {
 ///
 /// ```
 /// use tidegate::handler::stream::{Chunked, ChunkedInput, ChunkedWrite, NextChunk};
-/// use tidegate::{EmbeddedChannel, Failure, Message};
+/// use tidegate::{EmbeddedChannel, Failure};
 ///
 /// /// Counts down, a line a number.
 /// struct Countdown(u64, u64);
@@ -50,7 +50,7 @@ pub enum NextChunk {
 /// }
 ///
 /// let mut channel = EmbeddedChannel::new(|p| p.add_last(ChunkedWrite::new()))?;
-/// channel.write_outbound(Message::new(Chunked::new(Countdown(2, 0))))?;
+/// channel.write_outbound(Chunked::new(Countdown(2, 0)))?;
 /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"2\n"[..]));
 /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"1\n"[..]));
 /// # Ok::<(), Failure>(())

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::input::ChunkedInput;
+use crate::buffer::Message;
 
 /// How far a transfer has come.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -15,7 +16,7 @@ pub struct Progress {
 
 pub(super) type Observer = Box<dyn FnMut(Progress) + Send>;
 
-/// A message that is sent in chunks: `channel.write(Message::new(Chunked::new(input)))`, with a
+/// A message that is sent in chunks: `channel.write(Chunked::new(input))`, with a
 /// [`ChunkedWrite`](super::ChunkedWrite) in the pipeline. The write's promise is done when the last chunk was taken by
 /// the transport, and only after the input was dropped.
 ///
@@ -23,14 +24,14 @@ pub(super) type Observer = Box<dyn FnMut(Progress) + Send>;
 /// use std::sync::Arc;
 /// use std::sync::atomic::{AtomicU64, Ordering};
 /// use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
-/// use tidegate::{EmbeddedChannel, Message};
+/// use tidegate::EmbeddedChannel;
 ///
 /// let sent = Arc::new(AtomicU64::new(0));
 /// let mut channel = EmbeddedChannel::new(|p| p.add_last(ChunkedWrite::new()))?;
 /// let counter = sent.clone();
 /// let upload = Chunked::new(ChunkedBytes::new(vec![7; 20_000]))
 ///     .on_progress(move |progress| counter.store(progress.written, Ordering::Relaxed));
-/// channel.write_outbound(Message::new(upload))?;
+/// channel.write_outbound(upload)?;
 /// assert_eq!(sent.load(Ordering::Relaxed), 20_000);
 /// # Ok::<(), tidegate::Failure>(())
 /// ```
@@ -53,6 +54,12 @@ impl Chunked {
     pub fn on_progress(mut self, observer: impl FnMut(Progress) + Send + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
+    }
+}
+
+impl From<Chunked> for Message {
+    fn from(chunked: Chunked) -> Self {
+        Self::new(chunked)
     }
 }
 

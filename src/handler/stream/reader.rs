@@ -24,12 +24,12 @@ const CHUNK_SIZE: usize = 8192;
 /// until [`ChunkedWrite::resume_transfer`](super::ChunkedWrite::resume_transfer).
 ///
 /// ```
+/// use tidegate::EmbeddedChannel;
 /// use tidegate::handler::stream::{Chunked, ChunkedReader, ChunkedWrite};
-/// use tidegate::{EmbeddedChannel, Message};
 ///
 /// let mut channel = EmbeddedChannel::new(|p| p.add_last(ChunkedWrite::new()))?;
 /// let input = ChunkedReader::new(&b"low tide"[..]).chunk_size(4);
-/// channel.write_outbound(Message::new(Chunked::new(input)))?;
+/// channel.write_outbound(Chunked::new(input))?;
 /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"low "[..]));
 /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"tide"[..]));
 /// # Ok::<(), tidegate::Failure>(())
@@ -141,14 +141,14 @@ impl<R> fmt::Debug for ChunkedReader<R> {
 /// ```
 /// use std::io::Write;
 /// use tidegate::handler::stream::{Chunked, ChunkedFile, ChunkedWrite};
-/// use tidegate::{EmbeddedChannel, Failure, Message};
+/// use tidegate::{EmbeddedChannel, Failure};
 ///
 /// # let path = std::env::temp_dir().join(format!("tidegate-doc-{}", std::process::id()));
 /// std::fs::File::create(&path)?.write_all(b"0123456789")?;
 /// let file = ChunkedFile::region(std::fs::File::open(&path)?, 2, 5)?;
 /// # std::fs::remove_file(&path)?;
 /// let mut channel = EmbeddedChannel::new(|p| p.add_last(ChunkedWrite::new()))?;
-/// channel.write_outbound(Message::new(Chunked::new(file)))?;
+/// channel.write_outbound(Chunked::new(file))?;
 /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"23456"[..]));
 /// # Ok::<(), Failure>(())
 /// ```

@@ -14,7 +14,7 @@ pub struct HandlerFn<F, In> {
     takes: PhantomData<fn(In)>,
 }
 
-/// A handler of messages of type `In`; others pass it.
+/// A handler of messages of type `In`; others pass it. As for every typed handler, `BytesMut` and `Bytes` are one.
 ///
 /// ```
 /// use tidegate::handler::typed::handler_fn;

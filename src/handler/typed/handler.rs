@@ -1,6 +1,6 @@
 //! [`TypedHandler`]: a handler of one type of message. The pipeline sees it through [`Typed`].
 
-use std::any::Any;
+use std::any::{Any, type_name};
 
 use crate::buffer::Message;
 use crate::channel::{Address, Context, Handler, HandlerResult, IntoHandler};
@@ -35,7 +35,8 @@ use crate::future::Promise;
 /// # Ok::<(), Failure>(())
 /// ```
 pub trait TypedHandler: Any {
-    /// What it takes.
+    /// What it takes. Where that is `BytesMut` or `Bytes`, either will do ([`Message::into_value`]): sockets give `BytesMut`,
+    /// what comes from this process may be `Bytes`.
     type In: Any + Send;
 
     /// A message of this type arrived.
@@ -167,7 +168,8 @@ struct Rest;
 
 impl Handler for Rest {}
 
-/// A [`TypedHandler`] as a pipeline has it: `pipeline.with(|typed: &mut Typed<MyHandler>| typed.0.state())`.
+/// A [`TypedHandler`] as a pipeline has it. One need not name it: the pipeline calls it by the inner type and finds it by that
+/// (`pipeline.with(|mine: &mut MyHandler| mine.state())`, `ctx.handle::<MyHandler>()`), in logs as well.
 #[derive(Debug)]
 pub struct Typed<T>(
     /// The handler.
@@ -175,6 +177,14 @@ pub struct Typed<T>(
 );
 
 impl<T: TypedHandler> Handler for Typed<T> {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.0, type_name::<T>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.0))
+    }
+
     fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.0.handler_added(ctx)
     }
@@ -201,7 +211,7 @@ impl<T: TypedHandler> Handler for Typed<T> {
 
     #[inline]
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        match msg.downcast::<T::In>() {
+        match msg.into_value::<T::In>() {
             Ok(msg) => self.0.channel_read(ctx, msg),
             Err(other) => {
                 ctx.fire_channel_read(other);

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::transport::{Collector, Embedded, Ends, Source};
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::channel::core::Core;
 use crate::channel::register;
 use crate::channel::shared::Shared;
@@ -133,11 +133,14 @@ impl EmbeddedChannel {
     /// Sends a message through the pipeline from the head, and channel_read_complete behind it. True if
     /// [`read_inbound`](Self::read_inbound) has something.
     ///
+    /// It arrives as what it is: a text, an array or a `Vec` as `Bytes`, where a socket would give `BytesMut`. Decoders and
+    /// typed handlers take both; for a handler of your own that does not, give a `BytesMut`.
+    ///
     /// # Errors
     /// The first error that reached the tail; [`ErrorKind::ChannelClosed`] after a close.
-    pub fn write_inbound(&mut self, msg: impl Into<Message>) -> Result<bool, Failure> {
+    pub fn write_inbound(&mut self, msg: impl IntoMessage) -> Result<bool, Failure> {
         self.check_open()?;
-        let msg = msg.into();
+        let msg = msg.into_message();
         self.pipeline(|pipeline| {
             pipeline.fire_channel_read(msg);
             pipeline.fire_channel_read_complete();
@@ -150,9 +153,9 @@ impl EmbeddedChannel {
     ///
     /// # Errors
     /// The write's error, or the first one that reached the tail; [`ErrorKind::ChannelClosed`] after a close.
-    pub fn write_outbound(&mut self, msg: impl Into<Message>) -> Result<bool, Failure> {
+    pub fn write_outbound(&mut self, msg: impl IntoMessage) -> Result<bool, Failure> {
         self.check_open()?;
-        let msg = msg.into();
+        let msg = msg.into_message();
         let future = self.with_loop(|this| this.channel.write_and_flush(msg));
         self.check()?;
         if let Some(error) = future.cause() {
@@ -166,9 +169,10 @@ impl EmbeddedChannel {
         self.ends.inbound.borrow_mut().pop_front()
     }
 
-    /// The next message that reached the tail, as a `T`. A message of another type stays away: it is dropped.
+    /// The next message that reached the tail, as a `T` ([`Message::into_value`]). A message of another type stays away: it is
+    /// dropped.
     pub fn read_inbound_as<T: Any + Send>(&mut self) -> Option<T> {
-        self.read_inbound()?.downcast().ok()
+        self.read_inbound()?.into_value().ok()
     }
 
     /// The next message that was flushed.
@@ -176,9 +180,9 @@ impl EmbeddedChannel {
         self.ends.outbound.borrow_mut().pop_front()
     }
 
-    /// The next message that was flushed, as a `T`.
+    /// The next message that was flushed, as a `T` ([`Message::into_value`]). One of another type is dropped.
     pub fn read_outbound_as<T: Any + Send>(&mut self) -> Option<T> {
-        self.read_outbound()?.downcast().ok()
+        self.read_outbound()?.into_value().ok()
     }
 
     /// The next user event that reached the tail.
@@ -254,12 +258,14 @@ impl EmbeddedChannel {
 
     // ---- reading through the transport, with all rules of reading
 
-    /// Lets the next reads bring these messages: a batch of reads as a socket would give it, if reading is wanted.
-    pub fn feed<M: Into<Message>>(&mut self, messages: impl IntoIterator<Item = M>) {
-        self.ends
-            .source
-            .borrow_mut()
-            .extend(messages.into_iter().map(|msg| Source::Message(msg.into())));
+    /// Lets the next reads bring these messages: a batch of reads as a socket would give it, if reading is wanted. Each
+    /// arrives as what it is, as with [`write_inbound`](Self::write_inbound).
+    pub fn feed<M: IntoMessage>(&mut self, messages: impl IntoIterator<Item = M>) {
+        self.ends.source.borrow_mut().extend(
+            messages
+                .into_iter()
+                .map(|msg| Source::Message(msg.into_message())),
+        );
         self.tell_readable();
     }
 

@@ -7,6 +7,7 @@ use tidegate_sys::os::Time;
 use super::channel::EmbeddedChannel;
 use super::link::{Cut, Dice, Item, Link, Way, truncated};
 use super::transport::Source;
+use crate::buffer::Message;
 use crate::channel::{Direction, OptionSet, Pipeline};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::ManualClock;
@@ -21,6 +22,8 @@ const ARRIVALS_MAX: usize = 100_000;
 /// The two sides share one clock, which [`advance`](Self::advance) and [`run_until_idle`](Self::run_until_idle) move;
 /// nothing travels outside of these calls. To do something on a side, use [`client`](Self::client) and
 /// [`server`](Self::server), whose own `advance` moves the clock for both but runs only their own timers.
+///
+/// Bytes arrive as `BytesMut`, as from a socket, whatever they were written as; other messages arrive as they are.
 ///
 /// Closing a side, or its output, sends the end of input behind what it has flushed. Bytes that reach a closed side
 /// come back as a reset, as from a kernel.
@@ -278,7 +281,7 @@ impl EmbeddedPair {
                 };
                 self.delivered += msg.as_ref().map_or(0, |msg| msg.estimated_size() as u64);
                 if is_open {
-                    self.sides[to].feed(msg);
+                    self.sides[to].feed(msg.map(as_read));
                 } else if cut.is_none() {
                     self.answer_with_reset(to);
                 }
@@ -321,6 +324,13 @@ impl EmbeddedPair {
         }
         has_waited
     }
+}
+
+/// Bytes as a socket gives them, in memory that is the reader's: `BytesMut`, whatever was written. Other messages stay what
+/// they are.
+fn as_read(msg: Message) -> Message {
+    msg.into_bytes_mut()
+        .map_or_else(|other| other, Message::from)
 }
 
 /// Bytes that have arrived and that nobody has read.

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use tidegate_sys::os::net::sctp::Info;
 
+use crate::buffer::Message;
+
 /// One message of an association.
 ///
 /// ```
@@ -64,5 +66,11 @@ impl SctpMessage {
             protocol: self.protocol,
             is_unordered: self.is_unordered,
         }
+    }
+}
+
+impl From<SctpMessage> for Message {
+    fn from(message: SctpMessage) -> Self {
+        Self::new(message)
     }
 }
