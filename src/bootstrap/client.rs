@@ -12,8 +12,8 @@ use super::recipe::Recipe;
 use super::resolver::{self, Resolver, SystemResolver};
 use crate::channel::tries::Renew;
 use crate::channel::{
-    Address, AttributeKey, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
-    Transport,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType,
+    Pipeline, Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
@@ -163,7 +163,7 @@ impl<T: ClientTransport> Bootstrap<T> {
     ///
     /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
     /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most: so a connect is over after 16 times that,
-    /// and who wants to give up earlier cancels the future. It is one channel all the time, and its handlers see one connect, to the
+    /// and who wants to give up earlier cancels the future. The look-up itself is not bounded by it: it takes as long as the resolver does, unless the channel is closed. It is one channel all the time, and its handlers see one connect, to the
     /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
     /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
     /// to something else, has one try.
@@ -203,14 +203,10 @@ impl<T: ClientTransport> Bootstrap<T> {
             fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.connect_to_one_of(addresses, local, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
+                let connect = |channel: &Channel, addresses, promise| {
+                    channel.connect_to_one_of(addresses, local, promise);
                 };
-                resolver::resolved(resolver.as_ref(), remote, channel.shared().clone(), found);
+                resolver::resolved(resolver.as_ref(), remote, channel, promise, connect);
             },
         )
     }
@@ -244,14 +240,8 @@ impl<T: ClientTransport> Bootstrap<T> {
             fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
-                };
-                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+                let bind = Channel::bind_to_one_of;
+                resolver::resolved(resolver.as_ref(), local, channel, promise, bind);
             },
         )
     }

@@ -3,9 +3,9 @@
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-use crate::channel::Address;
+use crate::channel::{Address, Channel};
 use crate::error::{Error, ErrorKind};
-use crate::future::{ListenerHost, TaskPromise};
+use crate::future::{Promise, TaskPromise};
 use crate::transport::blocking::Pool;
 
 /// Looks up the names in [`Address::Unresolved`] for bootstraps.
@@ -61,23 +61,30 @@ fn some(found: Vec<Address>, host: &str) -> Result<Vec<Address>, Error> {
     Ok(found)
 }
 
-/// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver. `then` runs at once, or later
-/// at `host`.
+/// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver, and the promise.
+/// `then` runs at once, or later in a turn of the channel's loop. If the channel closes before the answer is there the promise
+/// fails.
 pub(super) fn resolved(
     resolver: Option<&Arc<dyn Resolver>>,
     address: Address,
-    host: Arc<dyn ListenerHost>,
-    then: impl FnOnce(Result<Vec<Address>, Error>) + Send + 'static,
+    channel: &Channel,
+    promise: Promise,
+    then: impl FnOnce(&Channel, Vec<Address>, Promise) + Send + 'static,
 ) {
-    match (resolver, &address) {
-        (Some(resolver), Address::Unresolved(name, port)) => {
-            let (answer, found) = TaskPromise::pair(host);
-            let host = name.clone();
-            found.on_result(move |found| then(found.and_then(|found| some(found, &host))));
-            resolver.resolve(name, *port, answer);
+    let (Some(resolver), Address::Unresolved(name, port)) = (resolver, &address) else {
+        return then(channel, vec![address], promise);
+    };
+    channel.begin_look_up(promise.second());
+    let (answer, found) = TaskPromise::pair(channel.shared().clone());
+    let (host, channel) = (name.clone(), channel.clone());
+    found.on_result(move |found| {
+        channel.end_look_up();
+        match found.and_then(|found| some(found, &host)) {
+            Ok(addresses) => then(&channel, addresses, promise),
+            Err(error) => drop(promise.try_failure(error)),
         }
-        _ => then(Ok(vec![address])),
-    }
+    });
+    resolver.resolve(name, *port, answer);
 }
 
 #[cfg(test)]

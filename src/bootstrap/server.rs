@@ -277,14 +277,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
             shard,
             || Box::new(T::server()),
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
-                };
-                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+                let bind = Channel::bind_to_one_of;
+                resolver::resolved(resolver.as_ref(), local, channel, promise, bind);
             },
         )
     }

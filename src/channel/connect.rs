@@ -29,6 +29,19 @@ const CONNECT_REST: Duration = Duration::from_millis(5);
 type Failed = (Address, Promise, Error);
 
 impl Channel {
+    /// The address that an operation needs is being looked up. If the channel closes meanwhile, or its loop ends, `promise`
+    /// fails; the answer may take long, or never come.
+    pub(crate) fn begin_look_up(&self, promise: Promise) {
+        self.shared()
+            .on_loop(move |core| core.change_rare(|rare| rare.resolving = Some(promise)));
+    }
+
+    /// The look-up has its answer.
+    pub(crate) fn end_look_up(&self) {
+        self.shared()
+            .on_loop(|core| drop(core.look_at_rare(|rare| rare.resolving.take())));
+    }
+
     /// Connects to one of these addresses, the first that can be connected to in this order, and settles `promise`.
     pub(crate) fn connect_to_one_of(
         &self,

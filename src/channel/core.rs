@@ -487,6 +487,8 @@ impl Roots {
 pub(crate) struct Rare {
     pub(crate) tail: Option<Rc<dyn Tail>>,
     pub(crate) connecting: Option<Connecting>,
+    /// Of a bind or connect whose address is being looked up.
+    pub(crate) resolving: Option<Promise>,
     /// While a name's addresses are tried.
     pub(crate) tries: Option<Box<Tries>>,
     pub(crate) closing: Option<Closing>,
@@ -499,6 +501,7 @@ impl Rare {
     pub(crate) fn is_empty(&self) -> bool {
         self.tail.is_none()
             && self.connecting.is_none()
+            && self.resolving.is_none()
             && self.tries.is_none()
             && self.closing.is_none()
             && self.leaving.is_none()

@@ -263,6 +263,9 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(self.closed_error());
         }
+        if let Some(promise) = self.look_at_rare(|rare| rare.resolving.take()) {
+            promise.try_failure(self.closed_error());
+        }
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
         if !(may_linger && self.begin_linger()) {
             self.close_transport();
