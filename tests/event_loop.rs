@@ -51,6 +51,25 @@ fn end(group: &EventLoopGroup) {
     assert!(group.is_terminated());
 }
 
+/// Whoever completes it, the listeners run on the loop that it was made for, and never on the completing thread.
+#[test]
+fn a_promise_of_a_loop_tells_its_listeners_there() {
+    let group = EventLoopGroup::new(2).expect("built");
+    let loops: Vec<_> = group.iter().cloned().collect();
+    let (promise, answer) = loops[0].new_promise::<u32>();
+    let (told, hears) = mpsc::channel();
+    let there = loops[0].clone();
+    answer.on_result(move |answer| told.send((answer.ok(), there.in_event_loop())).unwrap());
+    let completed = loops[1].submit(move || promise.try_success(42));
+    assert_eq!(completed.sync_timeout(DEADLINE).expect("ran"), Ok(()));
+    assert_eq!(hears.recv_timeout(DEADLINE), Ok((Some(42), true)));
+
+    let (promise, answer) = loops[0].new_promise::<u32>();
+    drop(promise);
+    assert_eq!(answer.sync().unwrap_err().kind(), ErrorKind::Dropped);
+    end(&group);
+}
+
 #[test]
 fn tasks_of_each_thread_run_once_and_in_order() {
     each_way(|builder| {

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate::future::{TaskFuture, TaskPromise};
+use tidegate::future::{OnCaller, TaskFuture, TaskPromise};
 use tidegate::pool::{
     AcquireTimeout, ChannelPool, ChannelPoolMap, FixedChannelPool, Pool, PoolBuilder, PoolHandler,
     PooledChannel,
@@ -220,7 +220,7 @@ fn a_check_may_take_its_time() {
     let pool = site
         .pool()
         .health_check(move |channel| {
-            let (promise, answer) = TaskPromise::pair(tidegate::future::OnCaller::host());
+            let (promise, answer) = TaskPromise::pair(OnCaller::host());
             asked.lock().unwrap().send(promise).unwrap();
             let _ = channel;
             answer
@@ -243,6 +243,63 @@ fn a_check_may_take_its_time() {
     drop(questions.recv_timeout(DEADLINE).unwrap());
     released.sync_timeout(DEADLINE).unwrap();
     expect_closed(&channel);
+}
+
+/// A check that never answers, as of a peer that is gone without a word.
+#[test]
+fn a_check_that_takes_too_long_is_a_no() {
+    let site = Site::new();
+    let (asked, questions) = mpsc::channel::<TaskPromise<bool>>();
+    let asked = Mutex::new(asked);
+    let fixed = site
+        .pool()
+        .health_check(move |channel| {
+            let (promise, answer) = channel.event_loop().new_promise();
+            asked.lock().unwrap().send(promise).unwrap();
+            answer
+        })
+        .check_on_release(false)
+        .health_check_timeout(Duration::from_millis(20))
+        .fixed(1)
+        .build();
+    let channel = acquire(&fixed);
+    release(&fixed, channel.clone());
+    let begun = Instant::now();
+    let next = acquire(&fixed);
+    assert!(begun.elapsed() >= Duration::from_millis(20), "too early");
+    expect_closed(&channel);
+    let question = questions.recv_timeout(DEADLINE).unwrap();
+    assert_ne!(next.id(), channel.id());
+    eventually("the check is cancelled", || question.is_cancelled());
+
+    // One that answers in time is not hurried.
+    release(&fixed, next.clone());
+    let again = fixed.acquire();
+    let question = questions.recv_timeout(DEADLINE).unwrap();
+    question.try_success(true).unwrap();
+    assert_eq!(get(&again).id(), next.id());
+}
+
+/// Nobody answers, and nobody will: the loop of the channel ends.
+#[test]
+fn a_check_ends_with_its_loop_if_it_has_a_limit() {
+    let site = Site::new();
+    let (asked, questions) = mpsc::channel::<TaskPromise<bool>>();
+    let asked = Mutex::new(asked);
+    let pool = site
+        .pool()
+        .health_check(move |_| {
+            let (promise, answer) = TaskPromise::pair(OnCaller::host());
+            asked.lock().unwrap().send(promise).unwrap();
+            answer
+        })
+        .health_check_timeout(Duration::from_secs(3600))
+        .build();
+    let released = pool.release(acquire(&pool));
+    let question = questions.recv_timeout(DEADLINE).unwrap();
+    site.group.stop().sync_timeout(DEADLINE).unwrap();
+    released.sync_timeout(DEADLINE).unwrap();
+    assert!(question.is_cancelled());
 }
 
 /// A further channel: a new one, since the other is lent.

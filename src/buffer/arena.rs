@@ -133,7 +133,7 @@ impl Arena {
     /// Reads through `fill`, which appends at most the given number of bytes to the buffer, and
     /// splits off what it appended.
     ///
-    /// `None` means that nothing was appended, which for a stream is the end of the input; nothing is
+    /// Empty means that nothing was appended, which for a stream is the end of the input; nothing is
     /// used up then. `guess` is in bytes and may exceed [`CHUNK_SIZE`].
     ///
     /// # Errors
@@ -143,15 +143,15 @@ impl Arena {
         &mut self,
         guess: usize,
         fill: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
-    ) -> io::Result<Option<BytesMut>> {
+    ) -> io::Result<BytesMut> {
         let guess = guess.max(1);
         if !self.current.has_room(guess) {
             self.rotate(guess);
         }
         let chunk = &mut self.current;
         match fill(&mut chunk.room, guess) {
-            Ok(_) if chunk.room.is_empty() => Ok(None),
-            Ok(_) => Ok(Some(chunk.split())),
+            Ok(_) if chunk.room.is_empty() => Ok(BytesMut::new()),
+            Ok(_) => Ok(chunk.split()),
             Err(error) => {
                 chunk.room.clear();
                 Err(error)
@@ -339,7 +339,6 @@ mod tests {
                 Ok(bytes)
             })
             .expect("the closure does not fail")
-            .expect("the closure appends")
     }
 
     #[test]
@@ -378,7 +377,7 @@ mod tests {
         let mut arena = Arena::new();
         let held = read(&mut arena, 64, 64);
         let end = arena.read(64, |_, _| Ok(0)).expect("no error");
-        assert!(end.is_none());
+        assert!(end.is_empty());
         let error = arena.read(64, |room, _| {
             room.extend_from_slice(b"half");
             Err(io::ErrorKind::WouldBlock.into())

@@ -272,6 +272,15 @@ impl RecvPredictor {
         bytes < self.room()
     }
 
+    /// The same for a batch of one read that has not filled its room.
+    #[inline]
+    pub(crate) fn learns_nothing_below_room(&self, bytes: usize) -> bool {
+        if !self.adapts() {
+            return self.mode == Mode::Fixed;
+        }
+        self.index == self.index_min || bytes > SMALL[usize::from(self.index & 63)] as usize
+    }
+
     /// Rules D11 and D12. `min` and `max` need not be in the table, `next` honours them anyway.
     #[inline]
     fn adapt(&mut self, bytes: usize) {

@@ -19,7 +19,7 @@ use super::{Channel, ChannelOption};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, Time, TimerKey};
-use crate::future::Promise;
+use crate::future::{Promise, TaskFuture, TaskPromise};
 
 impl<'a> Context<'a> {
     #[inline(always)]
@@ -270,9 +270,16 @@ impl<'a> Context<'a> {
         self.core.lp.cached_now()
     }
 
-    /// A promise of this channel.
+    /// A promise of this channel, for its operations. For work that ends with a value:
+    /// [`new_task_promise`](Self::new_task_promise).
     pub fn new_promise(&self) -> Promise {
         self.core.new_promise()
+    }
+
+    /// The two ends of an operation that ends with a value, whose listeners run on this handler's loop:
+    /// [`EventLoop::new_promise`].
+    pub fn new_task_promise<T: Send + 'static>(&self) -> (TaskPromise<T>, TaskFuture<T>) {
+        self.event_loop().new_promise()
     }
 
     /// Have `write_done(key, result)` called when `promise` is done. False for a void promise, which never tells.

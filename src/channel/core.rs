@@ -432,6 +432,8 @@ pub(crate) struct Core {
     pub(crate) parks: Cell<u16>,
     /// Edges that came while reading was paused.
     pub(crate) wasted_edges: Cell<u8>,
+    /// The transport is active, and has a [`sender`](Transport::sender).
+    pub(crate) sends_bytes: Cell<bool>,
     /// Only while a dispatch needs it.
     pub(super) slow: Lent<Slow>,
     /// The root queue, while there is something in it.

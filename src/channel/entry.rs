@@ -116,6 +116,7 @@ impl Core {
             reads_max: Cell::new(metadata.max_messages_per_read),
             seen: Cell::new(Ready::NONE),
             wasted_edges: Cell::new(0),
+            sends_bytes: Cell::new(false),
         })
     }
 
@@ -481,7 +482,9 @@ impl Core {
             return;
         }
         let channel = self.shared.id();
-        if error.comes_from_peer() {
+        // Handlers that hold writes fail them with an error of their own.
+        let has_closed = error.kind() == ErrorKind::ChannelClosed;
+        if error.comes_from_peer() || has_closed && self.closed_error().comes_from_peer() {
             // As at the tail: once per channel is a flood where peers break off by the thousand.
             tracing::debug!(%channel, at = handler, %error, "the peer let a write fail that nobody observes");
             if self.life.get() < Life::Closing {

@@ -9,7 +9,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -290,14 +290,21 @@ impl Selection {
 /// channels it has succeeded.
 #[derive(Clone)]
 pub struct GroupFuture {
-    parts: Arc<Vec<ChannelFuture>>,
+    parts: Arc<Parts>,
+    /// Completed by a listener of the part that was last, so a little later than that.
     all: Completion,
 }
 
+/// The single futures, and what comes of them together.
+struct Parts {
+    futures: Vec<ChannelFuture>,
+    /// Filled in by whoever asks first when all are done.
+    outcome: OnceLock<Result<(), Error>>,
+}
+
 impl GroupFuture {
-    fn new(parts: Vec<ChannelFuture>) -> Self {
-        let parts = Arc::new(parts);
-        let loops = parts
+    fn new(futures: Vec<ChannelFuture>) -> Self {
+        let loops = futures
             .iter()
             .map(|part| part.channel().event_loop().clone())
             .collect();
@@ -305,15 +312,19 @@ impl GroupFuture {
         // What runs on many channels is not cancelled as one.
         promise.set_uncancellable();
         let all = promise.completion();
-        if parts.is_empty() {
+        let parts = Arc::new(Parts {
+            futures,
+            outcome: OnceLock::new(),
+        });
+        if parts.futures.is_empty() {
             promise.try_success();
             return Self { parts, all };
         }
         let ending = Arc::new(Ending {
-            left: AtomicUsize::new(parts.len()),
+            left: AtomicUsize::new(parts.futures.len()),
             promise,
         });
-        for part in parts.iter() {
+        for part in &parts.futures {
             let (ending, parts) = (ending.clone(), parts.clone());
             part.completion()
                 .add_listener(move |_| ending.one_done(&parts));
@@ -323,38 +334,39 @@ impl GroupFuture {
 
     /// The futures of the single channels.
     pub fn futures(&self) -> &[ChannelFuture] {
-        &self.parts
+        &self.parts.futures
     }
 
     /// The future of one channel.
     pub fn find(&self, channel: &Channel) -> Option<&ChannelFuture> {
-        self.parts.iter().find(|part| part.channel() == channel)
+        self.futures().iter().find(|part| part.channel() == channel)
     }
 
     /// What has failed so far, by channel.
     pub fn failures(&self) -> Vec<(Channel, Error)> {
-        failures_of(&self.parts)
+        failures_of(&self.parts.futures)
     }
 
     /// True once all are done.
     pub fn is_done(&self) -> bool {
-        self.all.is_done()
+        self.parts.outcome().is_some()
     }
 
     /// True once all have succeeded.
     pub fn is_success(&self) -> bool {
-        self.all.is_success()
+        matches!(self.parts.outcome(), Some(Ok(())))
     }
 
     /// True once all are done, some of them well and some not.
     pub fn is_partial(&self) -> bool {
-        self.is_done() && !self.is_success() && self.parts.iter().any(ChannelFuture::is_success)
+        matches!(self.parts.outcome(), Some(Err(_)))
+            && self.futures().iter().any(ChannelFuture::is_success)
     }
 
     /// The error, once all are done and some have failed: its kind is that of the first failure in the order of the
     /// channels, its source is a [`GroupFailures`].
     pub fn cause(&self) -> Option<Error> {
-        self.all.cause()
+        self.parts.outcome()?.err()
     }
 
     /// Waits until all are done.
@@ -363,7 +375,7 @@ impl GroupFuture {
     /// As [`cause`](Self::cause); [`ErrorKind::Blocking`](crate::error::ErrorKind::Blocking) on the thread of a loop that one of the channels is on, as
     /// long as not all are done.
     pub fn sync(&self) -> Result<(), Error> {
-        self.all.sync()
+        self.parts.outcome().unwrap_or_else(|| self.all.sync())
     }
 
     /// Waits until all are done, but not longer than `timeout`.
@@ -371,7 +383,9 @@ impl GroupFuture {
     /// # Errors
     /// As [`sync`](Self::sync), and [`ErrorKind::TimedOut`](crate::error::ErrorKind::TimedOut).
     pub fn sync_timeout(&self, timeout: Duration) -> Result<(), Error> {
-        self.all.sync_timeout(timeout)
+        self.parts
+            .outcome()
+            .unwrap_or_else(|| self.all.sync_timeout(timeout))
     }
 
     /// Runs `listener` when all are done: on the loop of the channel that was last, or at once if they are done
@@ -383,9 +397,31 @@ impl GroupFuture {
         self
     }
 
-    /// The outcome without the channels.
+    /// The outcome without the channels. It is there when listeners are told, which is a little later than
+    /// [`is_done`](Self::is_done).
     pub fn completion(&self) -> &Completion {
         &self.all
+    }
+}
+
+impl Parts {
+    /// What came of it, once all are done.
+    fn outcome(&self) -> Option<Result<(), Error>> {
+        if let Some(outcome) = self.outcome.get() {
+            return Some(outcome.clone());
+        }
+        if !self.futures.iter().all(ChannelFuture::is_done) {
+            return None;
+        }
+        let make = || match failures_of(&self.futures) {
+            failures if failures.is_empty() => Ok(()),
+            failures => {
+                let text = format!("{} of {} channels", failures.len(), self.futures.len());
+                let kind = failures[0].1.kind();
+                Err(Error::with_source(kind, text, GroupFailures { failures }))
+            }
+        };
+        Some(self.outcome.get_or_init(make).clone())
     }
 }
 
@@ -393,15 +429,18 @@ impl Future for GroupFuture {
     type Output = Result<(), Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Pin::new(&mut self.all).poll(cx)
+        match self.parts.outcome() {
+            Some(outcome) => Poll::Ready(outcome),
+            None => Pin::new(&mut self.all).poll(cx),
+        }
     }
 }
 
 impl fmt::Debug for GroupFuture {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GroupFuture")
-            .field("channels", &self.parts.len())
-            .field("result", &self.all.result())
+            .field("channels", &self.futures().len())
+            .field("result", &self.parts.outcome())
             .finish()
     }
 }
@@ -421,23 +460,14 @@ struct Ending {
 }
 
 impl Ending {
-    fn one_done(&self, parts: &[ChannelFuture]) {
+    fn one_done(&self, parts: &Parts) {
         // Whoever comes last sees what the others did.
         if self.left.fetch_sub(1, Ordering::AcqRel) > 1 {
             return;
         }
-        let failures = failures_of(parts);
-        match failures.first() {
-            None => self.promise.try_success(),
-            Some((_, first)) => {
-                let text = format!("{} of {} channels", failures.len(), parts.len());
-                self.promise.try_failure(Error::with_source(
-                    first.kind(),
-                    text,
-                    GroupFailures { failures },
-                ))
-            }
-        };
+        if let Some(outcome) = parts.outcome() {
+            self.promise.complete(&outcome);
+        }
     }
 }
 

@@ -87,6 +87,8 @@ impl Core {
     pub(crate) fn activate(&self) {
         self.set_life(Life::Active);
         self.set(flag::WAS_ACTIVE);
+        self.sends_bytes
+            .set(self.transport.borrow().sender().is_some());
         self.tell_active();
         // A descriptor reports what there is when it is registered; looking before that would be a read for nothing
         // on nearly every connection. Other transports are asked.

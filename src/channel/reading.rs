@@ -381,10 +381,20 @@ impl Core {
         drop(arena);
         drop(transport);
         match read {
-            // Most batches are one message.
-            Ok(Some(bytes)) if bytes.len() < room && self.io().short_read_drains() => {
+            // Most batches are one message. It goes to the slot from here: each function that it is given to by value copies it
+            // once more.
+            Ok(bytes)
+                if (1..room).contains(&bytes.len())
+                    && self.io().short_read_drains()
+                    && self.first_kind.get() == Inbound::None =>
+            {
                 batch.end();
-                self.deliver_only(bytes);
+                let len = bytes.len();
+                if !self.predictor.get().learns_nothing_below_room(len) {
+                    self.learn_only(len);
+                }
+                self.fill_slot(Message::from(bytes));
+                self.deliver_with_end();
                 self.after_batch();
             }
             read => {
@@ -396,10 +406,12 @@ impl Core {
 
     /// What a first read means that is not the whole batch.
     #[inline(never)]
-    fn first_read(&self, read: io::Result<Option<BytesMut>>, room: usize) -> Result<Read, Error> {
+    fn first_read(&self, read: io::Result<BytesMut>, room: usize) -> Result<Read, Error> {
         self.predict(|predictor| {
             predictor.reset();
-            if let Ok(Some(bytes)) = &read {
+            if let Ok(bytes) = &read
+                && !bytes.is_empty()
+            {
                 predictor.record(bytes.len());
             }
         });
@@ -527,16 +539,9 @@ impl Core {
     #[inline(never)]
     fn deliver_last(&self, msg: Message, total: usize) {
         self.predict(|predictor| predictor.read_complete(total));
-        self.deliver_with_end(msg);
-    }
-
-    /// The same with the only message.
-    #[inline(always)]
-    fn deliver_only(&self, bytes: BytesMut) {
-        if !self.predictor.get().learns_nothing(bytes.len()) {
-            self.learn_only(bytes.len());
-        }
-        self.deliver_with_end(Message::from(bytes));
+        // Before it is entered: else the message is moved once more, from here to there.
+        self.emit_message_from_head(msg);
+        self.deliver_with_end();
     }
 
     #[inline(never)]
@@ -548,11 +553,10 @@ impl Core {
         });
     }
 
+    /// What is in the slot, and the end of its batch.
     #[inline(always)]
-    fn deliver_with_end(&self, msg: Message) {
+    fn deliver_with_end(&self) {
         self.clear(flag::READABLE | flag::READ_PENDING);
-        // Before it is entered: else the message is moved once more, from here to there.
-        self.emit_message_from_head(msg);
         self.enter_flat(|core| {
             core.deliver_batch();
             core.read_again();

@@ -133,18 +133,12 @@ impl<T: Part> Spares<T> {
     /// Keeps a part in which nothing is left, unless there is enough. Not at the end of a thread.
     #[inline]
     pub(super) fn give(to: &'static LocalKey<Self>, part: Box<T>) {
-        let other = to.try_with(|spares| match spares.at_hand.take() {
-            None if part.bytes() <= AT_HAND_MAX => {
-                spares.at_hand.set(Some(part));
-                None
-            }
-            at_hand => {
-                spares.at_hand.set(at_hand);
-                Some(part)
-            }
-        });
-        if let Ok(Some(other)) = other {
-            Self::give_other(to, other);
+        if part.bytes() > AT_HAND_MAX {
+            return Self::give_other(to, part);
+        }
+        // The newest is at hand, because it is in the cache.
+        if let Ok(Some(older)) = to.try_with(|spares| spares.at_hand.replace(Some(part))) {
+            Self::give_other(to, older);
         }
     }
 

@@ -279,9 +279,9 @@ pub struct ReadBytes {
 
 impl ReadBytes {
     /// What a read into so much room has brought, if it was something.
+    /// What a read into so much room has brought.
     #[inline]
-    pub(crate) fn of(bytes: Option<BytesMut>, room: usize) -> Self {
-        let bytes = bytes.unwrap_or_default();
+    pub(crate) fn of(bytes: BytesMut, room: usize) -> Self {
         let filled = bytes.len() >= room;
         Self { bytes, filled }
     }
@@ -320,12 +320,12 @@ impl Io<'_> {
     ) -> io::Result<ReadBytes> {
         let mut predictor = self.predictor.get();
         let room = predictor.room();
-        let read = self.arena.borrow_mut().read(room, read)?;
-        if let Some(bytes) = &read {
+        let bytes = self.arena.borrow_mut().read(room, read)?;
+        if !bytes.is_empty() {
             predictor.record(bytes.len());
             self.predictor.set(predictor);
         }
-        Ok(ReadBytes::of(read, room))
+        Ok(ReadBytes::of(bytes, room))
     }
 
     /// One read into the loop's receive arena with room for `bytes` bytes, whatever the channel's receive allocator
@@ -338,8 +338,7 @@ impl Io<'_> {
         bytes: usize,
         read: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<BytesMut> {
-        let read = self.arena.borrow_mut().read(bytes, read)?;
-        Ok(read.unwrap_or_default())
+        self.arena.borrow_mut().read(bytes, read)
     }
 
     /// False once the peer's closing, an error or urgent data was reported: then a short read no longer means that

@@ -24,17 +24,19 @@ impl Core {
     #[inline]
     pub(crate) fn head_write(&self, msg: Message, promise: Promise) {
         if self.in_transport.get() {
-            return self.push_root(Root::HeadOp(Op::Write(msg, promise)));
+            return self.write_later(msg, promise);
         }
         if self.life.get() >= Life::Closing || self.has(flag::OUTPUT_SHUT) {
             return self.refuse_write(&promise, self.closed_error());
         }
-        let size = {
-            let transport = self.transport.borrow();
-            match msg.readable_bytes() {
-                Some(bytes) if transport.sender().is_some() => bytes,
-                _ if transport.accepts(&msg) => transport.size_of(&msg),
-                _ => return self.refuse_message(&**transport, &msg, &promise),
+        let size = match msg.readable_bytes() {
+            Some(bytes) if self.sends_bytes.get() => bytes,
+            _ => {
+                let transport = self.transport.borrow();
+                if !transport.accepts(&msg) {
+                    return self.refuse_message(&**transport, &msg, &promise);
+                }
+                transport.size_of(&msg)
             }
         };
         let total = {
@@ -48,6 +50,18 @@ impl Core {
         if total > self.shared.high_mark() || self.shared.submitted.load(Ordering::Relaxed) != 0 {
             self.check_high(total);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_later(&self, msg: Message, promise: Promise) {
+        self.push_root(Root::HeadOp(Op::Write(msg, promise)));
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn flush_later(&self) {
+        self.push_root(Root::HeadOp(Op::Flush));
     }
 
     #[cold]
@@ -88,12 +102,25 @@ impl Core {
             }
         }
         if self.in_transport.get() {
-            return self.push_root(Root::HeadOp(Op::Flush));
+            return self.flush_later();
         }
         // What waits for the end of a close is not promised to anybody any more.
         if self.life.get() >= Life::Closing {
             return;
         }
+        let is_put_off = match self.outbound.borrow_mut().as_deref_mut() {
+            Some(outbound) => outbound.flush_quietly() && self.puts_off_flushes(),
+            None => return,
+        };
+        if is_put_off {
+            return self.attend(attention::FLUSH);
+        }
+        self.head_flush_all();
+    }
+
+    /// A flush of writes that somebody waits for, or one that may not wait.
+    #[inline(never)]
+    fn head_flush_all(&self) {
         let mut kept = self.outbound.borrow_mut();
         let Some(outbound) = kept.as_deref_mut() else {
             return;
@@ -136,7 +163,7 @@ impl Core {
     /// Lets the transport take what was flushed, unless it is known to take nothing now (C9).
     pub(crate) fn flush_more(&self) {
         if self.in_transport.get() {
-            return self.push_root(Root::HeadOp(Op::Flush));
+            return self.flush_later();
         }
         self.flush_and_settle(self.outbound.borrow_mut());
     }

@@ -36,7 +36,8 @@ pub enum ErrorKind {
     AddrNotAvailable,
     /// The output direction of the channel was shut down.
     OutputShutdown,
-    /// The operation was cancelled before it began.
+    /// The operation was cancelled before it was done: a write before its flush, a connect under way, a task
+    /// before it ran.
     Cancelled,
     /// The promise was dropped without being completed.
     Dropped,

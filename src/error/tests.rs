@@ -225,7 +225,10 @@ fn an_error_survives_a_trip_through_io() {
 fn a_failure_gives_back_what_went_in() {
     let failure = Failure::from("x".parse::<u32>().unwrap_err());
     assert!(failure.is::<std::num::ParseIntError>());
-    assert_eq!(failure.kind(), ErrorKind::User);
+    assert_eq!(
+        (failure.kind(), failure.fault()),
+        (ErrorKind::User, Fault::Caller)
+    );
     let failure = failure.downcast::<io::Error>().unwrap_err();
     let error = failure.into_error();
     assert_eq!(
@@ -238,6 +241,11 @@ fn a_failure_gives_back_what_went_in() {
     let inside = Error::new(ErrorKind::ChannelClosed, "gone");
     let failure = Failure::from(inside.clone());
     assert_eq!(failure.kind(), ErrorKind::ChannelClosed);
+    let peers = Failure::from(inside.clone().with_fault(Fault::Peer));
+    assert_eq!(
+        (failure.fault(), peers.fault()),
+        (Fault::Caller, Fault::Peer)
+    );
     assert!(Error::from(failure).is_same(&inside));
 
     let text = Failure::msg(format!("frame of {} bytes", 7));

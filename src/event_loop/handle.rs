@@ -72,6 +72,25 @@ impl EventLoop {
         }
     }
 
+    /// The two ends of an operation that ends with a value, whose listeners run on this loop: Netty's
+    /// `eventLoop.newPromise()`. Whoever completes it may be on any thread, and runs no listener itself. (Once the loop has
+    /// ended, or where its thread can't be started, there is nobody else to run them.)
+    ///
+    /// ```
+    /// use tidegate::{Error, EventLoopGroup};
+    ///
+    /// let group = EventLoopGroup::new(1)?;
+    /// let (promise, answer) = group.next().new_promise::<u32>();
+    /// std::thread::spawn(move || promise.try_success(6 * 7));
+    /// assert_eq!(answer.sync()?, 42);
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn new_promise<T: Send + 'static>(&self) -> (TaskPromise<T>, TaskFuture<T>) {
+        // Listeners of a loop that has not begun would run wherever the promise is completed.
+        let _without_a_thread = self.ensure_started();
+        TaskPromise::pair(self.host())
+    }
+
     /// Whether the caller runs inside a turn of this loop.
     #[inline]
     pub fn in_event_loop(&self) -> bool {

@@ -367,7 +367,7 @@ fn outcome(state: u32, slow: &Slow) -> Result<(), Error> {
     static CANCELLATION: LazyLock<Error> = LazyLock::new(|| {
         Error::new(
             ErrorKind::Cancelled,
-            "the operation was cancelled before it began",
+            "the operation was cancelled before it was done",
         )
     });
     match &slow.failure {

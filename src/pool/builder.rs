@@ -37,6 +37,7 @@ pub struct PoolBuilder {
     connect: Connect,
     hooks: Arc<dyn PoolHandler>,
     health: Health,
+    health_check_timeout: Option<Duration>,
     checks_on_release: bool,
     is_fifo: bool,
     max_idle: Option<usize>,
@@ -75,6 +76,7 @@ impl ChannelPool {
             connect: Box::new(connect),
             hooks: Arc::new(NoHooks),
             health: Health::Active,
+            health_check_timeout: None,
             checks_on_release: true,
             is_fifo: false,
             max_idle: None,
@@ -96,13 +98,36 @@ impl PoolBuilder {
         self
     }
 
-    /// As [`healthy_if`](Self::healthy_if), for checks that have to ask the peer. An error means "no". The check must end
-    /// some time: nothing here puts a limit to it.
+    /// As [`healthy_if`](Self::healthy_if), for checks that have to ask the peer. An error means "no". Until the check has
+    /// ended its channel is neither idle nor lent, and whoever acquires it waits: give it a
+    /// [`health_check_timeout`](Self::health_check_timeout), unless it has a limit of its own.
     pub fn health_check(
         mut self,
         check: impl Fn(&Channel) -> TaskFuture<bool> + Send + Sync + 'static,
     ) -> Self {
         self.health = Health::Slow(Arc::new(check));
+        self
+    }
+
+    /// How long a [`health_check`](Self::health_check) may take; for ever by default. One that has not answered by then means
+    /// "no": its channel is closed, its future is cancelled, and an acquire goes on with the next channel.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tidegate::pool::ChannelPool;
+    /// # use tidegate::{Bootstrap, Channel, Error, EventLoopGroup};
+    /// # use tidegate::future::TaskFuture;
+    /// # fn ping(channel: &Channel) -> TaskFuture<bool> { channel.event_loop().new_promise().1 }
+    /// # let group = EventLoopGroup::new(1)?;
+    /// # let bootstrap = Bootstrap::new(&group).handler(|_pipeline| Ok::<_, Error>(()));
+    /// let pool = ChannelPool::builder(&bootstrap, ("localhost", 6379))
+    ///     .health_check(|channel| ping(channel))
+    ///     .health_check_timeout(Duration::from_secs(1))
+    ///     .build();
+    /// # Ok::<(), Error>(())
+    /// ```
+    pub fn health_check_timeout(mut self, timeout: Duration) -> Self {
+        self.health_check_timeout = Some(timeout);
         self
     }
 
@@ -142,6 +167,7 @@ impl PoolBuilder {
             connect: self.connect,
             hooks: self.hooks,
             health: self.health,
+            health_check_timeout: self.health_check_timeout,
             checks_on_release: self.checks_on_release,
             shelf: Shelf::new(self.is_fifo, self.max_idle),
         })

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use super::health::Health;
 use super::hooks::{PoolHandler, guarded};
@@ -54,8 +55,15 @@ pub(super) struct Parts {
     pub(super) connect: Connect,
     pub(super) hooks: Arc<dyn PoolHandler>,
     pub(super) health: Health,
+    pub(super) health_check_timeout: Option<Duration>,
     pub(super) checks_on_release: bool,
     pub(super) shelf: Shelf,
+}
+
+impl Parts {
+    fn check(&self, channel: &Channel, then: impl FnOnce(bool) + Send + 'static) {
+        self.health.check(channel, self.health_check_timeout, then);
+    }
 }
 
 struct Inner {
@@ -227,7 +235,7 @@ impl Inner {
         }
         let this = self.clone();
         let checked = channel.clone();
-        self.parts.health.check(&checked, move |is_healthy| {
+        self.parts.check(&checked, move |is_healthy| {
             if is_healthy {
                 this.keep(channel, &promise);
             } else {
@@ -294,7 +302,7 @@ impl Visit {
             Purpose::Lend(promise) => {
                 let this = pool.clone();
                 let checked = channel.clone();
-                pool.parts.health.check(&checked, move |is_healthy| {
+                pool.parts.check(&checked, move |is_healthy| {
                     if is_healthy {
                         this.lend(channel, promise);
                     } else {

@@ -28,6 +28,26 @@ fn a_promise_is_completed_once() {
     assert!(promise.completion().cause().is_none());
 }
 
+/// A handler asks somebody who answers with a value.
+#[test]
+fn a_handlers_promise_of_a_value_tells_on_its_loop() {
+    let log = Log::default();
+    let seen = log.clone();
+    let hooks = Hooks::new().on_read(move |ctx, _| {
+        let (promise, answer) = ctx.new_task_promise::<u32>();
+        let (seen, there) = (seen.clone(), ctx.event_loop().clone());
+        answer.on_result({
+            let seen = seen.clone();
+            move |answer| seen.add(format!("{answer:?}, here: {}", there.in_event_loop()))
+        });
+        promise.try_success(7).expect("the first");
+        seen.add("answered");
+    });
+    let (mut embedded, _) = hooked(hooks);
+    embedded.feed(["x"]);
+    assert_eq!(log.take(), ["answered", "Ok(7), here: true"]);
+}
+
 /// Rules: F2
 #[test]
 fn what_has_begun_cannot_be_cancelled() {

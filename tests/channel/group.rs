@@ -204,6 +204,35 @@ fn a_group_that_stays_closed_closes_what_is_added() {
     assert!(group.is_empty());
 }
 
+/// What the single futures tell, the group's does not deny.
+#[test]
+fn a_groups_future_is_done_as_soon_as_the_last_channel_is() {
+    let mut channels = channels(1);
+    let group = group_of(&channels);
+    channels[0].run(|_| {
+        let future = group.write_and_flush("x");
+        assert!(
+            future.futures()[0].is_done(),
+            "its listeners have yet to run"
+        );
+        assert!(future.is_done() && future.is_success());
+        assert!(future.cause().is_none() && future.sync().is_ok());
+    });
+    channels[0].fail_next_flush(reset());
+    let future = channels[0].run(|_| {
+        let future = group.write_and_flush("x");
+        assert_eq!(future.failures().len(), 1);
+        assert!(future.is_done() && !future.is_success() && !future.is_partial());
+        assert_eq!(
+            future.sync().unwrap_err().kind(),
+            ErrorKind::ConnectionReset
+        );
+        future
+    });
+    let later = future.completion().cause().unwrap();
+    assert!(later.is_same(&future.cause().unwrap()), "one error for all");
+}
+
 #[test]
 fn a_listener_hears_when_the_last_channel_is_done() {
     let mut channels = channels(3);

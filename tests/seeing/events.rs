@@ -5,8 +5,10 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
 use tidegate::{
     Bootstrap, Channel, EmbeddedChannel, Error, ErrorKind, Failure, Fault, Handler, LocalEventLoop,
+    Message,
 };
 use tidegate_sys::os::net;
 
@@ -115,12 +117,19 @@ struct Connection {
 impl Connection {
     /// From its beginning to its end. `act` is called with the channel, in a turn of its loop, and with the peer.
     fn play(act: impl FnOnce(&Channel, TcpStream)) -> Self {
+        Self::play_with(|| Nothing, act)
+    }
+
+    fn play_with<H: Handler>(
+        handler: impl Fn() -> H + Send + Sync + 'static,
+        act: impl FnOnce(&Channel, TcpStream),
+    ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("bound");
         let address = listener.local_addr().expect("it has one");
         let local = LocalEventLoop::new().expect("built");
         let lines = told(|| {
             let connecting = Bootstrap::new(local.handle())
-                .handler(|pipeline| pipeline.add_last(Nothing))
+                .handler(move |pipeline| pipeline.add_last(handler()))
                 .connect(address);
             let channel = local
                 .block_on(connecting)
@@ -185,6 +194,35 @@ fn writes_that_a_peer_lets_fail_are_no_warning() {
     assert_eq!(heard.lines.iter().filter(about_writes).count(), 1);
     assert_eq!(heard.unobserved_writes, 2);
     assert_eq!(heard.unhandled_errors, 0, "the close has its cause");
+}
+
+/// Nor is a download that is broken off; one that we give up ourselves is.
+///
+/// Rules: C19
+#[test]
+fn chunked_writes_are_told_of_as_others_are() {
+    for (is_peers, level) in [(true, "DEBUG "), (false, "WARN ")] {
+        let heard = Connection::play_with(ChunkedWrite::new, |channel, peer| {
+            for _ in 0..2 {
+                let much = ChunkedBytes::new(vec![0u8; 64 << 20]);
+                channel.write(Message::new(Chunked::new(much)));
+            }
+            channel.write("behind them");
+            channel.flush();
+            if is_peers {
+                drop(peer);
+            } else {
+                channel.close();
+            }
+        });
+        // Of what the channel's own buffer held it depends on the time how much there was.
+        let lines = &heard.lines;
+        assert!(
+            !lines.is_empty() && lines.iter().all(|line| line.starts_with(level)),
+            "{lines:#?}"
+        );
+        assert!(heard.unobserved_writes >= 3);
+    }
 }
 
 /// Rules: B17

@@ -99,24 +99,24 @@ impl OutboundBuffer {
         size
     }
 
+    /// Marks everything added so far as flushed if nobody waits for any of it, so that nobody can have cancelled any. False,
+    /// and nothing is done, if somebody does.
+    #[inline]
+    pub(crate) fn flush_quietly(&mut self) -> bool {
+        let is_quiet = !self.queue.is_observed();
+        if is_quiet {
+            self.flushed = self.queue.len() as u32;
+        }
+        is_quiet
+    }
+
     /// Marks everything added so far as flushed; from here on it cannot be cancelled. What was
     /// cancelled before leaves the buffer, its promise untouched (C7).
     #[inline]
     pub fn add_flush(&mut self) -> Released {
-        let len = self.queue.len();
-        if self.flushed as usize == len {
+        if self.flushed as usize == self.queue.len() {
             return Released::default();
         }
-        let void = |entry: &Entry| entry.promise.is_void();
-        if len == 1 && self.queue.pending_first().is_some_and(void) {
-            self.flushed = 1;
-            return Released::default();
-        }
-        self.flush_all()
-    }
-
-    #[inline(never)]
-    fn flush_all(&mut self) -> Released {
         let (bytes, entries) = self.queue.remove_cancelled(self.flushed as usize);
         self.total = self.total.wrapping_sub(bytes);
         self.flushed = self.queue.len() as u32;

@@ -14,7 +14,7 @@ use super::super::mask::Mask;
 use super::super::node::{Index, Resume, State};
 use super::super::nodes::Nodes;
 use super::super::slow::Event;
-use super::dispatch::Visit;
+use super::visit::Visit;
 use crate::error::{Error, ErrorKind, Failure};
 
 impl Core {

@@ -16,7 +16,7 @@
 //! 10. Errors go to the failing handler's own `exception_caught`, after what the call had emitted.
 //!
 //! Files: `dispatch` (inbound), `resume` (rule 7), `ops` (outbound), `edit` (changes under way), `look` (finding handlers),
-//! `end` (the tail), `watch` (who is named to the stall watcher). What they work on stands a floor up: `nodes` (slab and links),
+//! `end` (the tail), `visit` (a handler on the stack), `watch` (who is named to the stall watcher). What they work on stands a floor up: `nodes` (slab and links),
 //! `slow` (events that wait), `core`.
 
 pub(crate) mod dispatch;
@@ -27,6 +27,7 @@ mod ops;
 mod resume;
 #[cfg(test)]
 mod tests;
+mod visit;
 mod watch;
 
 use std::any::Any;

@@ -14,7 +14,7 @@ use super::super::mask::{self, Mask};
 use super::super::node::{self, HEAD, Index, Loan, Node, Resume, State, TAIL};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
-use super::dispatch::Visit;
+use super::visit::Visit;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::future::Promise;

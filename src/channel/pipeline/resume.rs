@@ -6,7 +6,7 @@
 use super::super::core::{Core, Handler, attention, flag};
 use super::super::node::{HEAD, Index, Node, Resume, Slab, State};
 use super::super::slow::{Event, Inbound};
-use super::dispatch::Visit;
+use super::visit::Visit;
 
 /// At most this many `resume` callbacks in one dispatch; the rest go on from the ready list, so that one
 /// connection's backlog can't keep the loop from the others.

@@ -187,7 +187,7 @@ impl ChunkedWrite {
             Err(failure) => {
                 let error = failure.into_error();
                 if let Some(transfer) = self.pop_transfer() {
-                    transfer.fail(&error);
+                    fail(transfer, ctx, &error);
                 }
             }
         }
@@ -221,7 +221,7 @@ impl ChunkedWrite {
                 Ok(()) => transfer.chunk_done(),
                 Err(error) => {
                     if let Some(transfer) = self.finishing.remove(at) {
-                        transfer.fail(error);
+                        fail(transfer, ctx, error);
                     }
                     return;
                 }
@@ -241,7 +241,7 @@ impl ChunkedWrite {
                 Ok(()) => transfer.chunk_done(),
                 Err(error) => {
                     if let Some(transfer) = self.pop_transfer() {
-                        transfer.fail(error);
+                        fail(transfer, ctx, error);
                     }
                     self.pump(ctx);
                 }
@@ -250,23 +250,33 @@ impl ChunkedWrite {
     }
 
     /// The channel has ended: everything fails.
-    fn discard(&mut self) {
+    fn discard(&mut self, ctx: &mut Context<'_>) {
         self.has_ended = true;
         self.drain.let_go();
         self.flushed = 0;
         let error = closed();
         for transfer in self.finishing.drain(..) {
-            transfer.fail(&error);
+            fail(transfer, ctx, &error);
         }
         for entry in self.queue.drain(..) {
             match entry {
-                Entry::Transfer(transfer) => transfer.fail(&error),
+                Entry::Transfer(transfer) => fail(transfer, ctx, &error),
                 Entry::Plain(msg, promise) => {
                     drop(msg);
+                    if promise.is_void() {
+                        ctx.count_unobserved_failure(&error);
+                    }
                     promise.try_failure(error.clone());
                 }
             }
         }
+    }
+}
+
+/// Ends a transfer whose failure is at least counted.
+fn fail(transfer: Transfer, ctx: &mut Context<'_>, error: &Error) {
+    if !transfer.fail(error) {
+        ctx.count_unobserved_failure(error);
     }
 }
 
@@ -339,14 +349,14 @@ impl Handler for ChunkedWrite {
     }
 
     fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        self.discard();
+        self.discard(ctx);
         ctx.fire_channel_inactive();
         Ok(())
     }
 
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         if !ctx.channel().is_open() {
-            self.discard();
+            self.discard(ctx);
             return Ok(());
         }
         for mut transfer in self.finishing.drain(..) {
@@ -365,7 +375,7 @@ impl Handler for ChunkedWrite {
                 }
                 is_unflushed |= self.pass_plain(ctx);
             } else if let Some(transfer) = self.pop_transfer() {
-                transfer.fail(&error);
+                fail(transfer, ctx, &error);
             }
         }
         if is_unflushed {

@@ -89,14 +89,13 @@ impl Transfer {
         promise.try_success();
     }
 
-    /// Ends the transfer. A failure that nobody waits for is at least logged.
-    pub(super) fn fail(self, error: &Error) {
+    /// Ends the transfer. False if nobody observes it.
+    pub(super) fn fail(self, error: &Error) -> bool {
         let Self { promise, input, .. } = self;
         drop(input);
-        if promise.is_void() {
-            tracing::warn!(%error, "a chunked write that nobody observes failed");
-        }
+        let is_observed = !promise.is_void();
         promise.try_failure(error.clone());
+        is_observed
     }
 
     /// Nobody will hear of its chunks any more: the promise follows the last of them by itself. False, with nothing
