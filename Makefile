@@ -102,7 +102,7 @@ doc: ## the reference in target/doc, warnings refused
 targets: ## type-check and lint both crates for FreeBSD, OpenBSD, NetBSD and macOS
 	@sys/targets.sh
 
-loom: ## the task queue, promises and sleeping loops in every interleaving with a few preemptions (minutes; not part of ci)
+loom: ## the task queue, promises, sleeping loops and what their watcher sees in every interleaving with a few preemptions (minutes; not part of ci)
 	@mkdir -p target
 	@export RUSTFLAGS='--cfg loom' CARGO_TARGET_DIR=target/loom; \
 	{ $(CARGO) test --package tidegate-sys --release --lib mem:: && \
