@@ -704,3 +704,44 @@ fn dropping_a_group_ends_its_servers() {
         expect_closed(&server);
     }
 }
+
+/// Keeps every question, and answers none.
+#[derive(Clone, Default)]
+struct Silent(Arc<Mutex<Vec<TaskPromise<Vec<Address>>>>>);
+
+impl Resolver for Silent {
+    fn resolve(&self, _: &Arc<str>, _: u16, answer: TaskPromise<Vec<Address>>) {
+        self.0.lock().unwrap().push(answer);
+    }
+}
+
+/// As a story: a name server was silent. Closing the channel succeeded, and so did ending the loop, but whoever waited for
+/// the connect waited on.
+///
+/// Rules: G7
+#[test]
+fn a_close_during_a_look_up_ends_the_connect_or_bind_as_well() {
+    each_way(|way| {
+        let group = way.group(1);
+        let silent = Silent::default();
+        let connecting = client(&group).resolver(silent.clone()).connect("shop:7");
+        let closing = connecting.channel().close();
+        closing.sync_timeout(DEADLINE).unwrap();
+        let error = connecting.sync_timeout(DEADLINE).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ChannelClosed);
+
+        let connecting = client(&group).resolver(silent.clone()).connect("shop:7");
+        let binding = ServerBootstrap::new(&group, &group)
+            .child_handler(|pipeline| pipeline.add_last(Quiet))
+            .resolver(silent.clone())
+            .bind("shop:7");
+        // They have come to their loop.
+        group.next().submit(|| ()).sync_timeout(DEADLINE).unwrap();
+        group.stop();
+        for waiting in [connecting, binding] {
+            assert!(waiting.sync_timeout(DEADLINE).is_err());
+            assert!(waiting.is_done(), "and not only late");
+        }
+        assert_eq!(silent.0.lock().unwrap().len(), 3, "all were asked");
+    });
+}

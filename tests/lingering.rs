@@ -15,7 +15,7 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::RcvBuf;
 use tidegate::buffer::Bytes;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, SO_LINGER, SO_SNDBUF};
-use tidegate::channel::{DrainReport, Draining};
+use tidegate::channel::{DrainReport, DrainTimes, Draining};
 use tidegate::transport::oio;
 use tidegate::transport::udp::Udp;
 use tidegate::transport::unix::UnixStream;
@@ -609,5 +609,56 @@ fn where_drains_overlap_a_channel_is_in_all_reports() {
         .filter(|seen| **seen == Seen::Draining)
         .count();
     assert_eq!(asked, 1, "{events:?}");
+    stop(&group);
+}
+
+/// Whoever has asked for nothing has lost nothing, also when the deadline is shorter than a silent peer is waited for.
+#[test]
+fn idle_clients_leave_a_drain_complete() {
+    each_way(|way, kind| {
+        let group = way.group(2);
+        let clients: Vec<_> = (0..6).map(|_| Pair::new(&group, kind, false)).collect();
+        let within = Duration::from_millis(20);
+        let report = group.drain(within).sync().unwrap();
+        assert!(report.took >= within && report.took < SILENCE, "{report}");
+        assert_eq!((report.channels, report.late), (6, 0));
+        assert_eq!(ends(&report), [0, 0, 6], "{report}");
+        assert!(report.is_complete());
+        for mut client in clients {
+            assert_eq!(client.read_all(), 0);
+        }
+        stop(&group);
+    });
+}
+
+#[test]
+fn a_silent_peer_is_waited_for_as_long_as_the_drain_says() {
+    each_way(|way, kind| {
+        let group = way.group(1);
+        let silence = Duration::from_millis(20);
+        let times = DrainTimes::within(DEADLINE).silence(silence);
+        let _pair = Pair::new(&group, kind, false);
+        let report = group.drain(times).sync().unwrap();
+        assert!(report.took >= silence && report.took < SILENCE, "{report}");
+        assert_eq!(ends(&report), [0, 0, 1], "{report}");
+        assert!(report.is_complete());
+        stop(&group);
+    });
+}
+
+/// As with the deadlines.
+#[test]
+fn where_drains_overlap_the_most_impatient_one_counts() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let pair = Pair::new(&group, Kind::Sockets, false);
+    let patient = pair.channel.drain(DEADLINE);
+    group.next().submit(|| ()).sync().unwrap();
+    let times = DrainTimes::within(DEADLINE).silence(Duration::from_millis(20));
+    let impatient = group.drain(times).sync().unwrap();
+    let patient = patient.sync().unwrap();
+    assert!(patient.took < SILENCE, "{patient}");
+    for report in [impatient, patient] {
+        assert_eq!((report.channels, ends(&report)), (1, [0, 0, 1]), "{report}");
+    }
     stop(&group);
 }

@@ -9,11 +9,11 @@ use std::sync::Arc;
 use super::loops::Loops;
 use super::opening;
 use super::recipe::Recipe;
-use super::resolver::{self, Resolver, SystemResolver};
+use super::resolver::{self, Resolver, SystemResolver, Wish};
 use crate::channel::tries::Renew;
 use crate::channel::{
-    Address, AttributeKey, ChannelFuture, ChannelOption, IntoAddress, OptionType, Pipeline,
-    Transport,
+    Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType,
+    Pipeline, Transport,
 };
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::EventLoop;
@@ -165,8 +165,8 @@ impl<T: ClientTransport> Bootstrap<T> {
     /// that may hang needs a limit of its own.
     ///
     /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
-    /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most: so a connect is over after 16 times that,
-    /// and who wants to give up earlier cancels the future. It is one channel all the time, and its handlers see one connect, to the
+    /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most. The look-up has that time as well, so a
+    /// connect is over after 17 times that; who wants to give up earlier cancels the future, or closes the channel. It is one channel all the time, and its handlers see one connect, to the
     /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
     /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
     /// to something else, has one try.
@@ -206,14 +206,11 @@ impl<T: ClientTransport> Bootstrap<T> {
             fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.connect_to_one_of(addresses, local, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
+                let connect = move |channel: &Channel, addresses, promise| {
+                    channel.connect_to_one_of(addresses, local, promise);
                 };
-                resolver::resolved(resolver.as_ref(), remote, channel.shared().clone(), found);
+                let resolver = resolver.as_ref();
+                resolver::resolved(resolver, remote, Wish::Connect, channel, promise, connect);
             },
         )
     }
@@ -247,14 +244,8 @@ impl<T: ClientTransport> Bootstrap<T> {
             fresh::<T>,
             Recipe::fill,
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
-                };
-                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+                let (resolver, bind) = (resolver.as_ref(), Channel::bind_to_one_of);
+                resolver::resolved(resolver, local, Wish::Bind, channel, promise, bind);
             },
         )
     }

@@ -3,15 +3,17 @@
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
-use crate::channel::Address;
+use crate::channel::look_up::looking_up;
+use crate::channel::{Address, Channel};
 use crate::error::{Error, ErrorKind};
-use crate::future::{ListenerHost, TaskPromise};
+use crate::future::{Promise, TaskPromise};
 use crate::transport::blocking::Pool;
 
 /// Looks up the names in [`Address::Unresolved`] for bootstraps.
 ///
 /// `resolve` is called on a loop and must not block. It settles `answer` from any thread, now or later; an `answer`
-/// that is dropped fails the operation that asked.
+/// that is dropped fails the operation that asked. One that [`is_done`](TaskPromise::is_done) already was cancelled: the
+/// channel has closed, or its `CONNECT_TIMEOUT` was over.
 pub trait Resolver: Send + Sync {
     /// Looks up `host`. The answer is its addresses, with `port` in them, the best one first: connects and binds try one
     /// after the other, 16 at most. None at all fails the operation.
@@ -61,23 +63,43 @@ fn some(found: Vec<Address>, host: &str) -> Result<Vec<Address>, Error> {
     Ok(found)
 }
 
-/// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver. `then` runs at once, or later
-/// at `host`.
+/// What is done with the addresses, and with the promise of it.
+pub(super) enum Wish {
+    /// A connect: CONNECT_TIMEOUT holds for the look-up as well.
+    Connect,
+    Bind,
+}
+
+/// Gives `then` the address, or those of its name, looked up first if it is a name and there is a resolver, and `promise`, which
+/// is settled without it if there is no address. Called in the turn of the channel's loop, and so is `then`: at once, or later.
+/// If the channel ends before, the promise has failed by then, and `then` is dropped.
 pub(super) fn resolved(
     resolver: Option<&Arc<dyn Resolver>>,
     address: Address,
-    host: Arc<dyn ListenerHost>,
-    then: impl FnOnce(Result<Vec<Address>, Error>) + Send + 'static,
+    wish: Wish,
+    channel: &Channel,
+    promise: Promise,
+    then: impl FnOnce(&Channel, Vec<Address>, Promise) + Send + 'static,
 ) {
-    match (resolver, &address) {
-        (Some(resolver), Address::Unresolved(name, port)) => {
-            let (answer, found) = TaskPromise::pair(host);
-            let host = name.clone();
-            found.on_result(move |found| then(found.and_then(|found| some(found, &host))));
-            resolver.resolve(name, *port, answer);
-        }
-        _ => then(Ok(vec![address])),
+    let (Some(resolver), Address::Unresolved(name, port)) = (resolver, &address) else {
+        return then(channel, vec![address], promise);
+    };
+    let (answer, found) = TaskPromise::pair(channel.shared().clone());
+    let is_timed = matches!(wish, Wish::Connect);
+    if !channel.begin_look_up(name, found.completion(), is_timed, promise) {
+        return;
     }
+    let (host, channel) = (name.clone(), channel.clone());
+    found.on_result(move |found| {
+        let Some(promise) = channel.end_look_up() else {
+            return;
+        };
+        match found.and_then(|found| some(found, &host)) {
+            Ok(addresses) => then(&channel, addresses, promise),
+            Err(error) => drop(promise.try_failure(looking_up(&host, error))),
+        }
+    });
+    resolver.resolve(name, *port, answer);
 }
 
 #[cfg(test)]

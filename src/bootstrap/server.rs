@@ -10,7 +10,7 @@ use super::acceptor::{Acceptor, Children, Nursery};
 use super::loops::Loops;
 use super::opening;
 use super::recipe::Recipe;
-use super::resolver::{self, Resolver, SystemResolver};
+use super::resolver::{self, Resolver, SystemResolver, Wish};
 use crate::channel::options::{CLOSE_ON_UNHANDLED_ERROR, SO_REUSEPORT};
 use crate::channel::{
     Address, AttributeKey, Channel, ChannelFuture, ChannelOption, IntoAddress, OptionType,
@@ -277,14 +277,8 @@ impl<T: ChildTransport> ServerBootstrap<T> {
             shard,
             || Box::new(T::server()),
             move |channel, promise| {
-                let found = {
-                    let channel = channel.clone();
-                    move |found| match found {
-                        Ok(addresses) => channel.bind_to_one_of(addresses, promise),
-                        Err(error) => drop(promise.try_failure(error)),
-                    }
-                };
-                resolver::resolved(resolver.as_ref(), local, channel.shared().clone(), found);
+                let (resolver, bind) = (resolver.as_ref(), Channel::bind_to_one_of);
+                resolver::resolved(resolver, local, Wish::Bind, channel, promise, bind);
             },
         )
     }

@@ -36,7 +36,7 @@ use super::tries::Tries;
 use crate::buffer::{Message, RecvPredictor};
 use crate::error::{Error, Failure};
 use crate::event_loop::{LoopCore, TimerKey};
-use crate::future::Promise;
+use crate::future::{Completion, Promise};
 
 /// Reasons to leave the fast path after a callback or at the end of a dispatch.
 pub(crate) mod attention {
@@ -397,6 +397,16 @@ impl Gate {
     }
 }
 
+/// A name that is being looked up; see `look_up`.
+pub(crate) struct LookUp {
+    pub(crate) name: Arc<str>,
+    /// Of the connect or the bind.
+    pub(crate) promise: Promise,
+    /// The resolver's.
+    pub(crate) answer: Completion,
+    pub(crate) timer: Option<TimerKey>,
+}
+
 /// A connect under way.
 pub(crate) struct Connecting {
     pub(crate) promise: Promise,
@@ -502,6 +512,8 @@ impl Roots {
 pub(crate) struct Rare {
     pub(crate) tail: Option<Rc<dyn Tail>>,
     pub(crate) connecting: Option<Connecting>,
+    /// While a name is looked up.
+    pub(crate) look_up: Option<Box<LookUp>>,
     /// While a name's addresses are tried.
     pub(crate) tries: Option<Box<Tries>>,
     pub(crate) closing: Option<Closing>,
@@ -514,6 +526,7 @@ impl Rare {
     pub(crate) fn is_empty(&self) -> bool {
         self.tail.is_none()
             && self.connecting.is_none()
+            && self.look_up.is_none()
             && self.tries.is_none()
             && self.closing.is_none()
             && self.leaving.is_none()

@@ -19,13 +19,13 @@ use std::collections::HashSet;
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, Weak as SyncWeak};
-use std::time::Duration;
 
 use tidegate_sys::mem::{LocalTask, Task};
 use tidegate_sys::os::{Time, clock};
 
 use super::core::{Core, Root};
-use super::drain_report::{Drain, DrainReport, Leaving, Lingered, Tally, Unsent};
+use super::drain_report::{Drain, DrainReport, Leaving, Tally, Unsent};
+use super::drain_times::DrainTimes;
 use super::group::Loops;
 use super::lifetime::Life;
 use super::node::TAIL;
@@ -55,8 +55,8 @@ impl EventLoopGroup {
     /// drains.
     ///
     /// A peer that neither ends its side nor sends anything for 5 s is not waited for ([`silent`](DrainReport::silent)): so
-    /// with clients that keep idle connections a drain takes 5 s. One that sends on and on is cut off after `within`
-    /// ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or nothing that a close could cost
+    /// with clients that keep idle connections a drain takes 5 s, or `within` if that is shorter, or what
+    /// [`DrainTimes::silence`] says. One that sends on and on is cut off after `within` ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or nothing that a close could cost
     /// the peer (channels inside of the process), or nobody knows ([`oio::Stream`](crate::transport::oio::Stream), a transport
     /// of one's own: see [`Transport::lingers`](crate::channel::Transport::lingers)), a channel is closed plainly.
     ///
@@ -67,8 +67,7 @@ impl EventLoopGroup {
     /// Where drains overlap, a channel is in the reports of all of them, and the first deadline closes it.
     ///
     /// ```
-    /// use std::time::Duration;
-    /// use tidegate::EventLoopGroup;
+    ///     /// use tidegate::EventLoopGroup;
     ///
     /// let group = EventLoopGroup::new(2)?;
     /// let report = group.drain(Duration::from_secs(5)).sync()?;
@@ -78,15 +77,15 @@ impl EventLoopGroup {
     /// group.shutdown_gracefully(Duration::ZERO, Duration::from_secs(5)).sync()?;
     /// # Ok::<(), tidegate::Error>(())
     /// ```
-    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
-        drain(self.iter().cloned().collect(), within)
+    pub fn drain(&self, within: impl Into<DrainTimes>) -> TaskFuture<DrainReport> {
+        drain(self.iter().cloned().collect(), within.into())
     }
 }
 
 impl EventLoop {
     /// As [`EventLoopGroup::drain`], for the channels of one loop.
-    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
-        drain(vec![self.clone()], within)
+    pub fn drain(&self, within: impl Into<DrainTimes>) -> TaskFuture<DrainReport> {
+        drain(vec![self.clone()], within.into())
     }
 }
 
@@ -95,8 +94,8 @@ impl Channel {
     /// connection whose peer may still be sending, after an answer that is to be the last one.
     ///
     /// A channel that has closed is no channel in the report.
-    pub fn drain(&self, within: Duration) -> TaskFuture<DrainReport> {
-        let (drain, future) = new_drain(vec![self.event_loop().clone()], within);
+    pub fn drain(&self, within: impl Into<DrainTimes>) -> TaskFuture<DrainReport> {
+        let (drain, future) = new_drain(vec![self.event_loop().clone()], within.into());
         let shared = self.shared().clone();
         run_on(self.event_loop(), move |_| {
             shared.meet(move |core| {
@@ -171,21 +170,22 @@ impl fmt::Debug for Draining {
     }
 }
 
-fn new_drain(loops: Vec<EventLoop>, within: Duration) -> (Arc<Drain>, TaskFuture<DrainReport>) {
+fn new_drain(loops: Vec<EventLoop>, times: DrainTimes) -> (Arc<Drain>, TaskFuture<DrainReport>) {
     let (promise, future) = TaskPromise::pair(Arc::new(Loops(loops)));
     promise.set_uncancellable();
     let begun = clock::now();
     let drain = Drain {
         begun,
-        deadline: begun + within,
+        deadline: begun + times.within,
+        silence: times.silence,
         promise,
         report: Mutex::default(),
     };
     (Arc::new(drain), future)
 }
 
-fn drain(loops: Vec<EventLoop>, within: Duration) -> TaskFuture<DrainReport> {
-    let (drain, future) = new_drain(loops.clone(), within);
+fn drain(loops: Vec<EventLoop>, times: DrainTimes) -> TaskFuture<DrainReport> {
+    let (drain, future) = new_drain(loops.clone(), times);
     let doors = Arc::new(Doors { loops, drain });
     for event_loop in doors.loops.iter().filter(|each| each.has_started()) {
         let doors = doors.clone();
@@ -367,7 +367,10 @@ impl Core {
         }
         match self.life.get() {
             // Another drain has asked it before.
-            _ if self.is_leaving() => self.join_drain(tally, None),
+            _ if self.is_leaving() => {
+                self.join_drain(tally, None);
+                self.linger_for_another();
+            }
             Life::Active => {
                 let held = Arc::new(Held(self.shared.clone()));
                 let watched = Arc::downgrade(&held);
@@ -479,7 +482,7 @@ impl Core {
             self.join_drain(tally, None);
         }
         if self.is_lingering() {
-            self.end_linger(Lingered::Cut);
+            self.linger_no_longer();
         } else {
             self.look_at_rare(|rare| {
                 let leaving = rare.leaving.as_ref()?;

@@ -23,16 +23,17 @@ pub struct DrainReport {
     pub channels: usize,
     /// How many of them the deadline closed before they had sent everything.
     pub late: usize,
-    /// How many had sent everything, and were closed before their peer had ended its side: by the deadline, or by a shutdown
-    /// of their loop. What they sent last may not have arrived: a peer that goes on sending to a closed connection gets a
-    /// reset, and may drop for that what it has not read.
+    /// How many had sent everything, and were closed before their peer had ended its side: by the deadline while it was still
+    /// sending, or by a shutdown of their loop. What they sent last may not have arrived: a peer that goes on sending to a
+    /// closed connection gets a reset, and may drop for that what it has not read.
     pub cut: usize,
     /// How many had sent everything when the connection broke, before the peer had ended its side. What it has got of what
     /// was sent last nobody knows.
     pub broken: usize,
-    /// How many had sent everything and were closed because their peer neither ended its side nor sent anything for 5 s:
-    /// clients that keep idle connections, mostly. Nothing unread was there, so that closing resets nothing, and the kernel
-    /// goes on sending what it has.
+    /// How many had sent everything and were closed although their peer had not ended its side, because it had not sent
+    /// anything either: for 5 s ([`DrainTimes::silence`](super::DrainTimes::silence)), or since the channel had sent everything
+    /// when the deadline came before. Clients that keep idle connections, mostly. Nothing unread was there, so that
+    /// closing resets nothing, and the kernel goes on sending what it has.
     pub silent: usize,
     /// What was left unsent, channel by channel, in the order in which they ended.
     pub unsent: Vec<Unsent>,
@@ -41,7 +42,8 @@ pub struct DrainReport {
 }
 
 impl DrainReport {
-    /// True if nothing was left unsent, and no connection was cut off or broke before its peer had ended its side.
+    /// True if nothing was left unsent, and no connection broke or was cut off while its peer was sending. Idle clients are no
+    /// reason: those that were [`silent`](Self::silent) have been sent everything, and had asked for nothing more.
     pub fn is_complete(&self) -> bool {
         self.unsent.is_empty() && self.cut == 0 && self.broken == 0
     }
@@ -113,6 +115,8 @@ impl fmt::Display for Unsent {
 pub(crate) struct Drain {
     pub(crate) begun: Time,
     pub(crate) deadline: Time,
+    /// How long a silent peer is waited for.
+    pub(crate) silence: Duration,
     pub(crate) promise: TaskPromise<DrainReport>,
     pub(crate) report: Mutex<DrainReport>,
 }
@@ -159,6 +163,8 @@ pub(crate) struct Leaving {
 pub(crate) struct Lingering {
     /// When its peer last sent something.
     pub(crate) heard: Time,
+    /// Whether it has sent anything since our end was sent.
+    pub(crate) has_spoken: bool,
     /// Looks whether it has been silent for too long.
     pub(crate) timer: TimerKey,
 }
@@ -170,7 +176,7 @@ pub(crate) enum Lingered {
     Peer,
     /// It neither ended its side nor sent anything for long enough.
     Silent,
-    /// The deadline came, or the loop ends.
+    /// The deadline came while it was sending, or the loop ends.
     Cut,
     /// The connection broke.
     Broken,

@@ -25,19 +25,16 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
+use tidegate_sys::os::Time;
 
 use super::core::{Core, flag};
 use super::drain_report::{Lingered, Lingering};
+use super::drain_times::SILENCE_MAX;
 use super::interest::interest;
 use super::lifetime::Life;
 use super::transport::{Direction, Read};
 use crate::error::{Error, ErrorKind};
 use crate::reactor::{IoEvent, IoHandle};
-
-/// A peer that sends nothing for so long, and does not end its side either, is not waited for any longer. nginx has the
-/// same time (lingering_timeout). It is two round trips of a slow connection and two repetitions of a segment that was lost
-/// (after 1 s and 2 s, RFC 6298); and nothing unread is there then, so the close itself resets nothing.
-pub(crate) const SILENCE_MAX: Duration = Duration::from_secs(5);
 
 /// What the selector and the ready list know of a channel that lingers. It goes with the registration.
 struct Ear {
@@ -95,8 +92,7 @@ impl Core {
 
     /// Whether the channel lingers.
     pub(crate) fn is_lingering(&self) -> bool {
-        self.look_at_rare(|rare| rare.leaving.as_ref()?.lingering.map(drop))
-            .is_some()
+        self.lingering().is_some()
     }
 
     /// Begins, with the descriptor deregistered; the end may come before this returns. False if there is nothing to wait
@@ -125,7 +121,10 @@ impl Core {
         let now = self.lp.now();
         let lingering = Lingering {
             heard: now,
-            timer: self.lp.add_timer(now + SILENCE_MAX, self.silence_timer()),
+            has_spoken: false,
+            timer: self
+                .lp
+                .add_timer(now + self.silence_max(), self.silence_timer()),
         };
         self.change_lingering(|leaving| *leaving = Some(lingering));
         self.linger_on(&ear);
@@ -187,6 +186,7 @@ impl Core {
         self.change_lingering(|lingering| {
             if let Some(lingering) = lingering {
                 lingering.heard = now;
+                lingering.has_spoken = true;
             }
         });
     }
@@ -202,13 +202,56 @@ impl Core {
     }
 
     fn linger_silence(&self) {
-        let heard = self.look_at_rare(|rare| Some(rare.leaving.as_ref()?.lingering?.heard));
-        let Some(heard) = heard else { return };
-        if self.lp.now() >= heard + SILENCE_MAX {
+        let Some(lingering) = self.lingering() else {
+            return;
+        };
+        let due = lingering.heard + self.silence_max();
+        if self.lp.now() >= due {
             return self.end_linger(Lingered::Silent);
         }
-        let timer = self.lp.add_timer(heard + SILENCE_MAX, self.silence_timer());
-        self.change_lingering(|lingering| *lingering = Some(Lingering { heard, timer }));
+        self.look_for_silence_at(due);
+    }
+
+    /// Another drain waits for the channel as well, and perhaps not for so long.
+    pub(crate) fn linger_for_another(&self) {
+        if let Some(lingering) = self.lingering() {
+            self.lp.cancel_timer(lingering.timer);
+            self.look_for_silence_at(lingering.heard + self.silence_max());
+        }
+    }
+
+    /// The deadline. Who has said nothing since our end was sent was not asking for anything: nothing unread is there, so that
+    /// closing resets nothing, and it is as silent as one that is given up for that.
+    pub(crate) fn linger_no_longer(&self) {
+        if let Some(lingering) = self.lingering() {
+            self.end_linger(if lingering.has_spoken {
+                Lingered::Cut
+            } else {
+                Lingered::Silent
+            });
+        }
+    }
+
+    fn look_for_silence_at(&self, due: Time) {
+        let timer = self.lp.add_timer(due, self.silence_timer());
+        self.change_lingering(|lingering| {
+            if let Some(lingering) = lingering {
+                lingering.timer = timer;
+            }
+        });
+    }
+
+    fn lingering(&self) -> Option<Lingering> {
+        self.look_at_rare(|rare| rare.leaving.as_ref()?.lingering)
+    }
+
+    /// How long a silent peer is waited for: as long as the most impatient drain says.
+    fn silence_max(&self) -> Duration {
+        let shortest = self.look_at_rare(|rare| {
+            let tallies = rare.leaving.as_ref()?.tallies.iter();
+            tallies.map(|tally| tally.drain.silence).min()
+        });
+        shortest.unwrap_or(SILENCE_MAX)
     }
 
     /// Ends: the transport closes now.

@@ -6,11 +6,11 @@
 //! - `handler`, `into_handler`, `context`, `pipeline`, `handle`: what users write handlers with.
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
-//! - `register`: how a channel begins; `tries`: what it connects to. `journal`: what of its life is logged.
+//! - `register`: how a channel begins; `look_up`, `tries`: what it connects to. `journal`: what of its life is logged.
 //! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`, `linger`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `drain_times`, `linger`: many channels at once; letting them send what they have, and go.
 
 mod abandon;
 mod address;
@@ -29,6 +29,7 @@ pub(crate) mod core;
 mod datagram;
 mod drain;
 mod drain_report;
+mod drain_times;
 mod elsewhere;
 mod entry;
 mod errand;
@@ -45,6 +46,7 @@ mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
 mod linger;
+pub(crate) mod look_up;
 mod mask;
 mod names;
 mod node;
@@ -79,6 +81,7 @@ pub use datagram::Datagram;
 pub(crate) use drain::DrainHold;
 pub use drain::Draining;
 pub use drain_report::{DrainReport, Unsent};
+pub use drain_times::DrainTimes;
 pub use family::{Inet, IntoAddress, Local, Unix};
 pub use future::ChannelFuture;
 pub use group::{ChannelGroup, GroupFailures, GroupFuture, Selection};

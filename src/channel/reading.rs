@@ -337,6 +337,10 @@ impl Core {
                     Err(error) => return self.enter(|core| core.read_failed(error)),
                 }
             }
+            let broken = stream::broken(&**self.transport.borrow());
+            if let Some(error) = broken {
+                return self.enter(|core| core.read_failed(error));
+            }
         }
         self.silence(ready);
     }
@@ -671,6 +675,12 @@ impl Core {
                 .with_fault(crate::error::Fault::Peer);
             self.push_root(Root::Close(cause, Promise::void()));
             return;
+        }
+        if self.seen.get().intersects(Ready::ERROR)
+            && let Some(error) = stream::broken(&**self.transport.borrow())
+        {
+            // A reset came behind the end before anybody had read that, and will not be reported again.
+            return self.read_failed(error);
         }
         let result = self.shut_transport_input();
         self.push_root(Root::Message(

@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use bytes::BytesMut;
-use tidegate_sys::os::{io as sys, send_file};
+use tidegate_sys::os::{io as sys, net, send_file};
 
 use super::outbound::{Front, OutboundBuffer};
 use super::transport::{Flush, Io, Read, ReadBytes, Transport};
@@ -65,6 +65,18 @@ pub(crate) fn received(
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Read::WouldBlock),
         Err(error) => Err(Error::io(format!("reading from {peer}"), error)),
     }
+}
+
+/// What has broken a connection whose input is over, if something has. Behind the end of a peer Linux goes on reading that
+/// end to whoever reads (SOCK_DONE in tcp_recvmsg), whatever has become of the connection since: a reset is told by SO_ERROR
+/// alone, as EPIPE (tcp_reset in CLOSE_WAIT).
+#[cold]
+pub(crate) fn broken(transport: &dyn Transport) -> Option<Error> {
+    // What is no socket has no such error.
+    let error = net::take_error(transport.as_fd()?).ok()??;
+    let peer = PeerOf(transport);
+    let text = format!("the connection with {peer}, after the end of its input");
+    Some(Error::io(text, error))
 }
 
 /// Sends what was flushed, with at most `spins` system calls.

@@ -77,6 +77,9 @@ struct State {
     pending: VecDeque<Waiter>,
     next_id: u64,
     is_closed: bool,
+    /// Never due; it fails when the pool's loop begins to end, and then nobody is to wait any more. There is one as soon as
+    /// somebody has waited.
+    vigil: Option<ScheduledFuture<()>>,
 }
 
 struct Waiter {
@@ -109,7 +112,8 @@ impl FixedChannelPool {
     /// one that nobody takes out of the future.
     ///
     /// The future fails as that of [`ChannelPool::acquire`] does; with [`ErrorKind::Rejected`] if too many wait already;
-    /// with [`ErrorKind::TimedOut`] if that was chosen. Do not block on it on an event loop that channels of the pool
+    /// with [`ErrorKind::TimedOut`] if that was chosen; with [`ErrorKind::Terminated`] if the pool's loop begins to end while it
+    /// waits. Do not block on it on an event loop that channels of the pool
     /// live on.
     pub fn acquire(&self) -> TaskFuture<PooledChannel> {
         let (promise, future) = TaskPromise::pair(self.inner.pool.home().host());
@@ -186,6 +190,39 @@ impl Inner {
         });
         drop(state);
         this.set_timer(this, id);
+        Self::keep_vigil(this);
+    }
+
+    /// With its loop the pool's channels end. Those that are lent may come back long after that, or never, so it is no use to
+    /// wait for them.
+    fn keep_vigil(this: &Arc<Self>) {
+        let mut state = this.lock();
+        if state.is_closed || state.vigil.as_ref().is_some_and(|vigil| !vigil.is_done()) {
+            return;
+        }
+        let vigil = this.pool.home().schedule(Duration::MAX, || ());
+        let ended = vigil.completion();
+        state.vigil = Some(vigil);
+        drop(state);
+        let pool = Arc::downgrade(this);
+        ended.add_listener(move |_| {
+            if let Some(pool) = pool.upgrade() {
+                pool.loop_ended();
+            }
+        });
+    }
+
+    fn loop_ended(&self) {
+        let pending = std::mem::take(&mut self.lock().pending);
+        for waiter in pending {
+            waiter.promise().try_failure(Error::new(
+                ErrorKind::Terminated,
+                format!(
+                    "the event loop {} of the channel pool ended before a channel came back",
+                    self.pool.home().name()
+                ),
+            ));
+        }
     }
 
     fn set_timer(&self, this: &Arc<Self>, id: u64) {
@@ -270,7 +307,11 @@ impl Inner {
         let mut state = self.lock();
         state.is_closed = true;
         let pending = std::mem::take(&mut state.pending);
+        let vigil = state.vigil.take();
         drop(state);
+        if let Some(vigil) = vigil {
+            vigil.cancel();
+        }
         self.pool.close();
         for waiter in pending {
             waiter.promise().try_failure(closed());

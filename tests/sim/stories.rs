@@ -119,6 +119,20 @@ fn a_half_closed_channel_hears_of_a_reset() {
     });
 }
 
+/// The same where the end is still to be read when the reset comes: neither is reported again.
+#[test]
+fn a_reset_behind_an_end_that_nobody_has_read_is_heard() {
+    with_half_closing_server(|world, heard, child, peer| {
+        child.set_auto_read(false);
+        world.run_for(LIMIT);
+        peer.shutdown(Shutdown::Write).unwrap();
+        world.run_for(LIMIT);
+        peer.reset();
+        assert_eq!(world.run_until(LIMIT, || !child.is_open()), Outcome::Done);
+        assert_eq!((heard.count("error"), heard.count("inactive")), (1, 1));
+    });
+}
+
 /// What came before a reset is read; then comes the error.
 #[test]
 fn data_before_a_reset_is_delivered() {

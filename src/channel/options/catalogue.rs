@@ -46,7 +46,8 @@ options! {
     /// Default false. Source: this crate.
     ALLOW_HALF_CLOSURE: bool => AllowHalfClosure;
 
-    /// How long a connection attempt may take; zero for no limit but the kernel's.
+    /// How long a connection attempt may take; zero for no limit but the kernel's. A bootstrap's look-up of the peer's name
+    /// may take as long before it.
     ///
     /// Default 30 s. Source: this crate.
     CONNECT_TIMEOUT: Duration => ConnectTimeout;

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::*;
 use crate::channel::DrainReport;
-use crate::channel::linger::SILENCE_MAX;
+use crate::channel::drain_times::SILENCE_MAX;
 use crate::event_loop::{Backend, LocalEventLoop};
 use crate::future::TaskFuture;
 

@@ -153,6 +153,41 @@ fn a_reset_is_an_error_once() {
     });
 }
 
+/// Whoever reads is given the end, and nothing else.
+#[test]
+fn a_reset_behind_the_peers_end_is_told_by_so_error_alone() {
+    on_both(|stage| {
+        let (_listener, near, far) = pair();
+        stage.tell("shutdown", net::shutdown(far.as_fd(), Shutdown::Write));
+        pause();
+        stage.watch(&near, 0, Interest::BOTH);
+        stage.gather("half closed");
+        stage.receive("end", &near);
+        stage.tell("shutdown", net::shutdown(near.as_fd(), Shutdown::Read));
+        stage.gather("own input");
+        reset(far);
+        stage.gather("reset");
+        stage.receive("read", &near);
+        stage.tell(
+            "error",
+            net::take_error(near.as_fd()).map(|e| e.and_then(|e| e.raw_os_error())),
+        );
+        stage.tell("error", net::take_error(near.as_fd()).map(|e| e.is_some()));
+        stage.receive("read", &near);
+        stage.send("send", &near, b"x");
+    });
+    on_both(|stage| {
+        let (_listener, near, far) = pair();
+        stage.tell("shutdown", net::shutdown(near.as_fd(), Shutdown::Read));
+        stage.receive("own end", &near);
+        reset(far);
+        stage.watch(&near, 0, Interest::BOTH);
+        stage.gather("reset");
+        stage.receive("read", &near);
+        stage.receive("read", &near);
+    });
+}
+
 #[test]
 fn closing_with_unread_data_is_a_reset() {
     on_both(|stage| {

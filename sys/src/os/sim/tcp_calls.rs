@@ -277,7 +277,11 @@ impl Kernel {
             self.open_window(end);
             return Ok(count);
         }
-        // tcp_recvmsg: the error, then the end, then whether there is a connection.
+        // tcp_recvmsg: the peer's end, which hides an error (SOCK_DONE); the error; our own end; whether there is a
+        // connection.
+        if tcp.got_fin {
+            return Ok(0);
+        }
         if let Some(error) = tcp.take_error() {
             return errno(error);
         }
