@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::{Bootstrap, Resolver, ServerBootstrap};
-use tidegate::buffer::Message;
+use tidegate::buffer::{Bytes, BytesMut, Message};
 use tidegate::channel::options::{
     ALLOW_HALF_CLOSURE, CONNECT_TIMEOUT, MAX_MESSAGES_PER_READ, TCP_NODELAY,
 };
@@ -21,6 +21,7 @@ use tidegate::channel::{
 use tidegate::error::{Error, ErrorKind, Failure};
 use tidegate::event_loop::{EventLoop, EventLoopGroup};
 use tidegate::future::{Promise, TaskPromise};
+use tidegate::handler::typed::handler_fn;
 use tidegate::transport::tcp::{Accepted, Tcp};
 
 use ways::each_way;
@@ -49,6 +50,33 @@ impl Handler for Echo {
 
 fn client(group: &EventLoopGroup) -> Bootstrap {
     Bootstrap::new(group).handler(|pipeline| pipeline.add_last(Quiet))
+}
+
+/// What a socket gives is `BytesMut`; a handler that names `Bytes`, as tests on memory allow, hears of it all the same.
+#[test]
+fn a_typed_handler_of_either_kind_of_bytes_hears_of_what_a_socket_gives() {
+    let group = EventLoopGroup::new(1).expect("a group");
+    let server = ServerBootstrap::new(&group, &group)
+        .child_handler(|pipeline| {
+            pipeline.add_last(handler_fn(|ctx, bytes: Bytes| {
+                ctx.fire_channel_read(bytes);
+                Ok(())
+            }))?;
+            pipeline.add_last(handler_fn(|ctx, bytes: BytesMut| {
+                ctx.write_and_flush(bytes);
+                Ok(())
+            }))
+        })
+        .bind("127.0.0.1:0")
+        .sync_timeout(DEADLINE)
+        .expect("bound");
+    let address = server.local_address().and_then(|at| at.as_inet());
+    let mut peer = TcpStream::connect(address.expect("a port")).expect("connected");
+    peer.set_read_timeout(Some(DEADLINE)).expect("a time-out");
+    peer.write_all(b"tide").expect("sent");
+    let mut answer = [0; 4];
+    peer.read_exact(&mut answer).expect("an answer");
+    assert_eq!(&answer, b"tide");
 }
 
 /// Holds a loop until the sender is dropped, so that what is asked of it meanwhile has not begun.

@@ -67,7 +67,8 @@ impl EventLoopGroup {
     /// Where drains overlap, a channel is in the reports of all of them, and the first deadline closes it.
     ///
     /// ```
-    ///     /// use tidegate::EventLoopGroup;
+    /// use std::time::Duration;
+    /// use tidegate::EventLoopGroup;
     ///
     /// let group = EventLoopGroup::new(2)?;
     /// let report = group.drain(Duration::from_secs(5)).sync()?;

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use bytes::{BufMut, Bytes, BytesMut};
 use tidegate::codec::{Encoder, LengthFieldPrepender, LineEncoder};
 use tidegate::handler::codec::{ByteToMessage, Codec, Combined, MessageToByte, Prepend};
+use tidegate::handler::typed::chain;
 use tidegate::{
     Context, EmbeddedChannel, Error, ErrorKind, Failure, Handler, HandlerResult, Message, Promise,
 };
@@ -83,6 +84,39 @@ fn a_message_of_no_bytes_writes_an_empty_buffer() {
     let written = channel.run(|channel| channel.write_and_flush(Message::new(0_u32)));
     assert!(written.is_success());
     assert_eq!(outbound(&mut channel), [""]);
+}
+
+/// An encoder of one type of bytes takes the other one as well: what encoders give is `BytesMut`, a text is `Bytes`. It would
+/// leave without its frame otherwise, also from a chain, whose types agree.
+#[test]
+fn an_encoder_of_bytes_takes_them_in_either_form() -> Result<(), Failure> {
+    /// Puts brackets around bytes.
+    struct Bracket;
+
+    impl Encoder<Bytes> for Bracket {
+        type Error = Error;
+
+        fn encode(&mut self, item: Bytes, dst: &mut BytesMut) -> Result<(), Error> {
+            dst.put_u8(b'[');
+            dst.extend_from_slice(&item);
+            dst.put_u8(b']');
+            Ok(())
+        }
+    }
+
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        chain()
+            .encode::<_, Bytes>(Bracket)
+            .encode::<_, u32>(Decimal)
+            .install(pipeline)
+    })?;
+    channel.write_outbound(Message::new(7_u32))?;
+    channel.write_outbound("text")?;
+    channel.write_outbound(BytesMut::from("read"))?;
+    assert_eq!(outbound(&mut channel), ["[7]", "[text]", "[read]"]);
+    channel.write_outbound(Message::new(7_u64))?;
+    assert_eq!(channel.read_outbound_as::<u64>(), Some(7), "no bytes");
+    Ok(())
 }
 
 /// An encoder of several types takes those that it is given for.

@@ -20,7 +20,8 @@ use crate::future::Promise;
 /// is done in its turn.
 ///
 /// `Items` is a tuple of the types that are encoded. [`new`](Self::new) is for encoders of one type, which need not
-/// be named; [`of`](Self::of) for those of several.
+/// be named; [`of`](Self::of) for those of several. Where the one type is `BytesMut` or `Bytes`, the other one is taken too
+/// ([`Message::into_value`]); of several it is those that are named.
 ///
 /// ```
 /// use bytes::{BufMut, Bytes, BytesMut};
@@ -157,7 +158,23 @@ macro_rules! encodes {
     };
 }
 
-encodes!(A);
+impl<A> sealed::Sealed for (A,) {}
+
+/// The one type; of the two types of bytes either, since encoders give `BytesMut` whatever the next one is for.
+impl<E, A> Encodes<E> for (A,)
+where
+    E: Encoder<A>,
+    A: Any + Send,
+{
+    #[inline]
+    fn encode(encoder: &mut E, msg: Message) -> Result<Result<Message, Failure>, Message> {
+        match msg.into_value::<A>() {
+            Ok(item) => Ok(encode_item(encoder, item)),
+            Err(other) => Err(other),
+        }
+    }
+}
+
 encodes!(A, B);
 encodes!(A, B, C);
 encodes!(A, B, C, D);
