@@ -161,15 +161,12 @@ impl<T: ClientTransport> Bootstrap<T> {
 
     /// Opens a channel and connects it. Never blocks and never panics.
     ///
-    /// A name is looked up first. That takes as long as the resolver does, and no `CONNECT_TIMEOUT` counts it: a resolver
-    /// that may hang needs a limit of its own.
-    ///
-    /// A name may have several addresses: they are tried one after the other, in the order in which the resolver gave
-    /// them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at most. The look-up has that time as well, so a
-    /// connect is over after 17 times that; who wants to give up earlier cancels the future, or closes the channel. It is one channel all the time, and its handlers see one connect, to the
-    /// first address; where it has led to, [`remote_address`](crate::channel::Channel::remote_address) tells. The
-    /// error, if all fail, is the last one's, and its text names them all. A channel that a handler has bound, or connects
-    /// to something else, has one try.
+    /// A name is looked up first, for at most `CONNECT_TIMEOUT`. It may have several addresses: they are tried one after the
+    /// other, in the order in which the resolver gave them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at
+    /// most. So a connect is over after 17 times that; who wants to give up earlier cancels the future, or closes the channel.
+    /// It is one channel all the time, and its handlers see one connect, to the first address; where it has led to,
+    /// [`remote_address`](crate::channel::Channel::remote_address) tells. The error, if all fail, is the last one's, and its
+    /// text names them all. A channel that a handler has bound, or connects to something else, has one try.
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.

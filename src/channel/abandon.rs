@@ -46,6 +46,7 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(error.clone());
         }
+        self.abandon_look_up(|| error.clone());
         self.end_drain();
         let closing = self.look_at_rare(|rare| rare.closing.take());
         for promise in closing.map_or(Vec::new(), |closing| closing.promises) {

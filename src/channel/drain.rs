@@ -56,15 +56,17 @@ impl EventLoopGroup {
     ///
     /// A peer that neither ends its side nor sends anything for 5 s is not waited for ([`silent`](DrainReport::silent)): so
     /// with clients that keep idle connections a drain takes 5 s, or `within` if that is shorter, or what
-    /// [`DrainTimes::silence`] says. One that sends on and on is cut off after `within` ([`cut`](DrainReport::cut)). Where there is no end of the output alone (datagrams), or nothing that a close could cost
-    /// the peer (channels inside of the process), or nobody knows ([`oio::Stream`](crate::transport::oio::Stream), a transport
-    /// of one's own: see [`Transport::lingers`](crate::channel::Transport::lingers)), a channel is closed plainly.
+    /// [`DrainTimes::silence`] says. One that sends on and on is cut off after `within` ([`cut`](DrainReport::cut)). Where
+    /// there is no end of the output alone (datagrams), or nothing that a close could cost the peer (channels inside of the
+    /// process), or nobody knows ([`oio::Stream`](crate::transport::oio::Stream), a transport of one's own: see
+    /// [`Transport::lingers`](crate::channel::Transport::lingers)), a channel is closed plainly.
     ///
     /// Close a server on another group's loops before: its children live here. The loops go on, and what comes to them
     /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them. It does not wait for peers: a
     /// shutdown in the middle of a drain cuts off those that are waited for.
     ///
-    /// Where drains overlap, a channel is in the reports of all of them, and the first deadline closes it.
+    /// Where drains overlap, a channel is in the reports of all of them, and the first deadline closes it, as does the
+    /// shortest silence.
     ///
     /// ```
     /// use std::time::Duration;

@@ -265,7 +265,7 @@ impl Core {
         if let Some(connecting) = self.take_connecting() {
             connecting.promise.try_failure(self.closed_error());
         }
-        self.abandon_look_up();
+        self.abandon_look_up(|| self.closed_error());
         self.clear(flag::WRITE_BLOCKED | flag::FLUSH_YIELDED);
         if !(may_linger && self.begin_linger()) {
             self.close_transport();

@@ -85,13 +85,13 @@ impl Core {
         self.close_because(error, Promise::void());
     }
 
-    /// The channel closes: nobody waits for the addresses any more.
-    #[cold]
-    pub(crate) fn abandon_look_up(&self) {
+    /// The channel ends, and this is why: nobody waits for the addresses any more.
+    pub(crate) fn abandon_look_up(&self, cause: impl FnOnce() -> Error) {
         if let Some(look_up) = self.take_look_up() {
             look_up.answer.cancel();
-            let error = looking_up(&look_up.name, self.closed_error());
-            look_up.promise.try_failure(error);
+            look_up
+                .promise
+                .try_failure(looking_up(&look_up.name, cause()));
         }
     }
 
