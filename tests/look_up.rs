@@ -181,4 +181,10 @@ fn whatever_a_resolver_does_the_error_names_the_host() {
         assert_eq!(text.matches("shop.example").count(), 1, "{text}");
         expect_closed(&future);
     }
+    // Short names are in every text.
+    for resolver in [Fails::Drops, Fails::With(ErrorKind::TimedOut, "no answer")] {
+        let future = client(&group).resolver(resolver).connect("a:7");
+        let text = future.sync_timeout(DEADLINE).unwrap_err().to_string();
+        assert!(text.starts_with("looking up a: "), "{text}");
+    }
 }

@@ -63,6 +63,19 @@ fn some(found: Vec<Address>, host: &str) -> Result<Vec<Address>, Error> {
     Ok(found)
 }
 
+/// Whether an error says already which host it is about. One of a promise that was dropped does not, even if it has these
+/// letters.
+fn is_named(host: &str, error: &Error) -> bool {
+    let is_in_a_word = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_alphanumeric);
+    let text = error.to_string();
+    let bytes = text.as_bytes();
+    let is_whole = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+        !is_in_a_word(before) && !is_in_a_word(bytes.get(at + host.len()))
+    };
+    error.kind() != ErrorKind::Dropped && text.match_indices(host).any(|(at, _)| is_whole(at))
+}
+
 /// What is done with the addresses, and with the promise of it.
 pub(super) enum Wish {
     /// A connect: CONNECT_TIMEOUT holds for the look-up as well.
@@ -96,6 +109,7 @@ pub(super) fn resolved(
         };
         match found.and_then(|found| some(found, &host)) {
             Ok(addresses) => then(&channel, addresses, promise),
+            Err(error) if is_named(&host, &error) => drop(promise.try_failure(error)),
             Err(error) => drop(promise.try_failure(looking_up(&host, error))),
         }
     });

@@ -104,11 +104,8 @@ impl Core {
     }
 }
 
-/// An error of a look-up, with the name that was looked up, unless it says that already.
+/// An error of a look-up, with the name that was looked up.
 pub(crate) fn looking_up(name: &str, error: Error) -> Error {
-    if error.to_string().contains(name) {
-        return error;
-    }
     let (kind, fault) = (error.kind(), error.fault());
     Error::with_source(kind, format!("looking up {name}"), error).with_fault(fault)
 }
