@@ -45,6 +45,9 @@ impl Kind {
             if let Some(at) = kinds.iter().position(|known| known.handler == handler) {
                 return at;
             }
+            if kinds.len() >= usize::from(Self::NONE.0) {
+                return kinds.len();
+            }
             let (meant, name) = wrapped.unwrap_or((handler, type_name::<H>()));
             kinds.push(Known {
                 handler,
@@ -110,6 +113,24 @@ mod tests {
         let kind = Kind::of::<Box<One>>(meant);
         assert_eq!(kind.name(), "One");
         assert!(kind.is::<One>() && kind.is::<Box<One>>() && !kind.is::<u8>());
+    }
+
+    #[test]
+    fn kinds_that_find_no_place_are_nobodys() {
+        let _ = Kind::of::<One>(None);
+        KINDS.with(|kinds| {
+            let mut kinds = kinds.borrow_mut();
+            let last = usize::from(Kind::NONE.0);
+            kinds.resize_with(last, || Known {
+                handler: TypeId::of::<u8>(),
+                meant: TypeId::of::<u8>(),
+                short_name: "u8",
+            });
+        });
+        let late = Kind::of::<Option<One>>(None);
+        assert_eq!(late, Kind::NONE);
+        assert!(!late.is::<u8>() && !late.is::<Option<One>>() && Kind::of::<One>(None).is::<One>());
+        assert_eq!(late.name(), "Handler");
     }
 
     #[test]

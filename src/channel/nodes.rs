@@ -393,13 +393,12 @@ impl<H: ?Sized> Nodes<H> {
         self.retire(&node);
     }
 
-    /// Nothing stops at the node any more, and it has no name.
+    /// Nothing stops at the node any more. It keeps its name as long as it may have something to say.
     fn retire(&self, node: &Node<H>) {
         if let Some(after) = self.after_on_the_way(node.index()) {
             after.set_prev_mask(0);
         }
         node.add_fact(Facts::GONE);
-        self.unlabel(node.index());
     }
 
     /// Takes a node that was taken out before off the way of operations as well.
@@ -555,6 +554,7 @@ impl<H: ?Sized> Nodes<H> {
             if node.state() == State::Removed {
                 node.set_facts(Facts::new(State::Vacant));
                 node.renew();
+                self.unlabel(node.index());
             }
         }
     }

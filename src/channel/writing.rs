@@ -182,7 +182,7 @@ impl Core {
         if self.life.get() != Life::Active || self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
             drop(kept);
             self.flush_hindered();
-            return false;
+            return self.has_settled();
         }
         let Some(outbound) = kept.as_deref_mut() else {
             return false;
@@ -201,7 +201,7 @@ impl Core {
         self.flush_by_transport(kept)
     }
 
-    /// What comes of the send of all that was flushed, which was one message; without writes to be settled if it was sent.
+    /// What comes of the send of all that was flushed, which was one message.
     #[inline(always)]
     fn sent_alone(
         &self,
@@ -213,6 +213,8 @@ impl Core {
             (Ok(sent), Some(outbound)) if sent == offered => {
                 outbound.end_only_quiet();
                 let total = outbound.total_pending();
+                // What compaction has replaced, before the peer read on.
+                let settled = outbound.has_settled();
                 if outbound.is_spare()
                     && let Some(spare) = kept.take()
                 {
@@ -221,7 +223,7 @@ impl Core {
                 drop(kept);
                 self.note_pending(total);
                 self.update_interest();
-                false
+                settled
             }
             (sent, _) => self.sent_in_part(kept, offered, sent),
         }
@@ -275,9 +277,19 @@ impl Core {
         self.note_pending(total);
         match flushed {
             Ok(Flush::Drained) => self.update_interest(),
-            other => self.flush_stopped(other),
+            other => {
+                self.flush_stopped(other);
+                // What compaction has replaced.
+                return self.has_settled();
+            }
         }
         settled
+    }
+
+    #[cold]
+    fn has_settled(&self) -> bool {
+        let outbound = self.outbound.borrow();
+        outbound.as_ref().is_some_and(|out| out.has_settled())
     }
 
     /// A flush that has not sent all.

@@ -5,10 +5,13 @@ use std::fmt;
 use std::rc::Rc;
 
 use tidegate::channel::options::AUTO_CLOSE;
-use tidegate::{EmbeddedChannel, Error, ErrorKind, Failure, Message, OptionSet, Promise};
+use tidegate::{
+    Context, EmbeddedChannel, Error, ErrorKind, Failure, Handler, HandlerResult, Message,
+    OptionSet, Promise,
+};
 
 use crate::common::telling::told;
-use crate::common::{Dropped, Log, Script, channel, inbound, outbound};
+use crate::common::{Dropped, Log, Script, channel, inbound, outbound, outliving};
 
 #[derive(Debug, PartialEq)]
 struct Odd(u32);
@@ -20,6 +23,33 @@ impl fmt::Display for Odd {
 }
 
 impl std::error::Error for Odd {}
+
+/// A handler has its name as long as it may have something to say, also one whose name is written down for want of room.
+#[test]
+fn the_error_of_a_farewell_names_the_handler_that_made_it() {
+    struct Fails;
+    impl Handler for Fails {
+        fn handler_removed(&mut self, _: &mut Context<'_>) -> HandlerResult {
+            Err(Odd(1).into())
+        }
+    }
+    for name in ["Fails#17", "Fails#3", "own"] {
+        let mut channel = EmbeddedChannel::with_options(&outliving(), |pipeline| {
+            pipeline.add_last_named("own", Fails)?;
+            for _ in 0..18 {
+                pipeline.add_last(Fails)?;
+            }
+            Ok::<_, Failure>(())
+        })
+        .unwrap();
+        channel.pipeline(|pipeline| pipeline.remove(name)).unwrap();
+        let error = channel.check().unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("handler_removed of {name} failed")),
+            "{error}"
+        );
+    }
+}
 
 /// What the call had emitted is delivered first; then its own exception_caught hears of the error, then the others
 /// toward the tail.

@@ -660,6 +660,37 @@ fn a_look_that_panics_in_a_callback_takes_both() {
     assert_eq!(inbound(&mut channel), [""; 0]);
 }
 
+/// Also one that was caught in a `handler_added` while something waited, which goes on from there.
+#[test]
+fn a_handler_whose_panic_somebody_caught_is_not_called_with_what_waited() {
+    let log = Log::new();
+    let b = Script::new("b", &log)
+        .on_write(|_, _, _| panic!("here"))
+        .on_read(|ctx, msg| {
+            ctx.fire_channel_read(msg);
+            Ok(())
+        });
+    let (late, seen) = (Cell::new(true), log.clone());
+    let a = Script::new("a", &log).on_read(move |ctx, _| {
+        if late.take() {
+            let catches = Script::new("late", &seen).on_added(|ctx| {
+                let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| ctx.write("x")));
+                assert!(caught.is_err());
+                Ok(())
+            });
+            ctx.pipeline().add_last(catches)?;
+            ctx.pipeline().fire_channel_read("again");
+        }
+        Ok(())
+    });
+    let mut channel = channel([b, a]);
+    quietly(|| channel.feed(["m"]));
+    let lines = log.take();
+    assert!(!lines.contains(&"b read again".to_owned()), "{lines:?}");
+    assert!(lines.contains(&"b read m".to_owned()), "{lines:?}");
+    assert!(!channel.channel().is_active());
+}
+
 /// After a panic the loop and its tasks go on.
 ///
 /// Rules: 5.8

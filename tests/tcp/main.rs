@@ -2,6 +2,7 @@
 //! addresses, urgent data, lingering, shards. What every kind of stream does is in tests/transports.
 
 mod closing;
+mod compaction;
 mod connect;
 mod kernel_options;
 mod options;

@@ -593,6 +593,9 @@ impl Core {
     }
 
     fn spill_what_came(&self) {
+        if self.attention.get() & attention::LOST != 0 {
+            go_on_panicking();
+        }
         if self.attention.get() & attention::LIST != 0 {
             self.spill();
         }
