@@ -257,13 +257,10 @@ impl RecvPredictor {
         reads < reads_max
     }
 
-    /// Whether a batch of just so many bytes changes nothing: neither few nor all, or few where it is as small as it
+    /// Whether a batch of just so many bytes changes nothing of what adapts: neither few nor all, or few where it is as small as it
     /// gets, which is what most connections come to.
     #[inline]
-    pub(crate) fn learns_nothing(&self, bytes: usize) -> bool {
-        if !self.adapts() {
-            return self.mode == Mode::Fixed;
-        }
+    fn learns_nothing(&self, bytes: usize) -> bool {
         let index = self.index;
         if bytes <= SMALL[usize::from(index & 63)] as usize {
             return index == self.index_min;
@@ -272,7 +269,7 @@ impl RecvPredictor {
         bytes < self.room()
     }
 
-    /// The same for a batch of one read that has not filled its room.
+    /// Whether a batch of one read that has not filled its room changes nothing.
     #[inline]
     pub(crate) fn learns_nothing_below_room(&self, bytes: usize) -> bool {
         if !self.adapts() {

@@ -207,7 +207,7 @@ impl<H: ?Sized> Node<H> {
     /// HEAD and TAIL of an empty pipeline.
     pub(super) fn sentinel() -> Self {
         let sentinel = Self::vacant(HEAD.into());
-        sentinel.known().facts.set(Facts::new(State::Sentinel));
+        sentinel.set_facts(Facts::new(State::Sentinel));
         sentinel
     }
 
@@ -298,6 +298,12 @@ impl<H: ?Sized> Node<H> {
         self.known().prev_mask.set(mask);
     }
 
+    #[inline(always)]
+    fn facts(&self) -> Facts {
+        self.known().facts.get()
+    }
+
+    #[inline(always)]
     pub(super) fn set_facts(&self, facts: Facts) {
         self.known().facts.set(facts);
     }
@@ -338,61 +344,55 @@ impl<H: ?Sized> Node<H> {
     }
 
     pub(crate) fn state(&self) -> State {
-        self.known().facts.get().state()
+        self.facts().state()
     }
 
     #[inline(always)]
     pub(crate) fn set_state(&self, state: State) {
-        self.known()
-            .facts
-            .set(self.known().facts.get().with_state(state));
+        self.set_facts(self.facts().with_state(state));
     }
 
     pub(crate) fn resume(&self) -> Resume {
-        self.known().facts.get().resume()
+        self.facts().resume()
     }
 
     pub(crate) fn set_resume(&self, resume: Resume) {
-        self.known()
-            .facts
-            .set(self.known().facts.get().with_resume(resume));
+        self.set_facts(self.facts().with_resume(resume));
     }
 
     /// True once the handler was taken out of the pipeline.
     pub(crate) fn is_gone(&self) -> bool {
-        self.known().facts.get().0 & Facts::GONE != 0
+        self.facts().0 & Facts::GONE != 0
     }
 
     /// Whether the handler said which callbacks it has.
     pub(crate) fn is_declared(&self) -> bool {
-        self.known().facts.get().0 & Facts::DECLARED != 0
+        self.facts().0 & Facts::DECLARED != 0
     }
 
     #[inline(always)]
     pub(super) fn add_fact(&self, fact: u8) {
-        self.known()
-            .facts
-            .set(Facts(self.known().facts.get().0 | fact));
+        self.set_facts(Facts(self.facts().0 | fact));
     }
 
     /// Whether a read() of the tail is known to come to the head at once. Asked of the ends.
     #[inline]
     pub(crate) fn is_straight(&self) -> bool {
-        self.known().facts.get().0 & Facts::STRAIGHT != 0
+        self.facts().0 & Facts::STRAIGHT != 0
     }
 
     /// Notes whether it does.
     pub(crate) fn set_straight(&self, straight: bool) {
-        let others = self.known().facts.get().0 & !Facts::STRAIGHT;
+        let others = self.facts().0 & !Facts::STRAIGHT;
         let straight = if straight { Facts::STRAIGHT } else { 0 };
-        self.known().facts.set(Facts(others | straight));
+        self.set_facts(Facts(others | straight));
     }
 
     /// Whether something is due when the handler leaves the stack: it was taken out meanwhile, operations wait for it, or its
     /// slab is outgrown.
     #[inline(always)]
     pub(crate) fn is_awaited(&self) -> bool {
-        self.known().facts.get().0 & (Facts::GONE | Facts::AWAITED) != 0
+        self.facts().0 & (Facts::GONE | Facts::AWAITED) != 0
     }
 
     /// Whether an operation goes on to a handler behind the next one toward the head.
@@ -403,9 +403,9 @@ impl<H: ?Sized> Node<H> {
 
     /// Notes whether operations wait for the handler.
     pub(crate) fn set_awaited(&self, awaited: bool) {
-        let others = self.known().facts.get().0 & !Facts::AWAITED;
+        let others = self.facts().0 & !Facts::AWAITED;
         let awaited = if awaited { Facts::AWAITED } else { 0 };
-        self.known().facts.set(Facts(others | awaited));
+        self.set_facts(Facts(others | awaited));
     }
 
     /// The node's slab is outgrown: no operation finds a way from here, and its handler is looked after when it leaves the

@@ -212,16 +212,9 @@ impl Core {
         match (sent, kept.as_deref_mut()) {
             (Ok(sent), Some(outbound)) if sent == offered => {
                 outbound.end_only_quiet();
-                let total = outbound.total_pending();
-                // What compaction has replaced, before the peer read on.
+                // Compaction may have replaced something, before the peer read on.
                 let settled = outbound.has_settled();
-                if outbound.is_spare()
-                    && let Some(spare) = kept.take()
-                {
-                    self.outbound_memory.set(spare.give_back());
-                }
-                drop(kept);
-                self.note_pending(total);
+                self.leave_outbound(kept);
                 self.update_interest();
                 settled
             }
@@ -260,21 +253,11 @@ impl Core {
     #[inline]
     fn flushed(
         &self,
-        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
         flushed: Result<Flush, Error>,
     ) -> bool {
-        let Some(outbound) = kept.as_deref_mut() else {
-            return false;
-        };
-        let total = outbound.total_pending();
-        let settled = outbound.has_settled();
-        if outbound.is_spare()
-            && let Some(spare) = kept.take()
-        {
-            self.outbound_memory.set(spare.give_back());
-        }
-        drop(kept);
-        self.note_pending(total);
+        let settled = kept.as_deref().is_some_and(OutboundBuffer::has_settled);
+        self.leave_outbound(kept);
         match flushed {
             Ok(Flush::Drained) => self.update_interest(),
             other => {
@@ -284,6 +267,17 @@ impl Core {
             }
         }
         settled
+    }
+
+    /// The transport has taken what it did: the buffer is given up if nothing is left in it, and what waits is noted.
+    #[inline(always)]
+    fn leave_outbound(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) {
+        let total = kept.as_deref().map_or(0, OutboundBuffer::total_pending);
+        if let Some(spare) = kept.take_if(|out| out.is_spare()) {
+            self.outbound_memory.set(spare.give_back());
+        }
+        drop(kept);
+        self.note_pending(total);
     }
 
     #[cold]

@@ -691,6 +691,35 @@ fn a_handler_whose_panic_somebody_caught_is_not_called_with_what_waited() {
     assert!(!channel.channel().is_active());
 }
 
+/// Also one that was caught in the farewell of a handler that has taken itself out.
+#[test]
+fn a_handler_whose_panic_a_farewell_caught_is_not_called_any_more() {
+    let log = Log::new();
+    let b = Script::new("b", &log)
+        .on_write(|_, _, _| panic!("here"))
+        .on_read(|ctx, msg| {
+            ctx.fire_channel_read(msg);
+            Ok(())
+        });
+    let goes = Script::new("goes", &log)
+        .on_read(|ctx, _| {
+            ctx.pipeline().remove("goes")?;
+            ctx.pipeline().fire_channel_read("again");
+            Ok(())
+        })
+        .on_removed(|ctx| {
+            let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| ctx.write("x")));
+            assert!(caught.is_err());
+            Ok(())
+        });
+    let mut channel = channel([b, goes]);
+    quietly(|| channel.feed(["m"]));
+    let lines = log.take();
+    assert!(lines.contains(&"b read m".to_owned()), "{lines:?}");
+    assert!(!lines.contains(&"b read again".to_owned()), "{lines:?}");
+    assert!(!channel.channel().is_active());
+}
+
 /// After a panic the loop and its tasks go on.
 ///
 /// Rules: 5.8

@@ -706,6 +706,10 @@ impl Core {
             self.attend(attention::LIST);
         }
         self.after_call(node);
+        if self.attention.get() & attention::LOST != 0 {
+            // In a farewell, say, which has caught it.
+            go_on_panicking();
+        }
         self.attention
             .set(self.attention.get() & !attention::JUST_ASKED);
         if self.attention.get() & attention::LIST != 0 {
