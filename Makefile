@@ -149,7 +149,7 @@ else
 	@benches/all.sh
 endif
 
-bench-peers: ## the same echo server on other libraries, all loads, into docs/bench/ (15 minutes; COMPARE="--rounds 9")
+bench-peers: ## the same echo server on other libraries, all loads, into docs/bench/ (17 minutes; COMPARE="--rounds 96" for half the doubt)
 	@$(CARGO) build --release $(PEERS)
 	@target/peers/release/compare --out docs/bench $(COMPARE)
 

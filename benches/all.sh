@@ -9,7 +9,7 @@ cd "$(dirname "$0")/.."
 
 cargo=${CARGO:-cargo}
 log=target/bench.log
-rounds=${ROUNDS:-5}
+rounds=${ROUNDS:-12}
 
 names=$(awk '/^\[\[bench\]\]/ { wanted = 1 } wanted && /^name/ { gsub(/"/, "", $3); print $3; wanted = 0 }' Cargo.toml |
     grep -vx 'hops\|trouble')
@@ -22,7 +22,7 @@ mkdir -p target
 
 peers=(--manifest-path benches/peers/Cargo.toml --target-dir target/peers)
 "$cargo" build --release "${peers[@]}"
-target/peers/release/compare --scenarios pp1,pp64,pipe64 --rounds "$rounds" --seconds 0.5 --warm-up 0.2 \
+target/peers/release/compare --scenarios pp1,pp64,pipe64 --rounds "$rounds" \
     --servers raw,mio,tokio,tokio-lean,monoio,tidegate >target/bench-peers.md
 
 echo

@@ -11,6 +11,7 @@ use nix::libc;
 use nix::sched::{CpuSet, sched_setaffinity};
 use nix::sys::epoll::{self, EpollCreateFlags, EpollFlags, EpollTimeout};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{Backlog, MsgFlags, listen, recv as receive, send, setsockopt, sockopt};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
@@ -151,6 +152,20 @@ pub fn raise_descriptors() -> io::Result<u64> {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     Ok(hard)
+}
+
+/// Stops a process where it is (SIGSTOP), or lets it go on (SIGCONT).
+///
+/// # Errors
+/// That there is no such process, or that it is none of ours.
+pub fn let_run(pid: u32, runs: bool) -> io::Result<()> {
+    let pid = i32::try_from(pid).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let signal = if runs {
+        Signal::SIGCONT
+    } else {
+        Signal::SIGSTOP
+    };
+    Ok(kill(Pid::from_raw(pid), signal)?)
 }
 
 /// The processor time, user and system, that all threads of a process have used. Unlike the figures in

@@ -88,6 +88,13 @@ impl Scenario {
         }
     }
 
+    /// Of so many rounds, those that this one takes: of longer turns half as many. It takes longer to connect ten thousand
+    /// than to measure them; with a quarter the ratios were 0.2 more or less.
+    pub fn rounds_of(&self, rounds: usize) -> usize {
+        let each = if self.stretch > 1 { 2 } else { 1 };
+        rounds.div_ceil(each)
+    }
+
     /// The load of this scenario for so long.
     pub fn plan(&self, warm_up: Duration, time: Duration) -> Plan {
         Plan {

@@ -16,8 +16,9 @@ pub fn tables(results: &Results, facts: &[(&str, String)]) -> String {
     let _ = writeln!(
         out,
         "\nEcho servers with one I/O thread, bound to one processor; the load comes from another. They take turns within a\n\
-         round; each ratio is the median over {} rounds of the ratio to `{REFERENCE}` of the same round. `tidegate` has 3\n\
-         handlers that pass on every event. Processor time is user and system, by the scheduler's account.\n",
+         round; each ratio is the median over {} rounds of the ratio to `{REFERENCE}` of the same round, and ± how far it may\n\
+         be off (95 %). `tidegate` has 3 handlers that pass on every event. Processor time is user and system, by the\n\
+         scheduler's account.\n",
         rounds.unwrap_or(0)
     );
     let loads = results.scenarios();
@@ -54,7 +55,11 @@ fn ratio_table(out: &mut String, results: &Results, figure: Figure) {
     for server in results.servers() {
         let cells = names.iter().map(|scenario| {
             let ratio = results.ratio(scenario, server.name, figure);
-            ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}"))
+            let doubt = results.doubt(scenario, server.name, figure);
+            match ratio.zip(doubt.filter(|doubt| *doubt > 0.0)) {
+                Some((ratio, doubt)) => format!("{ratio:.2} ± {doubt:.2}"),
+                None => ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
+            }
         });
         let cells: Vec<_> = cells.collect();
         let _ = writeln!(out, "| {} | {} |", server.name, cells.join(" | "));
@@ -149,7 +154,13 @@ pub fn json(results: &Results, facts: &[(&str, String)]) -> String {
         for (at, (figure, name)) in Figure::ALL.into_iter().zip(names).enumerate() {
             let ratio = results.ratio(scenario, server, figure);
             let comma = if at == 0 { "" } else { ", " };
-            let _ = write!(out, "{comma}\"{name}\": {}", number(ratio, 4));
+            let doubt = results.doubt(scenario, server, figure);
+            let _ = write!(
+                out,
+                "{comma}\"{name}\": {}, \"{name}_doubt\": {}",
+                number(ratio, 4),
+                number(doubt, 4)
+            );
         }
         let turns: Vec<_> = cell.turns.iter().map(turn).collect();
         let _ = write!(

@@ -10,6 +10,9 @@ use crate::load::{self, Outcome};
 use crate::os;
 use crate::plan::{Plan, Scenario, Server};
 
+/// What a server has after a turn to close what the load has closed.
+const PARTING: Duration = Duration::from_millis(20);
+
 /// The figures of one turn.
 #[derive(Clone, Copy, Debug)]
 pub struct Turn {
@@ -127,21 +130,51 @@ impl Drop for Running {
     }
 }
 
-/// One server under one scenario.
-///
-/// # Errors
-/// Whatever starting it or the load say, with the name of the server.
-pub fn turn(server: &Server, scenario: &Scenario, setting: &Setting) -> io::Result<Turn> {
-    let running = Running::start(server, setting.server_cpu)?;
-    let plan = scenario.plan(setting.warm_up, setting.time);
-    let figures = if scenario.is_idle {
-        idle(&running, &plan)
-    } else {
-        load::run(&plan, running.address, Some(running.pid())).map(|outcome| Turn::of(&outcome))
-    };
-    figures.map_err(|error| {
-        io::Error::other(format!("{} under {}: {error}", server.name, scenario.name))
-    })
+/// A server that lives through several rounds. Between its turns it is stopped, so that one which polls takes nothing from the
+/// others.
+pub struct Stander {
+    /// Which one it is.
+    pub server: &'static Server,
+    running: Running,
+}
+
+impl Stander {
+    /// Starts it, and stops it until its first turn.
+    ///
+    /// # Errors
+    /// Whatever starting says.
+    pub fn start(server: &'static Server, cpu: usize) -> io::Result<Self> {
+        let running = Running::start(server, cpu)?;
+        os::let_run(running.pid(), false)?;
+        Ok(Self { server, running })
+    }
+
+    /// Its turn under a scenario.
+    ///
+    /// # Errors
+    /// Whatever the load says, with the name of the server.
+    pub fn turn(&self, scenario: &Scenario, setting: &Setting) -> io::Result<Turn> {
+        let figures = self.take(scenario, setting);
+        figures.map_err(|error| {
+            let (server, scenario) = (self.server.name, scenario.name);
+            io::Error::other(format!("{server} under {scenario}: {error}"))
+        })
+    }
+
+    fn take(&self, scenario: &Scenario, setting: &Setting) -> io::Result<Turn> {
+        let running = &self.running;
+        os::let_run(running.pid(), true)?;
+        let plan = scenario.plan(setting.warm_up, setting.time);
+        let figures = if scenario.is_idle {
+            idle(running, &plan)?
+        } else {
+            Turn::of(&load::run(&plan, running.address, Some(running.pid()))?)
+        };
+        // It hears of the end of its connections first.
+        thread::sleep(PARTING);
+        os::let_run(running.pid(), false)?;
+        Ok(figures)
+    }
 }
 
 /// What a server uses in a second in which nothing happens, right after one in which something did.

@@ -110,10 +110,19 @@ impl Results {
 
     /// The median over the rounds of the ratio to the reference of the same round.
     pub fn ratio(&self, scenario: &str, server: &str, figure: Figure) -> Option<f64> {
+        median(self.ratios(scenario, server, figure)?)
+    }
+
+    /// How far that median may be off: the half of an interval that holds the true one 19 times of 20.
+    pub fn doubt(&self, scenario: &str, server: &str, figure: Figure) -> Option<f64> {
+        doubt(self.ratios(scenario, server, figure)?)
+    }
+
+    fn ratios(&self, scenario: &str, server: &str, figure: Figure) -> Option<Vec<f64>> {
         let ours = self.cell(scenario, server)?;
         let reference = self.cell(scenario, REFERENCE)?;
         let pairs = ours.turns.iter().zip(&reference.turns);
-        median(
+        Some(
             pairs
                 .map(|(ours, theirs)| figure.of(ours) / figure.of(theirs))
                 .collect(),
@@ -139,14 +148,37 @@ pub fn median(mut values: Vec<f64>) -> Option<f64> {
     }
 }
 
+/// 1.57 times the distance of the quartiles, over the root of how many there are: the notch of McGill, Tukey and Larsen
+/// (1978), which asks nothing of how the values are spread, as long as their middle is smooth.
+pub fn doubt(mut values: Vec<f64>) -> Option<f64> {
+    values.retain(|value| value.is_finite());
+    values.sort_by(f64::total_cmp);
+    let upper = values.split_off(values.len() / 2);
+    // Without the middle one, of an odd number.
+    let upper = upper[upper.len() - values.len()..].to_vec();
+    let count = (values.len() + upper.len()) as f64;
+    Some(1.57 * (median(upper)? - median(values)?) / count.sqrt())
+}
+
 #[cfg(test)]
 mod tests {
-    use super::median;
+    use super::{doubt, median};
 
     #[test]
     fn the_median_leaves_out_what_is_no_number() {
         assert_eq!(median(vec![3.0, f64::NAN, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0]), Some(2.5));
         assert_eq!(median(vec![]), None);
+    }
+
+    #[test]
+    fn the_doubt_is_that_of_the_quartiles() {
+        assert_eq!(doubt(vec![1.0]), None);
+        assert_eq!(doubt(vec![2.0; 9]), Some(0.0));
+        let values = (1..=16).map(f64::from).collect();
+        assert_eq!(doubt(values), Some(1.57 * 8.0 / 4.0));
+        // 2 and 6 are the quartiles, without the 4.
+        let odd = doubt(vec![7.0, 1.0, 5.0, 4.0, 3.0, 2.0, 6.0]);
+        assert_eq!(odd, Some(1.57 * 4.0 / 6.0_f64.sqrt()));
     }
 }
