@@ -208,6 +208,113 @@ mod tests {
         assert_eq!(Rc::strong_count(&alive), 1);
     }
 
+    /// A value that speaks to its own place, as a handler does to its pipeline, also while it is dropped.
+    struct Reaches {
+        place: Rc<Berth<dyn Talks, u16>>,
+        goodbye: Option<Box<dyn Talks>>,
+    }
+
+    impl Talks for Reaches {
+        fn say(&mut self) -> String {
+            let place = self.place.clone();
+            assert!(place.lend().is_none() && place.take().is_none() && !place.is_in_place());
+            let over = catch_unwind(AssertUnwindSafe(|| place.put(word(&Rc::new(())))));
+            assert!(over.is_err());
+            place.tag.set(place.tag.get() + 1);
+            self.goodbye.as_mut().map_or("gone".into(), |it| it.say())
+        }
+    }
+
+    impl Drop for Reaches {
+        fn drop(&mut self) {
+            if let Some(goodbye) = self.goodbye.take() {
+                self.place.put(goodbye);
+            }
+        }
+    }
+
+    #[test]
+    fn a_value_on_loan_finds_its_own_place_closed() {
+        let alive = Rc::new(());
+        let place = Rc::new(empty());
+        place.put(Box::new(Reaches {
+            place: place.clone(),
+            goodbye: Some(word(&alive)),
+        }));
+        let mut loan = place.lend().expect("it is in place");
+        assert_eq!((loan.say(), loan.say()), ("a!".into(), "a!!".into()));
+        drop(loan);
+        assert_eq!(place.tag.get(), 9);
+        // Its drop finds the place empty, and leaves something there.
+        drop(place.take().expect("it is back"));
+        assert_eq!(place.lend().expect("the goodbye").say(), "a!!!");
+        drop(place);
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn what_is_said_to_a_value_through_a_loan_of_another_reaches_it_alone() {
+        let alive = Rc::new(());
+        let berths = [empty(), empty(), empty()];
+        for berth in &berths {
+            berth.put(word(&alive));
+        }
+        // Outbound calls go down such a chain, and unwind or return in the reverse order.
+        let mut loans: Vec<_> = berths.iter().map(|berth| berth.lend().unwrap()).collect();
+        for round in 1..4 {
+            for loan in &mut loans {
+                assert_eq!(loan.say().len(), 1 + round);
+            }
+        }
+        let middle = loans.remove(1);
+        drop(loans);
+        assert_eq!(
+            berths.each_ref().map(Berth::is_in_place),
+            [true, false, true]
+        );
+        drop(middle);
+        assert!(berths.iter().all(Berth::is_in_place));
+    }
+
+    #[test]
+    fn a_panic_passes_every_loan_on_its_way() {
+        let alive = Rc::new(());
+        let berths = [empty(), empty()];
+        for berth in &berths {
+            berth.put(word(&alive));
+        }
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let mut outer = berths[0].lend().expect("it is in place");
+            let mut inner = berths[1].lend().expect("it is in place");
+            outer.say();
+            inner.say();
+            panic!("on the way");
+        }));
+        assert!(panicked.is_err());
+        for berth in &berths {
+            assert_eq!(berth.lend().expect("it is back").say(), "a!!");
+            // A value that is taken after a panic is whole.
+            assert_eq!(berth.take().expect("it is back").say(), "a!!!");
+        }
+        assert_eq!(Rc::strong_count(&alive), 1);
+    }
+
+    #[test]
+    fn a_loan_is_read_while_its_place_is_looked_at() {
+        let berth: Berth<[u32], ()> = Berth::empty(0, ());
+        berth.put(Box::new([1, 2, 3]));
+        let mut loan = berth.lend().expect("it is in place");
+        let shared: &[u32] = &loan;
+        assert!(!berth.is_in_place() && berth.lend().is_none());
+        assert_eq!(shared, [1, 2, 3]);
+        let exclusive: &mut [u32] = &mut loan;
+        berth.tag.set(1);
+        assert!(berth.take().is_none());
+        exclusive[0] = 4;
+        drop(loan);
+        assert_eq!(*berth.take().expect("it is back"), [4, 2, 3]);
+    }
+
     #[test]
     fn the_state_and_the_tag_are_in_the_room_behind_the_box() {
         assert_eq!(size_of::<Berth<dyn Talks, [u16; 7]>>(), 32);

@@ -77,6 +77,25 @@ const TIMER_IDENT: usize = 0;
 /// Timers are not set further ahead: kernels differ in the longest time that they take.
 const TIMER_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 
+/// What timers count in, as a flag and in nanoseconds. FreeBSD and XNU have had the flag for long; NetBSD has it since 10 only
+/// and OpenBSD not much longer, and what does not know it takes nanoseconds for milliseconds.
+#[cfg(any(
+    target_os = "freebsd",
+    target_vendor = "apple",
+    tidegate_kqueue_shim,
+    tidegate_kqueue_fake,
+    not(tidegate_kqueue)
+))]
+const TIMER_UNIT: (u32, u128) = (imp::NOTE_NSECONDS as u32, 1);
+#[cfg(not(any(
+    target_os = "freebsd",
+    target_vendor = "apple",
+    tidegate_kqueue_shim,
+    tidegate_kqueue_fake,
+    not(tidegate_kqueue)
+)))]
+const TIMER_UNIT: (u32, u128) = (0, 1_000_000);
+
 impl Queue {
     pub(super) fn open() -> io::Result<Self> {
         // SAFETY: takes no pointer.
@@ -158,8 +177,8 @@ impl Queue {
         self.change_user(0, imp::NOTE_TRIGGER as u32, token)
     }
 
-    /// Makes the queue readable after `delay`, in full milliseconds (what all kernels count in by default), rounded up, and
-    /// after a day at the latest. `None` takes it back, also if it has come.
+    /// Makes the queue readable after `delay`, rounded up to [`TIMER_UNIT`], and after a day at the latest. `None` takes it back,
+    /// also if it has come.
     #[cfg_attr(not(tidegate_kqueue), allow(dead_code))]
     pub(super) fn set_timer(&self, delay: Option<Duration>) -> io::Result<()> {
         let flags = imp::EV_ADD as u32 | imp::EV_ONESHOT as u32;
@@ -172,7 +191,8 @@ impl Queue {
         let Some(delay) = delay else { return Ok(()) };
         let mut set = change(flags);
         let delay = delay.min(TIMER_MAX);
-        set.0.data = delay.as_nanos().div_ceil(1_000_000) as _;
+        set.0.fflags = TIMER_UNIT.0 as _;
+        set.0.data = delay.as_nanos().div_ceil(TIMER_UNIT.1) as _;
         self.change(set)
     }
 
@@ -311,6 +331,8 @@ fn timespec(duration: Duration) -> libc::timespec {
 
 #[cfg(all(tidegate_kqueue, not(any(tidegate_kqueue_shim, tidegate_kqueue_fake))))]
 mod native {
+    #[cfg(any(target_os = "freebsd", target_vendor = "apple"))]
+    pub(super) use libc::NOTE_NSECONDS;
     pub(super) use libc::{
         EV_ADD, EV_CLEAR, EV_DELETE, EV_EOF, EV_ERROR, EV_ONESHOT, EV_RECEIPT, EVFILT_READ,
         EVFILT_TIMER, EVFILT_USER, EVFILT_WRITE, NOTE_TRIGGER, kevent, kqueue,

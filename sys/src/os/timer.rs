@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::clock::Time;
 
 /// A descriptor that becomes readable at a point of the monotonic clock: timerfd on Linux and Android; on macOS and the BSDs
-/// a kqueue of its own, up to a millisecond late. A deadline more than a day ahead may come early there, and be set again.
+/// a kqueue of its own, on NetBSD and OpenBSD up to a millisecond late. A deadline more than a day ahead may come early there, and be set again.
 #[derive(Debug)]
 pub struct Timer {
     inner: imp::Timer,

@@ -25,4 +25,5 @@ pub(in crate::os) const EV_CLEAR: u16 = 0x20;
 pub(in crate::os) const EV_RECEIPT: u16 = 0x40;
 pub(in crate::os) const EV_ERROR: u16 = 0x4000;
 pub(in crate::os) const EV_EOF: u16 = 0x8000;
+pub(in crate::os) const NOTE_NSECONDS: u32 = 0x8;
 pub(in crate::os) const NOTE_TRIGGER: u32 = 0x0100_0000;

@@ -36,6 +36,8 @@ struct State {
     /// Answers that arrive in a wait, as from changes of another making.
     strays: Vec<kevent>,
     calls: usize,
+    /// The flags and the time of each timer that was set.
+    timers: Vec<(u32, isize)>,
 }
 
 struct Note {
@@ -60,6 +62,11 @@ impl Fake {
             state.ready.insert((ident as usize, filter), readiness);
             state.fire(ident as usize, filter);
         });
+    }
+
+    /// The flags and the time of each timer that was set.
+    pub(in crate::os) fn timers(&self) -> Vec<(u32, isize)> {
+        self.with(|state| state.timers.clone())
     }
 
     /// Adding this filter fails.
@@ -148,6 +155,9 @@ impl State {
         if change.flags & EV_ADD != 0 {
             if let Some(&errno) = self.refused.get(&key) {
                 return errno;
+            }
+            if change.filter == EVFILT_TIMER {
+                self.timers.push((change.fflags, change.data));
             }
             let event = kevent {
                 fflags: 0,

@@ -178,10 +178,14 @@ impl Set {
     fn change_timer(&self, change: &kevent) -> c_int {
         let key = (change.ident, EVFILT_TIMER);
         let mut notes = lock(&self.notes);
-        let milliseconds = if change.flags & EV_DELETE == 0 {
+        let unit = match change.fflags {
+            NOTE_NSECONDS => 1,
+            _ => 1_000_000,
+        };
+        let nanoseconds = if change.flags & EV_DELETE == 0 {
             notes.udata.insert(key, change.udata as usize);
             // Zero would switch it off.
-            change.data.max(1)
+            change.data.max(1) * unit
         } else if notes.udata.remove(&key).is_some() {
             0
         } else {
@@ -189,7 +193,7 @@ impl Set {
         };
         let mut spec = libc::itimerspec {
             it_interval: timespec(0),
-            it_value: timespec(milliseconds),
+            it_value: timespec(nanoseconds),
         };
         // SAFETY: the structure outlives the call, and no old value is asked for.
         let set = unsafe {
@@ -318,10 +322,10 @@ fn open() -> io::Result<(OwnedFd, Set)> {
     Ok((master, set))
 }
 
-fn timespec(milliseconds: isize) -> libc::timespec {
+fn timespec(nanoseconds: isize) -> libc::timespec {
     libc::timespec {
-        tv_sec: (milliseconds / 1_000) as libc::time_t,
-        tv_nsec: (milliseconds % 1_000 * 1_000_000) as libc::c_long,
+        tv_sec: (nanoseconds / 1_000_000_000) as libc::time_t,
+        tv_nsec: (nanoseconds % 1_000_000_000) as libc::c_long,
     }
 }
 

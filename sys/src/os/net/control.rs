@@ -101,7 +101,7 @@ fn read_values(header: &msghdr, received: &mut Told) {
 /// `data` is that of `control`, which is as the kernel left it in control data that ends at `end`, and its bytes are a `T` if
 /// there are enough of them.
 #[allow(clippy::unnecessary_cast)] // As above.
-unsafe fn value<T: Copy>(control: &cmsghdr, data: *const u8, end: usize) -> Option<T> {
+pub(super) unsafe fn value<T: Copy>(control: &cmsghdr, data: *const u8, end: usize) -> Option<T> {
     let stated = std::ptr::from_ref(control) as usize + control.cmsg_len as usize;
     let bytes = stated.min(end).saturating_sub(data as usize);
     // SAFETY: the caller's promise; the place may not be aligned.

@@ -22,6 +22,9 @@ pub struct Plan {
     pub recv_buffer: RangeInclusive<u64>,
     /// How many simulated descriptors may be open; one more is EMFILE.
     pub descriptors_max: usize,
+    /// How many messages a channel may hand on by `resume` before others have their turn; on a real kernel it is 1,024, which
+    /// few runs get to.
+    pub resumes_max: u16,
     /// Whether the log keeps its lines, or only their digest.
     pub keeps_log: bool,
     /// What goes wrong, by lot.
@@ -115,6 +118,7 @@ impl Plan {
             send_buffer: 87_040..=87_040,
             recv_buffer: 131_072..=131_072,
             descriptors_max: 20_000,
+            resumes_max: 1024,
             keeps_log: true,
             faults: Faults::NONE,
             failing: Vec::new(),
@@ -159,6 +163,7 @@ impl Plan {
             segment: 1..=largest,
             send_buffer: 512..=512 << random.below(7),
             recv_buffer: 256..=256 << random.below(8),
+            resumes_max: 1 << random.below(11),
             faults,
             ..Self::calm(seed)
         }

@@ -9,6 +9,7 @@ use libc::msghdr;
 
 use super::Info;
 use crate::os::net::addr::{Control, ControlRoom};
+use crate::os::net::control::value;
 
 /// Room for either of the two structures with its header, and to spare.
 pub(super) type Room = Control<128>;
@@ -60,42 +61,37 @@ pub(super) fn write(header: &mut msghdr, room: &mut Room, info: &Info) {
     }
 }
 
-/// What the control data of a header tells.
+/// What the control data of a header tells. Nothing is read behind its end, whatever the messages in it say of their length.
 ///
 /// # Safety
-/// The control data and its length are as the kernel, or [`write`], left them.
+/// The control data is valid for reads of the length that the header states, and all of that was written.
+// The length is of another type elsewhere.
+#[allow(clippy::unnecessary_cast)]
 pub(super) unsafe fn read(header: &msghdr) -> Info {
     let mut info = Info::default();
+    let end = header.msg_control as usize + header.msg_controllen as usize;
     // SAFETY: the caller's promise.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(header) };
     while !next.is_null() {
-        // SAFETY: not null, hence a control message inside the control data.
-        let (level, kind, length) = unsafe {
-            (
-                (*next).cmsg_level,
-                (*next).cmsg_type,
-                (*next).cmsg_len as usize,
-            )
-        };
+        // SAFETY: not null, hence the header of a control message inside the control data.
+        let message = unsafe { &*next };
         // SAFETY: as above.
         let data = unsafe { libc::CMSG_DATA(next) };
-        // SAFETY: takes no pointer.
-        let has = |size: usize| length >= unsafe { libc::CMSG_LEN(size as libc::c_uint) } as usize;
-        let told = match (level, kind) {
-            (libc::IPPROTO_SCTP, libc::SCTP_RCVINFO) if has(size_of::<libc::sctp_rcvinfo>()) => {
-                // SAFETY: the control message is long enough for one; it may not be aligned.
-                let told = unsafe { data.cast::<libc::sctp_rcvinfo>().read_unaligned() };
-                Some((told.rcv_sid, told.rcv_flags, told.rcv_ppid))
+        let told = match (message.cmsg_level, message.cmsg_type) {
+            (libc::IPPROTO_SCTP, libc::SCTP_RCVINFO) => {
+                // SAFETY: the control data ends there; any bytes are one of these structures of integers.
+                let told = unsafe { value::<libc::sctp_rcvinfo>(message, data, end) };
+                told.map(|told| (told.rcv_sid, told.rcv_flags, told.rcv_ppid))
             }
-            (libc::IPPROTO_SCTP, libc::SCTP_SNDRCV) if has(size_of::<libc::sctp_sndrcvinfo>()) => {
+            (libc::IPPROTO_SCTP, libc::SCTP_SNDRCV) => {
                 // SAFETY: as above.
-                let told = unsafe { data.cast::<libc::sctp_sndrcvinfo>().read_unaligned() };
-                Some((told.sinfo_stream, told.sinfo_flags, told.sinfo_ppid))
+                let told = unsafe { value::<libc::sctp_sndrcvinfo>(message, data, end) };
+                told.map(|told| (told.sinfo_stream, told.sinfo_flags, told.sinfo_ppid))
             }
-            (libc::IPPROTO_SCTP, libc::SCTP_SNDINFO) if has(size_of::<libc::sctp_sndinfo>()) => {
+            (libc::IPPROTO_SCTP, libc::SCTP_SNDINFO) => {
                 // SAFETY: as above.
-                let told = unsafe { data.cast::<libc::sctp_sndinfo>().read_unaligned() };
-                Some((told.snd_sid, told.snd_flags, told.snd_ppid))
+                let told = unsafe { value::<libc::sctp_sndinfo>(message, data, end) };
+                told.map(|told| (told.snd_sid, told.snd_flags, told.snd_ppid))
             }
             _ => None,
         };
@@ -173,5 +169,42 @@ mod tests {
         };
         // SAFETY: written just now, and zeroes behind it.
         assert_eq!(unsafe { read(&header) }, expected);
+    }
+
+    /// Where the control data ends, a message is cut, and may still state the length of the whole: all but what is whole tells
+    /// nothing, and nothing behind the end is read.
+    #[test]
+    fn a_message_that_is_cut_tells_nothing_whatever_length_it_states() {
+        let told = libc::sctp_rcvinfo {
+            rcv_sid: 3,
+            rcv_ssn: 1,
+            rcv_flags: 0,
+            rcv_ppid: 60_u32.to_be(),
+            rcv_tsn: 1,
+            rcv_cumtsn: 0,
+            rcv_context: 0,
+            rcv_assoc_id: 5,
+        };
+        // SAFETY: takes no pointer.
+        let whole = unsafe { libc::CMSG_LEN(28) } as usize;
+        for stated in [whole, whole + 1, 128, 1 << 20] {
+            for end in 0..=whole + 4 {
+                let (mut header, mut room) = (header(), Room::room());
+                write(&mut header, &mut room, &Info::default());
+                // SAFETY: the room has place for one message, zeroed before.
+                unsafe {
+                    let first = libc::CMSG_FIRSTHDR(&raw const header);
+                    (*first).cmsg_type = libc::SCTP_RCVINFO;
+                    (*first).cmsg_len = stated as _;
+                    libc::CMSG_DATA(first)
+                        .cast::<libc::sctp_rcvinfo>()
+                        .write_unaligned(told);
+                }
+                header.msg_controllen = end as _;
+                // SAFETY: written just now, and zeroes behind it.
+                let stream = unsafe { read(&header) }.stream;
+                assert_eq!(stream, if end < whole { 0 } else { 3 }, "{stated}, {end}");
+            }
+        }
     }
 }

@@ -6,7 +6,7 @@ use std::thread;
 
 use super::*;
 use crate::os::fd;
-use crate::os::kqueue_sys::fake::{EVFILT_READ, EVFILT_WRITE, Fake, Readiness};
+use crate::os::kqueue_sys::fake::{EVFILT_READ, EVFILT_WRITE, Fake, NOTE_NSECONDS, Readiness};
 
 const TOKEN: Token = Token::new(7, u32::MAX);
 const LONG: Duration = Duration::from_secs(10);
@@ -271,4 +271,23 @@ fn a_user_event_ends_a_wait_from_another_thread_and_coalesces() {
     waker.join().unwrap();
     wait(&mut kqueue);
     assert!(wait(&mut kqueue).is_empty());
+}
+
+/// A loop that is nested in another one was late by up to a millisecond.
+#[test]
+fn timers_are_exact_to_the_nanosecond() {
+    let (kqueue, fake) = open();
+    let queue = kqueue.queue();
+    for nanoseconds in [1, 1_500_000, 1_000_000_007] {
+        queue
+            .set_timer(Some(Duration::from_nanos(nanoseconds)))
+            .unwrap();
+        let set = (NOTE_NSECONDS, nanoseconds as isize);
+        assert_eq!(fake.timers().last(), Some(&set));
+    }
+    queue.set_timer(Some(Duration::MAX)).unwrap();
+    let a_day = 24 * 60 * 60 * 1_000_000_000;
+    assert_eq!(fake.timers().last(), Some(&(NOTE_NSECONDS, a_day)));
+    queue.set_timer(None).unwrap();
+    assert_eq!(fake.timers().len(), 4);
 }
