@@ -239,6 +239,11 @@ fn a_handler_that_never_lets_go_is_reported() {
     assert_eq!((report.late, report.unsent.len()), (1, 1));
     assert!(report.unsent[0].is_held);
     assert_eq!((report.unsent[0].bytes, report.unsent[0].messages), (0, 0));
+    let text = report.to_string();
+    assert!(
+        text.ends_with("1 at the deadline; handlers of 1 were not done"),
+        "{text}"
+    );
     // Letting go of it later is nothing to anybody.
     drop(held);
     stop(&group);

@@ -231,7 +231,11 @@ struct Outer {
 
 impl Outer {
     fn watching(local: &LocalEventLoop) -> Self {
-        let mut selector = Selector::open(Backend::Poll).expect("a selector");
+        Self::of(Backend::Poll, local)
+    }
+
+    fn of(backend: Backend, local: &LocalEventLoop) -> Self {
+        let mut selector = Selector::open(backend).expect("a selector");
         let fd = local.as_fd().expect("a descriptor");
         selector
             .register(fd, Token::new(0, 0), Interest::READ)
@@ -331,6 +335,65 @@ fn work_from_before_the_descriptor_was_asked_for_shows() {
         local.handle().execute(|| {}).expect("open");
         let mut outer = Outer::watching(&local);
         assert!(outer.is_readable());
+    }
+}
+
+/// A host that hears of changes only makes turns until the descriptor says that nothing is left. One turn for each change
+/// would leave most of the tasks for ever.
+#[test]
+fn a_host_that_hears_of_changes_only_turns_until_nothing_is_left() {
+    const TASKS: u64 = 10_000;
+    if !Backend::available().contains(&Backend::Epoll) {
+        return;
+    }
+    for local in nestable() {
+        let mut state = Outer::watching(&local);
+        let mut host = Outer::of(Backend::Epoll, &local);
+        local.turn(Some(Duration::ZERO));
+        while host.is_readable() {}
+        let mut serve = |local: &LocalEventLoop| {
+            assert!(host.wait(DEADLINE), "a change");
+            let mut turns = 0;
+            while turns == 0 || state.is_readable() {
+                local.turn(Some(Duration::ZERO));
+                turns += 1;
+            }
+            turns
+        };
+        for _ in 0..TASKS {
+            local.handle().execute(|| {}).expect("open");
+        }
+        assert!(serve(&local) > 1, "one turn does not do it all");
+        assert_eq!(local.handle().metrics().tasks_run, TASKS);
+        for round in 1..=3 {
+            local.handle().schedule(Duration::from_millis(1), || ());
+            while local.handle().metrics().timers_run < round {
+                serve(&local);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_time_between_turns_is_the_host_s() {
+    for local in nestable() {
+        let mut outer = Outer::watching(&local);
+        local.turn(Some(Duration::ZERO));
+        let mut waited = Duration::ZERO;
+        for _ in 0..5 {
+            local.handle().schedule(Duration::from_millis(2), || ());
+            local.turn(Some(Duration::ZERO));
+            let began = Instant::now();
+            assert!(outer.wait(DEADLINE), "the timer is due in 2 ms");
+            waited += began.elapsed();
+            local.turn(Some(Duration::ZERO));
+        }
+        let metrics = local.handle().metrics();
+        assert!(
+            metrics.time_outside >= waited,
+            "{waited:?} waited: {metrics}"
+        );
+        assert!(metrics.to_string().contains(" outside"), "{metrics}");
     }
 }
 

@@ -10,6 +10,8 @@ mod common;
 mod actors;
 #[path = "pipeline/back.rs"]
 mod back;
+#[path = "pipeline/caught.rs"]
+mod caught;
 #[path = "pipeline/edits.rs"]
 mod edits;
 #[path = "pipeline/edits_on_the_stack.rs"]

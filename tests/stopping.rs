@@ -217,6 +217,26 @@ fn a_local_loop_that_is_dropped_gives_its_channels_their_end() {
     assert!(close.is_success() || close.cause().unwrap().kind() == ErrorKind::Terminated);
 }
 
+/// As a story: a program wrote its last words between two turns, and dropped the loop.
+///
+/// Rules: E21, A45
+#[test]
+fn what_was_written_before_a_local_loop_is_dropped_is_sent() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let local = LocalEventLoop::new().unwrap();
+    let connected = Bootstrap::new(local.handle())
+        .handler(|_| Ok::<_, Error>(()))
+        .connect(listener.local_addr().unwrap());
+    let channel = local.block_on(connected).unwrap().unwrap();
+    let written = channel.write_and_flush("last words");
+    drop(local);
+    written.sync_timeout(DEADLINE).unwrap();
+    let mut read = String::new();
+    let (mut peer, _) = listener.accept().unwrap();
+    peer.read_to_string(&mut read).unwrap();
+    assert_eq!(read, "last words");
+}
+
 /// What went to another loop does not come back in time: those handlers are told there, these here.
 ///
 /// Rules: A45, B22

@@ -163,10 +163,28 @@ impl<T: ClientTransport> Bootstrap<T> {
     ///
     /// A name is looked up first, for at most `CONNECT_TIMEOUT`. It may have several addresses: they are tried one after the
     /// other, in the order in which the resolver gave them, each for at most `CONNECT_TIMEOUT`, and the first 16 of them at
-    /// most. So a connect is over after 17 times that; who wants to give up earlier cancels the future, or closes the channel.
-    /// It is one channel all the time, and its handlers see one connect, to the first address; where it has led to,
+    /// most. It is one channel all the time, and its handlers see one connect, to the first address; where it has led to,
     /// [`remote_address`](crate::channel::Channel::remote_address) tells. The error, if all fail, is the last one's, and its
     /// text names them all. A channel that a handler has bound, or connects to something else, has one try.
+    ///
+    /// So a name whose 16 addresses all say nothing is given up after 17 times `CONNECT_TIMEOUT`, eight and a half minutes if that
+    /// is not set. There is no option for the sum: an address that answers late would lose its time to those before it that do
+    /// not answer at all. Who wants to give up earlier cancels the future, or closes the channel:
+    ///
+    /// ```no_run
+    /// # use std::time::Duration;
+    /// # use tidegate::channel::options::CONNECT_TIMEOUT;
+    /// # use tidegate::{Bootstrap, EventLoopGroup, Failure};
+    /// # let group = EventLoopGroup::new(1)?;
+    /// let connecting = Bootstrap::new(&group)
+    ///     .option(CONNECT_TIMEOUT, Duration::from_secs(3)) // for each address
+    ///     .handler(|_pipeline| Ok::<_, Failure>(()))
+    ///     .connect("shop.example:443");
+    /// let all_of_it = connecting.clone();
+    /// let event_loop = connecting.channel().event_loop();
+    /// event_loop.schedule(Duration::from_secs(10), move || all_of_it.cancel());
+    /// # Ok::<(), tidegate::Error>(())
+    /// ```
     ///
     /// The future fails, and the channel closes, if the recipe is incomplete, an option or the handler fails, the
     /// name is not found, or the connect fails; cancelling the future closes the channel as well.

@@ -248,6 +248,8 @@ impl Core {
         if !promise.set_uncancellable() {
             return;
         }
+        // It is for what is sent from now on.
+        self.flush_put_off();
         let step = self.with_transport(|transport, io| transport.connect(io, remote, local));
         // A connect that failed may have cost the peer that there was.
         self.capture_addresses(step.is_ok().then_some(remote));

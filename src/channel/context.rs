@@ -17,7 +17,7 @@ use super::outbound::OutboundMark;
 use super::pipeline::Pipeline;
 use super::slow::{Event, Inbound};
 use super::{Channel, ChannelOption};
-use crate::buffer::{IntoMessage, Message};
+use crate::buffer::{self, IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::{EventLoop, Time, TimerKey};
 use crate::future::{Promise, TaskFuture, TaskPromise};
@@ -162,7 +162,7 @@ impl<'a> Context<'a> {
     ///
     /// It is made before this returns where a promise of the writes is somebody's, or the channel was not writable, so
     /// that its outcome can be looked at. Nothing that is asked for later overtakes it: no close, no end of the output, no
-    /// option of the transport.
+    /// option of the transport, no other peer.
     #[inline]
     pub fn flush(&mut self) {
         Core::op_flush_along(self);
@@ -273,6 +273,51 @@ impl<'a> Context<'a> {
         self.core.lp.cached_now()
     }
 
+    /// Makes a message ready to be kept, for handlers that let messages wait. A `BytesMut` of less than 32 KiB is copied, and
+    /// so is a `Bytes` of less that lies in memory which this loop has received into: few bytes would hold on to a block of
+    /// 256 KiB for as long as they wait. Everything else is given back as it is; the type stays the same in any case.
+    ///
+    /// A message that is passed on within the callback needs no such thing, and what was written to the channel is seen to
+    /// there.
+    ///
+    /// ```
+    /// use std::collections::VecDeque;
+    /// use tidegate::{Context, EmbeddedChannel, Handler, HandlerResult, Message, Promise};
+    ///
+    /// /// Sends nothing before the peer has greeted.
+    /// #[derive(Default)]
+    /// struct Polite(VecDeque<(Message, Promise)>, bool);
+    ///
+    /// impl Handler for Polite {
+    ///     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+    ///         if self.1 {
+    ///             ctx.write_with(msg, promise);
+    ///         } else {
+    ///             self.0.push_back((ctx.compact(msg), promise));
+    ///         }
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn channel_read(&mut self, ctx: &mut Context<'_>, _greeting: Message) -> HandlerResult {
+    ///         self.1 = true;
+    ///         for (msg, promise) in self.0.drain(..) {
+    ///             ctx.write_with(msg, promise);
+    ///         }
+    ///         ctx.flush();
+    ///         Ok(())
+    ///     }
+    /// }
+    ///
+    /// let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(Polite::default()))?;
+    /// assert!(!channel.write_outbound("after you")?);
+    /// channel.write_inbound("hello")?;
+    /// assert_eq!(channel.read_outbound().unwrap().as_bytes(), Some(&b"after you"[..]));
+    /// # Ok::<(), tidegate::Failure>(())
+    /// ```
+    pub fn compact(&self, msg: Message) -> Message {
+        buffer::compact(msg, &self.core.lp.arena().borrow())
+    }
+
     /// A promise of this channel, for its operations. For work that ends with a value:
     /// [`new_task_promise`](Self::new_task_promise).
     pub fn new_promise(&self) -> Promise {
@@ -357,8 +402,18 @@ impl<'a> Context<'a> {
         self.core.outbound_mark()
     }
 
-    /// Bytes that wait to be sent, flushed or not, with the overhead of each entry. As
+    /// Bytes that are still to be sent, flushed or not: what the peer waits for. Of file regions all that is left of them, of
+    /// values that are no bytes their estimated size; without the overhead of entries. It looks at each message that waits. As
     /// [`outbound_mark`](Self::outbound_mark), only on the channel's own loop.
+    pub fn unsent_bytes(&self) -> u64 {
+        let outbound = self.core.outbound.borrow();
+        outbound
+            .as_deref()
+            .map_or(0, |outbound| outbound.unsent().0)
+    }
+
+    /// Bytes that wait to be sent, flushed or not, as they count for the water marks: with the overhead of each entry, and
+    /// without what file regions have in their files. As [`outbound_mark`](Self::outbound_mark), only on the channel's own loop.
     pub fn pending_bytes(&self) -> usize {
         self.core.pending_bytes()
     }

@@ -5,7 +5,8 @@
 //!    has been let go of and nothing waits to be sent; it is woken for both and never asked in between. The others are
 //!    closed at once. Streams of a connection come before the connection. When all are gone the loop looks again: some
 //!    may have come meanwhile. A close of a connection lingers until its peer has ended too (`linger`).
-//! 3. At the deadline what is left is closed without asking its handlers.
+//! 3. At the deadline what is left is closed without asking its handlers; also what the first two steps have not come to,
+//!    because they wait behind the tasks of their loop (`drain_watch`).
 //!
 //! Whatever ends a channel, what it had not sent by then is in the report. Everything here is loop-confined but the
 //! report (`drain_report`), which is complete when the last [`Drain`] is dropped: so it comes in any case, also where a
@@ -21,11 +22,12 @@ use std::rc::{Rc, Weak};
 use std::sync::{Arc, Mutex, Weak as SyncWeak};
 
 use tidegate_sys::mem::{LocalTask, Task};
-use tidegate_sys::os::{Time, clock};
+use tidegate_sys::os::clock;
 
 use super::core::{Core, Root};
 use super::drain_report::{Drain, DrainReport, Leaving, Tally, Unsent};
 use super::drain_times::DrainTimes;
+use super::drain_watch::{Turn, Watch, deadline};
 use super::group::Loops;
 use super::lifetime::Life;
 use super::node::TAIL;
@@ -60,6 +62,10 @@ impl EventLoopGroup {
     /// there is no end of the output alone (datagrams), or nothing that a close could cost the peer (channels inside of the
     /// process), or nobody knows ([`oio::Stream`](crate::transport::oio::Stream), a transport of one's own: see
     /// [`Transport::lingers`](crate::channel::Transport::lingers)), a channel is closed plainly.
+    ///
+    /// What was asked of the channels before is done first: the drain waits behind the tasks of each loop. `within` counts from
+    /// this call all the same, and what has not had its turn by then is closed unasked, and [`late`](DrainReport::late). (But
+    /// for `io_ratio(100)`, where tasks that wait run before anything else is looked at.)
     ///
     /// Close a server on another group's loops before: its children live here. The loops go on, and what comes to them
     /// after the report lives; [`shutdown_gracefully`](Self::shutdown_gracefully) ends them. It does not wait for peers: a
@@ -99,15 +105,33 @@ impl Channel {
     /// A channel that has closed is no channel in the report.
     pub fn drain(&self, within: impl Into<DrainTimes>) -> TaskFuture<DrainReport> {
         let (drain, future) = new_drain(vec![self.event_loop().clone()], within.into());
+        let watch = Arc::<Watch>::default();
+        let turn = Turn {
+            watch: watch.clone(),
+            drain: Arc::downgrade(&drain),
+            event_loop: self.event_loop().clone(),
+        };
         let shared = self.shared().clone();
         run_on(self.event_loop(), move |_| {
             shared.meet(move |core| {
+                let Some(drain) = turn.begin(&core.lp) else {
+                    // It came to its loop behind the deadline.
+                    return core.enter(|core| core.head_close(Promise::void()));
+                };
                 let tally = tally(&core.lp, drain, true);
                 core.enter(|core| _ = core.begin_drain(&tally));
                 if tally.left.get() == 0 {
                     tally.end(&core.lp);
                 }
             });
+        });
+        let shared = self.shared().clone();
+        watch.keep(self.event_loop(), drain, move |_, drain| {
+            let core = shared.core();
+            if let Some(core) = core.filter(|core| core.life.get() != Life::Closed) {
+                let tally = late_tally(drain, true);
+                core.enter(|core| core.drain_late(&tally));
+            }
         });
         future
     }
@@ -189,10 +213,15 @@ fn new_drain(loops: Vec<EventLoop>, times: DrainTimes) -> (Arc<Drain>, TaskFutur
 
 fn drain(loops: Vec<EventLoop>, times: DrainTimes) -> TaskFuture<DrainReport> {
     let (drain, future) = new_drain(loops.clone(), times);
-    let doors = Arc::new(Doors { loops, drain });
-    for event_loop in doors.loops.iter().filter(|each| each.has_started()) {
+    let parts = loops.into_iter().map(|each| (each, Arc::default()));
+    let doors = Arc::new(Doors {
+        parts: parts.collect(),
+        drain: Arc::downgrade(&drain),
+    });
+    for (event_loop, watch) in doors.started() {
         let doors = doors.clone();
         run_on(event_loop, move |lp| close_servers(lp, &doors));
+        watch.keep(event_loop, drain.clone(), cut_off_all);
     }
     future
 }
@@ -213,32 +242,46 @@ fn run_on(event_loop: &EventLoop, call: impl FnOnce(&LoopCore) + Send + 'static)
     }
 }
 
-/// The deadline by the loop's own clock.
-fn deadline(lp: &LoopCore, drain: &Drain) -> Time {
-    lp.now() + drain.deadline.saturating_since(clock::now())
-}
-
 /// Dropped when the last server is closed: then the channels' turn has come.
 struct Doors {
-    loops: Vec<EventLoop>,
-    drain: Arc<Drain>,
+    parts: Vec<(EventLoop, Arc<Watch>)>,
+    drain: SyncWeak<Drain>,
+}
+
+impl Doors {
+    fn started(&self) -> impl Iterator<Item = &(EventLoop, Arc<Watch>)> {
+        self.parts.iter().filter(|(each, _)| each.has_started())
+    }
 }
 
 impl Drop for Doors {
     fn drop(&mut self) {
-        for event_loop in self.loops.iter().filter(|each| each.has_started()) {
-            let drain = self.drain.clone();
-            run_on(event_loop, move |lp| begin(lp, drain));
+        // The deadline was first, on all loops.
+        let Some(drain) = self.drain.upgrade() else {
+            return;
+        };
+        for (event_loop, watch) in self.started() {
+            let (ours, weak) = (watch.clone(), self.drain.clone());
+            run_on(event_loop, move |lp| {
+                if let Some(drain) = ours.begin(lp, &weak) {
+                    begin(lp, drain);
+                }
+            });
+            // For those that have started meanwhile.
+            watch.keep(event_loop, drain.clone(), cut_off_all);
         }
     }
 }
 
 /// The first step, on one loop.
 fn close_servers(lp: &LoopCore, doors: &Arc<Doors>) {
+    // The deadline has closed them.
+    let Some(deadline) = doors.drain.upgrade().map(|drain| deadline(lp, &drain)) else {
+        return;
+    };
     for core in cores(lp).into_iter().filter(|core| core.shared.is_server()) {
         let doors = doors.clone();
         let closed = Channel::new(core.shared.clone()).close_future();
-        let deadline = deadline(lp, &doors.drain);
         closed.add_listener(move |_, _| drop(doors));
         core.enter(|core| core.op(TAIL, Op::Close(Promise::void())));
         if core.life.get() != Life::Closed {
@@ -275,6 +318,25 @@ fn tally(lp: &LoopCore, drain: Arc<Drain>, is_of_one: bool) -> Rc<Tally> {
     );
     tally.timer.set(Some(timer));
     tally
+}
+
+/// The deadline of a loop whose turn has not come.
+fn cut_off_all(lp: &LoopCore, drain: Arc<Drain>) {
+    for core in cores(lp).into_iter().filter(|core| core.shared.is_server()) {
+        core.enter(|core| core.head_close(Promise::void()));
+    }
+    late_tally(drain, false).cut_off();
+}
+
+/// A part of a drain that begins with its deadline.
+fn late_tally(drain: Arc<Drain>, is_of_one: bool) -> Rc<Tally> {
+    Rc::new(Tally {
+        drain,
+        is_of_one,
+        left: Cell::new(0),
+        is_late: Cell::new(true),
+        timer: Cell::new(None),
+    })
 }
 
 /// The channels of a loop; not the far sides of relays, which go with their channels.

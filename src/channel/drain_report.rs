@@ -54,7 +54,8 @@ impl DrainReport {
     }
 }
 
-/// `12 channels drained in 1.2s, 1 at the deadline, 2 cut off before their peers' end; 70000 bytes left unsent to 1`
+/// `12 channels drained in 1.2s, 2 at the deadline, 2 cut off before their peers' end; 70000 bytes left unsent to 1; handlers
+/// of 1 were not done`
 impl fmt::Display for DrainReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} channels drained in {:.1?}", self.channels, self.took)?;
@@ -70,9 +71,14 @@ impl fmt::Display for DrainReport {
         if self.silent > 0 {
             write!(f, ", {} silent", self.silent)?;
         }
-        if !self.unsent.is_empty() {
-            let (bytes, peers) = (self.unsent_bytes(), self.unsent.len());
-            write!(f, "; {bytes} bytes left unsent to {peers}")?;
+        // What a handler holds back is not in the bytes.
+        let peers = self.unsent.iter().filter(|rest| rest.messages > 0).count();
+        if peers > 0 {
+            write!(f, "; {} bytes left unsent to {peers}", self.unsent_bytes())?;
+        }
+        let held = self.unsent.iter().filter(|rest| rest.is_held).count();
+        if held > 0 {
+            write!(f, "; handlers of {held} were not done")?;
         }
         Ok(())
     }

@@ -49,9 +49,10 @@ impl Drop for Unguarded<'_> {
 /// What the log says of a panic that somebody has caught on its way through a pipeline.
 pub(super) const CAUGHT: &str = "a handler panicked, and somebody on the stack caught that";
 
-/// A call into a channel whose handlers are on the stack already. A panic that leaves it may end at another channel's boundary;
-/// then the handlers that it has passed must not be found in place by those that go on.
-struct Passing<'a>(&'a Core);
+/// A call into a channel whose handlers are on the stack already. A panic that leaves it may end at another channel's boundary,
+/// or be caught by a handler; then the handlers that it has passed must not be found in place by those that go on. Forgotten
+/// when the call has returned.
+pub(super) struct Passing<'a>(pub(super) &'a Core);
 
 impl Drop for Passing<'_> {
     #[cold]
@@ -182,6 +183,10 @@ impl Core {
 
     /// Does the flush that was asked for last, and what follows from it. The system call is made outside of the catch
     /// boundary, on the flattest stack there is: no code of a user runs in it.
+    ///
+    /// Tried: the sends of 2, 4, 8 or 16 channels of a batch of events together, behind the receives of all of them, so that
+    /// each of the two finds its code in the first cache. 1.04 to 1.06 of a bare loop's time where this takes 1.04 (64 connections,
+    /// +-0.015), and 1.15 to 1.19 where it takes 1.14 (1,000): nothing, and the first of them waits for the others.
     #[inline(never)]
     fn flush_at_the_end(&self, depth: u32) -> Result<(), Box<str>> {
         self.flush_at_the_end_flat(depth)

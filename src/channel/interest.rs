@@ -31,7 +31,16 @@ impl Core {
 
     /// Whether the selector is to report that something can be written.
     pub(crate) fn writes_now(&self) -> bool {
-        self.has(flag::WRITE_BLOCKED) || self.life.get() == Life::Connecting
+        self.has(flag::WRITE_BLOCKED)
+            || self.life.get() == Life::Connecting
+            || self.awaits_hang_up()
+    }
+
+    /// kqueue tells of a peer that is gone for good only whoever wants to write, once the end of its input was told: a half-closed
+    /// channel has that filter until its output is shut as well. The others report a hang-up whatever the interest is.
+    fn awaits_hang_up(&self) -> bool {
+        const HALVES: u32 = flag::INPUT_SHUT | flag::OUTPUT_SHUT;
+        self.flags.get() & HALVES == flag::INPUT_SHUT && self.has(flag::LEVEL) && self.tells_edges()
     }
 
     pub(crate) fn note_armed(&self, read: bool, write: bool) {

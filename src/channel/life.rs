@@ -5,6 +5,7 @@
 //! (if the channel was ever active), channel_unregistered, and the handlers are removed, tail first.
 
 use std::collections::VecDeque;
+use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -425,6 +426,16 @@ impl Core {
             Message::new(ChannelOutputShutdown),
         ));
         if let Err(error) = result {
+            self.output_is_broken(error);
+        }
+    }
+
+    /// The output could not be ended. Where the connection is gone, something may have come before that nobody has read.
+    fn output_is_broken(&self, error: Error) {
+        let is_gone = error.io_kind() == Some(io::ErrorKind::NotConnected);
+        if is_gone && !self.has(flag::INPUT_SHUT) && self.transport.borrow().as_fd().is_some() {
+            self.read_out_and_close(error);
+        } else {
             self.push_root(Root::Close(error, Promise::void()));
         }
     }

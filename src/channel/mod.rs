@@ -7,10 +7,10 @@
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
 //! - `register`: how a channel begins; `look_up`, `tries`: what it connects to. `journal`: what of its life is logged.
-//! - `core`, `entry`, `life`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
+//! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
 //!   `elsewhere`: one channel on its loop.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
-//! - `group`, `drain`, `drain_report`, `drain_times`, `linger`: many channels at once; letting them send what they have, and go.
+//! - `group`, `drain`, `drain_report`, `drain_times`, `drain_watch`, `linger`: many channels at once; letting them send what they have, and go.
 
 mod abandon;
 mod address;
@@ -30,12 +30,14 @@ mod datagram;
 mod drain;
 mod drain_report;
 mod drain_times;
+mod drain_watch;
 mod elsewhere;
 mod entry;
 mod errand;
 pub mod events;
 mod family;
 mod future;
+mod gone;
 pub mod group;
 mod handle;
 mod handler;

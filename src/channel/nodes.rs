@@ -80,8 +80,11 @@ struct Kept<H: ?Sized> {
 }
 
 pub(super) struct Extras<H: ?Sized> {
-    /// Names that the user gave; a handler without one is called by its type and ordinal.
+    /// Names that the user gave, and those with an ordinal that is too large for a node; a handler without one is called by its
+    /// type and ordinal. By index, so that one is found among thousands.
     pub(super) labels: Vec<(Index, Box<str>)>,
+    /// Ordinals that are known to be free.
+    pub(super) runs: Vec<Run>,
     /// For handlers of which handles exist: whether they are still there.
     presences: Vec<(Index, Arc<AtomicBool>)>,
     /// Handlers whose `handler_added` has to wait.
@@ -96,12 +99,22 @@ impl<H: ?Sized> Default for Extras<H> {
     fn default() -> Self {
         Self {
             labels: Vec::new(),
+            runs: Vec::new(),
             presences: Vec::new(),
             fresh: Vec::new(),
             lost: Vec::new(),
             outgrown: Vec::new(),
         }
     }
+}
+
+/// Free ordinals in a row. True until a node or a label goes, or a label comes that may be one of these names.
+pub(super) struct Run {
+    pub(super) type_name: &'static str,
+    /// The smallest number that is free.
+    pub(super) next: u16,
+    /// The first behind it that is not known to be.
+    pub(super) end: u16,
 }
 
 /// One node, found by its index.
@@ -350,9 +363,12 @@ impl<H: ?Sized> Nodes<H> {
 
     /// A node that is not linked yet.
     fn make(&self, is_declared: bool, name: Option<&str>, kind: Kind) -> Option<Index> {
-        let ordinal = self.next_ordinal(kind.name());
         let index = self.vacancy()?;
         let node = self.get(index);
+        let ordinal = match name {
+            Some(_) => 0,
+            None => self.next_ordinal(kind.name()),
+        };
         // One of so many of a type has its name written down.
         let spelled = (ordinal > ORDINAL_MAX).then(|| format!("{}#{ordinal}", kind.name()));
         node.set_name(kind, ordinal);
@@ -360,8 +376,14 @@ impl<H: ?Sized> Nodes<H> {
         if is_declared {
             node.add_fact(Facts::DECLARED);
         }
-        if let Some(name) = name.or(spelled.as_deref()) {
-            self.extend(|extras| extras.labels.push((index, name.into())));
+        if let Some(label) = name.or(spelled.as_deref()) {
+            self.extend(|extras| {
+                let place = extras.labels.partition_point(|(at, _)| *at < index);
+                extras.labels.insert(place, (index, label.into()));
+                if name.is_some() {
+                    extras.runs.clear();
+                }
+            });
         }
         Some(index)
     }
@@ -399,6 +421,10 @@ impl<H: ?Sized> Nodes<H> {
             after.set_prev_mask(0);
         }
         node.add_fact(Facts::GONE);
+        // Its name is free.
+        if let Some(extras) = &mut self.kept.borrow_mut().extras {
+            extras.runs.clear();
+        }
     }
 
     /// Takes a node that was taken out before off the way of operations as well.
@@ -513,9 +539,10 @@ impl<H: ?Sized> Nodes<H> {
         }
     }
 
-    fn unlabel(&self, index: Index) {
+    /// The names of these nodes are given up.
+    fn unlabel(&self, is_free: impl Fn(Index) -> bool) {
         if let Some(extras) = &mut self.kept.borrow_mut().extras {
-            extras.labels.retain(|(labelled, _)| *labelled != index);
+            extras.labels.retain(|(labelled, _)| !is_free(*labelled));
         }
     }
 
@@ -550,13 +577,14 @@ impl<H: ?Sized> Nodes<H> {
 
     /// Frees the tombstones. Only when no dispatch runs and no event waits.
     pub(crate) fn free_dead(&self) {
-        for node in self.slab().iter() {
+        let slab = self.slab();
+        for node in slab.iter() {
             if node.state() == State::Removed {
                 node.set_facts(Facts::new(State::Vacant));
                 node.renew();
-                self.unlabel(node.index());
             }
         }
+        self.unlabel(|index| slab[usize::from(index)].state() == State::Vacant);
     }
 
     pub(super) fn extras(&self) -> Ref<'_, Option<Box<Extras<H>>>> {
@@ -564,7 +592,7 @@ impl<H: ?Sized> Nodes<H> {
     }
 
     /// Changes what most pipelines do without. `change` gets at the nodes by other ways only.
-    fn extend<R>(&self, change: impl FnOnce(&mut Extras<H>) -> R) -> R {
+    pub(super) fn extend<R>(&self, change: impl FnOnce(&mut Extras<H>) -> R) -> R {
         change(self.kept.borrow_mut().extras.get_or_insert_default())
     }
 }

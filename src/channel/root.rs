@@ -3,6 +3,8 @@
 //! It runs when no handler of the pipeline is on the stack and no transport is borrowed: after each event that the
 //! transport fires, and otherwise when the loop's FIFO of channels with root work comes round.
 
+use std::collections::VecDeque;
+
 use tidegate_sys::mem::{Task, task};
 
 use super::core::{Core, Gate, Root, Roots, attention, flag};
@@ -45,9 +47,7 @@ impl Core {
         }
         let rest = Root::Rest(Gate::new(call));
         self.roots.with_lent(Roots::lend, |Roots(queue)| {
-            let is_rest = |root: &&Root| matches!(root, Root::Rest(_));
-            let place = queue.iter().take_while(is_rest).count();
-            queue.insert(place, rest);
+            queue.insert(resting(queue), rest);
         });
         self.attend(attention::ROOTS);
     }
@@ -68,7 +68,9 @@ impl Core {
     #[cold]
     pub(crate) fn run_roots(&self) {
         while self.root_items.get() < ITEMS_PER_TURN {
-            if self.in_transport.get() || self.attention.get() & attention::SUSPENDED != 0 {
+            // After a panic that a listener caught, say, everything waits until the channel has looked after it.
+            const STOP: u16 = attention::SUSPENDED | attention::LOST;
+            if self.in_transport.get() || self.attention.get() & STOP != 0 {
                 return;
             }
             let Some(root) = self.next_root() else {
@@ -100,18 +102,27 @@ impl Core {
     /// the resume still has.
     #[cold]
     pub(crate) fn root_before_resume(&self) -> Quiet {
-        let waits =
-            |root: &Root| matches!(root, Root::End { .. } | Root::Ending { .. } | Root::Rest(_));
-        let all_wait = |roots: &mut Roots| roots.0.front().is_none_or(waits);
+        let place = |Roots(queue): &mut Roots| {
+            let place = resting(queue);
+            let waits = |root: &Root| matches!(root, Root::End { .. } | Root::Ending { .. });
+            queue
+                .get(place)
+                .is_some_and(|root| !waits(root))
+                .then_some(place)
+        };
         // Between the last events comes nothing else.
-        if self.has(flag::ENDING) || self.roots.with(all_wait) != Some(false) {
+        if self.has(flag::ENDING) {
             return Quiet::Nothing;
         }
+        let Some(place) = self.roots.with(place).flatten() else {
+            return Quiet::Nothing;
+        };
         if self.root_items.get() >= ITEMS_PER_TURN {
             return Quiet::Enough;
         }
         self.root_items.set(self.root_items.get() + 1);
-        self.next_root().map_or(Quiet::Nothing, Quiet::Item)
+        let item = self.roots.with(|Roots(queue)| queue.remove(place));
+        item.flatten().map_or(Quiet::Nothing, Quiet::Item)
     }
 
     pub(crate) fn run_root(&self, root: Root) {
@@ -153,6 +164,12 @@ impl Core {
         let listener = task::take_panicked();
         tracing::error!(channel = %self.shared.id(), listener, panic, "a listener panicked");
     }
+}
+
+/// How many items at the front of the queue wait until a dispatch that was suspended has been gone through.
+fn resting(queue: &VecDeque<Root>) -> usize {
+    let is_rest = |root: &&Root| matches!(root, Root::Rest(_));
+    queue.iter().take_while(is_rest).count()
 }
 
 impl Roots {

@@ -17,6 +17,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
@@ -278,12 +279,23 @@ pub struct ReadBytes {
 }
 
 impl ReadBytes {
-    /// What a read into so much room has brought, if it was something.
     /// What a read into so much room has brought.
     #[inline]
     pub(crate) fn of(bytes: BytesMut, room: usize) -> Self {
         let filled = bytes.len() >= room;
         Self { bytes, filled }
+    }
+}
+
+/// Room that a read appends to. The memory is the loop's: what a read that panics has appended must not become the beginning
+/// of what the next channel reads.
+struct Unread<'a>(&'a mut BytesMut);
+
+impl Drop for Unread<'_> {
+    /// Only reached by unwinding.
+    #[cold]
+    fn drop(&mut self) {
+        self.0.clear();
     }
 }
 
@@ -320,7 +332,7 @@ impl Io<'_> {
     ) -> io::Result<ReadBytes> {
         let mut predictor = self.predictor.get();
         let room = predictor.room();
-        let bytes = self.arena.borrow_mut().read(room, read)?;
+        let bytes = self.read_room(room, read)?;
         if !bytes.is_empty() {
             predictor.record(bytes.len());
             self.predictor.set(predictor);
@@ -333,12 +345,19 @@ impl Io<'_> {
     ///
     /// # Errors
     /// What `read` gives.
+    #[inline]
     pub fn read_room(
         &mut self,
         bytes: usize,
         read: impl FnOnce(&mut BytesMut, usize) -> io::Result<usize>,
     ) -> io::Result<BytesMut> {
-        self.arena.borrow_mut().read(bytes, read)
+        let mut arena = self.arena.borrow_mut();
+        arena.read(bytes, |room, max| {
+            let unread = Unread(room);
+            let result = read(unread.0, max);
+            mem::forget(unread);
+            result
+        })
     }
 
     /// False once the peer's closing, an error or urgent data was reported: then a short read no longer means that

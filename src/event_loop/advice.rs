@@ -24,6 +24,8 @@ const QUEUE_WAIT_FELT: Duration = Duration::from_millis(1);
 const TASK_LONG: Duration = Duration::from_micros(200);
 /// Sleeps shorter than this cost more in being woken than they save; about what a wake-up takes.
 const SLEEP_SHORT: Duration = Duration::from_micros(50);
+/// A loop that sleeps for less of its time than this has no sleeps that polling could save.
+const SLEEPING_SHARE: f64 = 0.25;
 /// Polling that takes more of the time than this and finds work less often than once in a hundred turns is for nothing.
 const SPIN_SHARE: f64 = 0.5;
 
@@ -103,9 +105,10 @@ impl MetricsSnapshot {
         all
     }
 
-    /// The whole time that the loop has accounted for.
+    /// The whole time that the loop has accounted for. What a host does between the turns of its loop is none of the loop's
+    /// work.
     fn whole(&self) -> Duration {
-        self.at_work() + self.time_spinning + self.time_asleep
+        self.at_work() + self.time_spinning + self.time_asleep + self.time_outside
     }
 
     fn at_work(&self) -> Duration {
@@ -139,7 +142,11 @@ impl MetricsSnapshot {
             all.push(Advice {
                 topic: Topic::Unhandled,
                 seen: format!("{} errors reached the end of a pipeline", self.unhandled_errors),
-                try_this: "add a handler with exception_caught at the end: an error that nobody takes closes its channel",
+                try_this: if self.oversized_datagrams == 0 {
+                    "add a handler with exception_caught at the end: an error that nobody takes closes its channel"
+                } else {
+                    "add a handler with exception_caught at the end; of datagrams that are too long only the datagrams are lost"
+                },
             });
         }
         if self.unhandled_messages > 0 {
@@ -189,6 +196,16 @@ impl MetricsSnapshot {
                     self.rejected, self.accept_refused
                 ),
                 try_this: "slow their producers down, or raise max_pending_tasks",
+            });
+        }
+        if self.oversized_datagrams > 0 {
+            all.push(Advice {
+                topic: Topic::Refused,
+                seen: format!(
+                    "{} datagrams were longer than their channels take, and dropped",
+                    self.oversized_datagrams
+                ),
+                try_this: "raise MAX_DATAGRAM_PAYLOAD_SIZE, 2,048 bytes by default, to the most that peers send",
             });
         }
         if self.accept_stillborn > 0 {
@@ -261,17 +278,20 @@ impl MetricsSnapshot {
 
     fn about_spin(&self, all: &mut Vec<Advice>) {
         let spinning = share(self.time_spinning, self.whole());
+        // Sleeps are not counted: a turn that has work does not sleep. Where they are a good part of the time the mean of a
+        // turn comes near theirs.
+        let sleeping = share(self.time_asleep, self.whole());
         let asleep = mean(self.time_asleep, self.turns);
         let found = self.events + self.tasks_run + self.timers_run;
         if self.time_spinning.is_zero() {
-            if !asleep.is_zero()
+            if sleeping > SLEEPING_SHARE
                 && asleep < SLEEP_SHORT
                 && share(self.at_work(), self.whole()) > 0.1
             {
                 all.push(Advice {
                     topic: Topic::Spin,
                     seen: format!(
-                        "sleeps last {asleep:.1?} on average, about as long as waking up takes"
+                        "a turn sleeps for {asleep:.1?} on average, about as long as waking up takes"
                     ),
                     try_this: "try Spin::Adaptive: it trades processor time for latency",
                 });
@@ -352,7 +372,7 @@ mod tests {
     #[test]
     fn each_shortage_is_named() {
         type Change = fn(&mut MetricsSnapshot);
-        let cases: [(Change, &[Topic]); 13] = [
+        let cases: [(Change, &[Topic]); 14] = [
             (|now| now.handler_panics = 1, &[Topic::Panics]),
             (|now| now.stalls = 1, &[Topic::Stalls]),
             (|now| now.unhandled_errors = 1, &[Topic::Unhandled]),
@@ -361,6 +381,7 @@ mod tests {
             (|now| now.rebuilds = 1, &[Topic::Selector]),
             (|now| now.accept_rests = 1, &[Topic::Descriptors]),
             (|now| now.rejected = 1, &[Topic::Refused]),
+            (|now| now.oversized_datagrams = 1, &[Topic::Refused]),
             (|now| now.accept_stillborn = 1, &[Topic::Refused]),
             (
                 |now| now.time_in_io = Duration::from_secs(99),
@@ -400,6 +421,26 @@ mod tests {
             now.time_in_io = Duration::from_millis(10);
         };
         assert_eq!(topics(short), [Topic::Spin]);
+    }
+
+    #[test]
+    fn a_loop_at_work_is_not_told_to_poll_though_the_mean_of_its_turns_sleeps_little() {
+        let at_work = |now: &mut MetricsSnapshot| {
+            now.time_asleep = Duration::from_millis(2);
+            now.time_in_io = Duration::from_millis(998);
+        };
+        assert_eq!(topics(at_work), [Topic::Saturated]);
+    }
+
+    #[test]
+    fn a_nested_loop_is_not_at_work_while_its_host_is() {
+        let nested = |now: &mut MetricsSnapshot| {
+            now.time_asleep = Duration::ZERO;
+            now.time_in_tasks = Duration::from_millis(40);
+            now.tasks_run = 1000;
+            now.time_outside = Duration::from_millis(960);
+        };
+        assert_eq!(topics(nested), []);
     }
 
     #[test]

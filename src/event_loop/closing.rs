@@ -10,8 +10,12 @@
 //! 4. Then the queue is closed and what is left is dropped: promises among it fail with
 //!    [`Terminated`](crate::error::ErrorKind::Terminated). Listeners still run.
 //!
+//! The timeout counts from the call, also where the loop sees it late. It cuts no task short that waited by then: so a queue
+//! that takes longer is the end's only delay.
+//!
 //! There are no fixed pauses: a closing loop sleeps until the exact end of its quiet period. With a quiet
-//! period of zero, everything that waits when the request is seen still runs, once.
+//! period of zero, everything that waits when the request is seen still runs, once. A loop that is dropped without a request
+//! ends in the same order, all of it at once.
 
 use std::time::Duration;
 
@@ -106,7 +110,7 @@ impl LoopCore {
         self.last_task.set(now);
         self.end.set(EndState::Closing {
             closing,
-            since: now,
+            since: closing.asked.map_or(now, |asked| asked.min(now)),
             told_channels: false,
         });
         debug!(
@@ -200,6 +204,7 @@ impl LoopCore {
             let closing = Closing {
                 quiet: Duration::ZERO,
                 timeout: Duration::ZERO,
+                asked: None,
                 spares_channels: false,
             };
             self.end.set(EndState::Closing {
@@ -213,10 +218,13 @@ impl LoopCore {
 
     /// The end. Nothing is left when it returns.
     fn end_loop(&self, runs_tasks: bool) {
+        // One pass over what waits at this moment, here as below: other threads may go on giving faster than tasks can run.
+        if runs_tasks && !self.ends_channels() {
+            // Operations on channels are tasks as well: what was asked for before the end is done before it.
+            self.run_tasks();
+        }
         self.tell_channels();
         if runs_tasks {
-            // One pass over what waits at this moment: other threads may go on giving faster than tasks
-            // can run.
             self.run_tasks();
         }
         self.last_rounds();

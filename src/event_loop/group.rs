@@ -153,9 +153,8 @@ impl Drop for Group {
     fn drop(&mut self) {
         for event_loop in &self.loops {
             let closing = Closing {
-                quiet: DEFAULT_QUIET,
-                timeout: DEFAULT_TIMEOUT,
                 spares_channels: true,
+                ..event_loop.closing(DEFAULT_QUIET, DEFAULT_TIMEOUT)
             };
             event_loop.request_closing(closing, false);
         }

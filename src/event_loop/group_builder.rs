@@ -11,7 +11,7 @@ use super::config::{LoopConfig, loop_choices};
 use super::group::{EventLoopGroup, launch};
 use super::shared::{EventLoop, invalid_io_ratio};
 use super::stall::Watcher;
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::reactor::Parts;
 
 /// Loops per processor when their number is not given. Netty's figure.
@@ -60,7 +60,7 @@ impl EventLoopGroupBuilder {
     }
 
     /// The name of the group. Its threads are called `<name>-1`, `<name>-2` and so on; Linux shows the
-    /// first 15 bytes.
+    /// first 15 bytes. A name with a NUL byte is refused by [`build`](Self::build).
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
@@ -106,9 +106,9 @@ impl EventLoopGroupBuilder {
     /// Opens the selectors. The threads start with the first task or channel that their loop gets.
     ///
     /// # Errors
-    /// [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument) for an `io_ratio` outside of 1 to
-    /// 100, [`Unsupported`](crate::error::ErrorKind::Unsupported) for a selector that this system does
-    /// not have; else an I/O error, mostly for want of descriptors.
+    /// [`ErrorKind::InvalidArgument`] for an `io_ratio` outside of 1 to 100 and for a name with a NUL byte,
+    /// [`ErrorKind::Unsupported`] for a selector that this system does not have; else an I/O error, mostly for want of
+    /// descriptors.
     pub fn build(self) -> Result<EventLoopGroup, Error> {
         let Some(io_ratio) = IoRatio::new(self.io_ratio) else {
             return Err(invalid_io_ratio(self.io_ratio));
@@ -118,6 +118,12 @@ impl EventLoopGroupBuilder {
             threads => threads,
         };
         let name = self.name.unwrap_or_else(next_name);
+        if name.contains('\0') {
+            let text = format!(
+                "{name:?} can be no name of an event loop group: its threads bear it, and a thread's name has no NUL byte"
+            );
+            return Err(Error::new(ErrorKind::InvalidArgument, text));
+        }
         let watcher = self.stall_limit.map(|limit| Watcher::new(&name, limit));
         let mut loops = Vec::with_capacity(threads);
         for index in 0..threads {

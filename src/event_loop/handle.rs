@@ -98,25 +98,20 @@ impl EventLoop {
     }
 
     /// Asks the loop to end: its channels are closed, then it goes on with tasks until none ran for
-    /// `quiet`, but not for longer than `timeout`. The first request counts; later ones only give the
-    /// future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
+    /// `quiet`, but not for longer than `timeout`, which counts from this call. The first request counts; later ones only
+    /// give the future. What is left then is dropped and its promises fail with [`ErrorKind::Terminated`].
     ///
-    /// Tasks that wait at this moment run first, operations on channels included. Then channels are closed at once:
-    /// what the kernel has not taken fails. To have it sent and received before, [`drain`](Self::drain) first. A close that takes its time (`SO_LINGER`, `oio`) is waited for up to
-    /// the timeout; then it goes on as with [`stop`](Self::stop).
+    /// Tasks that wait when the loop sees the request run first, each of them, operations on channels included: they were
+    /// accepted. That may take longer than `timeout`; then the loop ends right behind them. ([`drain`](Self::drain) keeps its
+    /// time in front of any number of tasks.) Then channels are closed at once:
+    /// what the kernel has not taken fails. To have it sent and received before, [`drain`](Self::drain) first. A close that
+    /// takes its time (`SO_LINGER`, `oio`) is waited for up to the timeout; then it goes on as with [`stop`](Self::stop).
     ///
     /// Does not block, and may be called on the loop itself. A `timeout` shorter than `quiet` counts as
     /// `quiet`.
     pub fn shutdown_gracefully(&self, quiet: Duration, timeout: Duration) -> Completion {
-        let timeout = timeout.max(quiet);
-        self.request_closing(
-            Closing {
-                quiet,
-                timeout,
-                spares_channels: false,
-            },
-            false,
-        );
+        let closing = self.closing(quiet, timeout.max(quiet));
+        self.request_closing(closing, false);
         self.termination_future()
     }
 
@@ -136,16 +131,21 @@ impl EventLoop {
     /// `handler_removed`. Only those that stand behind a handler on another group's loop may miss the
     /// first two, which can't come back in time.
     pub fn stop(&self) -> Completion {
-        let (quiet, timeout) = (Duration::ZERO, Duration::ZERO);
-        self.request_closing(
-            Closing {
-                quiet,
-                timeout,
-                spares_channels: false,
-            },
-            true,
-        );
+        let closing = self.closing(Duration::ZERO, Duration::ZERO);
+        self.request_closing(closing, true);
         self.termination_future()
+    }
+
+    /// A request that is made now.
+    pub(super) fn closing(&self, quiet: Duration, timeout: Duration) -> Closing {
+        let asked = LoopCore::with_if_current(self.id(), |core| core.now());
+        let can_read = !self.shared().has_manual_clock;
+        Closing {
+            quiet,
+            timeout,
+            asked: asked.or_else(|| can_read.then(clock::now)),
+            spares_channels: false,
+        }
     }
 
     /// As [`execute`](Self::execute), for a task made before.

@@ -26,15 +26,20 @@ use crate::reactor::Parts;
 
 /// An event loop without a thread of its own: the thread that made it makes its turns.
 ///
-/// Between turns it counts as asleep. It nests in another loop: watch [`as_fd`](Self::as_fd) there and
+/// Between turns it counts as asleep, and the time is its host's:
+/// [`time_outside`](super::MetricsSnapshot::time_outside). It nests in another loop: watch [`as_fd`](Self::as_fd) there and
 /// call `turn(Some(Duration::ZERO))` whenever it is readable.
 ///
-/// Dropping it closes its channels, drops its tasks and ends it.
+/// Dropping it ends it at once, in the order of [`EventLoop::stop`]: tasks that wait run first, operations on channels
+/// included; then channels are closed and have their last events; what is left is dropped, timers too. What the kernel does
+/// not take in that moment is not sent: to have it sent and received, `local.block_on(local.handle().drain(within))` before.
 pub struct LocalEventLoop {
     core: Rc<LoopCore>,
     nest: OnceCell<Nest>,
     /// Whether the queue was told that the loop sleeps.
     is_asleep: Cell<bool>,
+    /// When the last turn ended, by the loop's clock: what comes before the next one is the host's time.
+    left_at: Cell<Time>,
 }
 
 /// The choices of a [`LocalEventLoop`].
@@ -77,7 +82,11 @@ impl LocalEventLoop {
             return !self.core.has_ended();
         }
         self.core.end_nap(self.is_asleep.replace(false));
+        let outside = self.core.now().nanos_since(self.left_at.get());
+        self.core.metrics().outside_ns.add(outside);
         self.core.turn(timeout);
+        // A reading that came after the last foreign code.
+        self.left_at.set(self.core.cached_now());
         if self.core.has_ended() {
             self.finish();
             return false;
@@ -139,6 +148,12 @@ impl LocalEventLoop {
     /// A descriptor that is readable whenever a turn would do something: I/O, a timer that is due, a
     /// task from another thread, work left over. Nothing has to be read from it. It stays the same while
     /// the loop lives.
+    ///
+    /// Readable is a state here, as poll(2) and level-triggered selectors tell it: a turn that leaves something to the next one
+    /// leaves the descriptor readable. A host that is told of changes only (mio, tokio's `AsyncFd`, `EPOLLET`) hears nothing
+    /// then, since nothing has changed, and the loop would stand still until something else happens. Such a host has to make
+    /// turns until the descriptor is not readable any more, which poll(2) with a timeout of zero tells it, and may wait for the
+    /// next change only then (with tokio: `clear_ready()` only then).
     ///
     /// # Errors
     /// [`ErrorKind::Unsupported`] with the selector poll, which has no descriptor; an I/O error when descriptors are short.
@@ -214,8 +229,10 @@ impl LocalEventLoopBuilder {
         let parts = Parts::open(self.config.backend)
             .map_err(|error| Error::io("opening the selector of an event loop", error))?;
         let (handle, kit) = EventLoop::running(self.config, Some(parts));
+        let core = LoopCore::new(handle, kit, Clock::System);
         let this = LocalEventLoop {
-            core: LoopCore::new(handle, kit, Clock::System),
+            left_at: Cell::new(core.cached_now()),
+            core,
             nest: OnceCell::new(),
             is_asleep: Cell::new(false),
         };

@@ -21,6 +21,8 @@ pub(crate) struct ChannelCounters {
     pub(crate) unhandled_errors: Counter,
     /// Failed writes that nobody observed.
     pub(crate) unobserved_write_failures: Counter,
+    /// Datagrams that found too little room.
+    pub(crate) oversized_datagrams: Counter,
     /// Errors of exception_caught itself.
     pub(crate) failed_exception_caught: Counter,
     /// Callbacks that panicked.
@@ -64,6 +66,8 @@ pub(crate) struct Metrics {
     pub(crate) tasks_ns: Counter,
     pub(crate) spin_ns: Counter,
     pub(crate) sleep_ns: Counter,
+    /// Between the turns of a local loop.
+    pub(crate) outside_ns: Counter,
     /// Waiting in the queue of local tasks at the end of the last turn.
     pub(crate) local_waiting: Counter,
     pub(crate) panics: Counter,
@@ -103,6 +107,7 @@ impl Metrics {
             time_in_tasks: Duration::from_nanos(self.tasks_ns.get()),
             time_spinning: Duration::from_nanos(self.spin_ns.get()),
             time_asleep: Duration::from_nanos(self.sleep_ns.get()),
+            time_outside: Duration::from_nanos(self.outside_ns.get()),
             timer_lateness: self.timer_lateness.snapshot(),
             queue_wait: self.queue_wait.snapshot(),
             premature_waits: reactor.premature.get(),
@@ -122,6 +127,7 @@ impl Metrics {
             unhandled_user_events: self.channel.unhandled_user_events.get(),
             unhandled_errors: self.channel.unhandled_errors.get(),
             unobserved_write_failures: self.channel.unobserved_write_failures.get(),
+            oversized_datagrams: self.channel.oversized_datagrams.get(),
             failed_exception_caught: self.channel.failed_exception_caught.get(),
             handler_panics: self.channel.handler_panics.get(),
             rejected: self.rejected.load(Ordering::Relaxed),

@@ -60,6 +60,7 @@ impl Bench {
     /// Makes turns, which sleep when there is nothing to do, until `is_done`.
     fn turn_until(&self, is_done: impl Fn() -> bool) {
         while !is_done() {
+            self.core.now();
             self.core.turn(None);
             if self.handle.shared().tasks().len() > 0 {
                 // A push is under way: somebody else has to go on.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use tidegate_sys::mem::Task;
 use tidegate_sys::mem::queue::{self, Consumer, Producer, Pushed};
-use tidegate_sys::os::Waker;
+use tidegate_sys::os::{Time, Waker};
 use tracing::error;
 
 use super::boundary;
@@ -80,6 +80,9 @@ pub(crate) struct Closing {
     pub(crate) quiet: Duration,
     /// It ends in any case after so long.
     pub(crate) timeout: Duration,
+    /// Since when that counts, by the loop's clock: the call. `None` where the clock cannot be read at the call; then since the
+    /// loop has seen the request.
+    pub(crate) asked: Option<Time>,
     /// Whether channels stay open for the quiet period: so when the last handle of a group is dropped.
     pub(crate) spares_channels: bool,
 }

@@ -37,8 +37,11 @@ pub struct MetricsSnapshot {
     pub time_in_tasks: Duration,
     /// Time spent polling for something to do.
     pub time_spinning: Duration,
-    /// Time spent asleep in the kernel.
+    /// Time spent asleep in the kernel. A sleep that is going on is not in it yet.
     pub time_asleep: Duration,
+    /// Time between the turns of a [`LocalEventLoop`](super::LocalEventLoop), up to its last turn: its host's. Always 0 for the
+    /// loops of a group.
+    pub time_outside: Duration,
     /// How long after their deadline timers fired.
     pub timer_lateness: HistogramSnapshot,
     /// How long tasks waited between `execute` and their start; empty unless the loop was built with
@@ -81,6 +84,10 @@ pub struct MetricsSnapshot {
     pub unhandled_errors: u64,
     /// Failed writes that nobody observed.
     pub unobserved_write_failures: u64,
+    /// Datagrams that had more bytes than the option
+    /// [`MAX_DATAGRAM_PAYLOAD_SIZE`](crate::channel::options::MAX_DATAGRAM_PAYLOAD_SIZE) of their channel allows, and were
+    /// dropped.
+    pub oversized_datagrams: u64,
     /// Errors that `exception_caught` itself returned.
     pub failed_exception_caught: u64,
     /// Callbacks of handlers that panicked.
@@ -130,10 +137,10 @@ macro_rules! figures {
 figures! {
     since the beginning:
         turns events stale_events wakes_sent wakes_saved tasks_run timers_run time_in_io time_in_tasks
-        time_spinning time_asleep timer_lateness queue_wait premature_waits failed_waits ghost_events rebuilds
+        time_spinning time_asleep time_outside timer_lateness queue_wait premature_waits failed_waits ghost_events rebuilds
         stalls time_stalled
         read_masks arena_allocations panics unhandled_messages unhandled_user_events unhandled_errors
-        unobserved_write_failures failed_exception_caught handler_panics rejected accepted
+        unobserved_write_failures oversized_datagrams failed_exception_caught handler_panics rejected accepted
         accept_failed_clients accept_rests accept_shed accept_failures accept_refused accept_stillborn;
     now:
         tasks_waiting timers_waiting channels arena_bytes arena_pinned_bytes arena_chunks arena_pinned_chunks;
@@ -191,11 +198,15 @@ impl Figure for HistogramSnapshot {
 
 impl fmt::Display for MetricsSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(
+        write!(
             f,
             "{} turns; {:?} in I/O, {:?} in tasks, {:?} spinning, {:?} asleep",
             self.turns, self.time_in_io, self.time_in_tasks, self.time_spinning, self.time_asleep
         )?;
+        if !self.time_outside.is_zero() {
+            write!(f, ", {:?} outside", self.time_outside)?;
+        }
+        writeln!(f)?;
         writeln!(
             f,
             "{} channels, {} events ({} stale, {} of them ghosts)",
@@ -250,6 +261,13 @@ impl fmt::Display for MetricsSnapshot {
             self.arena_pinned_chunks,
             self.arena_allocations
         )?;
+        if self.oversized_datagrams > 0 {
+            writeln!(
+                f,
+                "{} datagrams dropped, longer than MAX_DATAGRAM_PAYLOAD_SIZE",
+                self.oversized_datagrams
+            )?;
+        }
         if self.stalls > 0 {
             writeln!(
                 f,

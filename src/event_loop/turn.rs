@@ -19,9 +19,8 @@ use crate::reactor::{Outcome, Reactor};
 const POLLS_PER_READING: u32 = 4;
 
 impl LoopCore {
-    /// One turn. Waits for at most `limit`; with zero, not at all.
+    /// One turn. Waits for at most `limit`; with zero, not at all. The caller has read the clock.
     pub(crate) fn turn(self: &Rc<Self>, limit: Option<Duration>) {
-        self.now();
         let entered = self.enter();
         self.next_turn(limit);
         drop(entered);

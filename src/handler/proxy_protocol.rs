@@ -28,7 +28,8 @@ const CLOSE: u64 = 0;
 /// [`required`](Self::required): a connection that begins with anything else, or ends within the header, shows the pipeline
 /// an error of kind [`Malformed`](ErrorKind::Malformed), [`TooLong`](ErrorKind::TooLong) or
 /// [`Truncated`](ErrorKind::Truncated) and is closed; no byte of it gets on. [`optional`](Self::optional): one that begins
-/// with anything else is handed on as it is, a header that is wrong is still an error.
+/// with anything else is handed on as it is, also if it ends before it differs; a header that is wrong, or cut off
+/// behind its first line's `PROXY ` or the twelve bytes that version 2 begins with, is still an error.
 ///
 /// Everybody can send a header. Take it only where nobody but the proxy can connect, or behind an
 /// [`IpFilter`](super::ip_filter::IpFilter) that lets only the proxy in; `optional` lets a client choose its own address. A
@@ -147,7 +148,7 @@ impl ProxyProtocol {
         if self.buffer.is_empty() {
             return;
         }
-        if self.is_required {
+        if self.is_required || is_header(&self.buffer) {
             let length = self.buffer.len();
             self.fail(
                 ctx,
@@ -176,6 +177,13 @@ fn may_be_header(bytes: &[u8]) -> bool {
         let both = bytes.len().min(signature.len());
         bytes[..both] == signature[..both]
     })
+}
+
+/// True once all of a version's signature has come: what follows can only make it a header that is right or wrong.
+fn is_header(bytes: &[u8]) -> bool {
+    [V1, V2]
+        .iter()
+        .any(|signature| bytes.starts_with(signature))
 }
 
 /// The length of a header of version 2, as soon as it is known.

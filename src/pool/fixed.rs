@@ -3,11 +3,11 @@
 //! A place is taken before a channel is asked for, and freed when the channel came back (whatever became of it then) or
 //! could not be had. So the number of places taken is never below the number of channels that are lent.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::line::{Line, Waits};
 use super::pooled::{Lender, PooledChannel};
 use super::shelf::closed;
 use super::simple::ChannelPool;
@@ -74,8 +74,7 @@ pub(super) struct Limits {
 struct State {
     /// Places taken; above the maximum only by [`AcquireTimeout::New`].
     taken: usize,
-    pending: VecDeque<Waiter>,
-    next_id: u64,
+    pending: Line<Waiter>,
     is_closed: bool,
     /// Never due; it fails when the pool's loop begins to end, and then nobody is to wait any more. There is one as soon as
     /// somebody has waited.
@@ -83,7 +82,6 @@ struct State {
 }
 
 struct Waiter {
-    id: u64,
     promise: TaskPromise<PooledChannel>,
     timer: Option<ScheduledFuture<()>>,
 }
@@ -94,6 +92,12 @@ impl Waiter {
             timer.cancel();
         }
         self.promise
+    }
+}
+
+impl Waits for Waiter {
+    fn is_over(&self) -> bool {
+        self.promise.is_done()
     }
 }
 
@@ -157,6 +161,7 @@ impl FixedChannelPool {
 
 impl Inner {
     fn acquire(this: &Arc<Self>, promise: TaskPromise<PooledChannel>) {
+        let mut gone = Vec::new();
         let mut state = this.lock();
         if state.is_closed {
             drop(state);
@@ -168,9 +173,8 @@ impl Inner {
             drop(state);
             return Self::fetch(this, promise);
         }
-        // Those who have given up wait no more.
-        state.pending.retain(|waiter| !waiter.promise.is_done());
-        if state.pending.len() >= this.limits.max_pending {
+        let has_room = state.pending.has_room(this.limits.max_pending, &mut gone);
+        if !has_room {
             drop(state);
             promise.try_failure(Error::new(
                 ErrorKind::Rejected,
@@ -181,16 +185,32 @@ impl Inner {
             ));
             return;
         }
-        let id = state.next_id;
-        state.next_id += 1;
-        state.pending.push_back(Waiter {
-            id,
+        let completion = promise.completion();
+        let id = state.pending.join(Waiter {
             promise,
             timer: None,
         });
         drop(state);
+        for waiter in gone {
+            waiter.promise();
+        }
+        Self::heed_leave(this, id, &completion);
         this.set_timer(this, id);
         Self::keep_vigil(this);
+    }
+
+    /// Who gives up waits no more.
+    fn heed_leave(this: &Arc<Self>, id: u64, completion: &Completion) {
+        let pool = Arc::downgrade(this);
+        completion.add_listener(move |result| {
+            if let Err(error) = result
+                && error.kind() == ErrorKind::Cancelled
+                && let Some(pool) = pool.upgrade()
+            {
+                let left = pool.lock().pending.leave(id);
+                drop(left.map(Waiter::promise));
+            }
+        });
     }
 
     /// With its loop the pool's channels end. Those that are lent may come back long after that, or never, so it is no use to
@@ -213,7 +233,7 @@ impl Inner {
     }
 
     fn loop_ended(&self) {
-        let pending = std::mem::take(&mut self.lock().pending);
+        let pending = self.lock().pending.take();
         for waiter in pending {
             waiter.promise().try_failure(Error::new(
                 ErrorKind::Terminated,
@@ -236,7 +256,7 @@ impl Inner {
             }
         });
         let mut state = self.lock();
-        match state.pending.iter_mut().find(|waiter| waiter.id == id) {
+        match state.pending.find(id) {
             Some(waiter) => waiter.timer = Some(timer),
             // Its turn came meanwhile.
             None => {
@@ -248,8 +268,7 @@ impl Inner {
 
     fn timed_out(this: &Arc<Self>, id: u64, timeout: Duration, action: AcquireTimeout) {
         let mut state = this.lock();
-        let position = state.pending.iter().position(|waiter| waiter.id == id);
-        let Some(waiter) = position.and_then(|at| state.pending.remove(at)) else {
+        let Some(waiter) = state.pending.leave(id) else {
             return;
         };
         if action == AcquireTimeout::New {
@@ -293,20 +312,17 @@ impl Inner {
         if state.taken >= this.limits.max {
             return;
         }
-        while let Some(waiter) = state.pending.pop_front() {
-            if waiter.promise.is_done() {
-                continue;
-            }
+        if let Some(waiter) = state.pending.next() {
             state.taken += 1;
             drop(state);
-            return Self::fetch(this, waiter.promise());
+            Self::fetch(this, waiter.promise());
         }
     }
 
     fn close(&self) {
         let mut state = self.lock();
         state.is_closed = true;
-        let pending = std::mem::take(&mut state.pending);
+        let pending = state.pending.take();
         let vigil = state.vigil.take();
         drop(state);
         if let Some(vigil) = vigil {

@@ -11,6 +11,7 @@
 //! - `pooled`: [`PooledChannel`], one that is lent.
 //! - `simple`: [`ChannelPool`], which connects whenever nothing is idle.
 //! - `fixed`: [`FixedChannelPool`], with a limit and a queue.
+//! - `line`: those who wait for a place of it.
 //! - `map`: [`Pool`], what they have in common, and [`ChannelPoolMap`], a pool for each key.
 //!
 //! No lock is held while a hook, a check, a connect or a listener runs.
@@ -19,6 +20,7 @@ mod builder;
 mod fixed;
 mod health;
 mod hooks;
+mod line;
 mod map;
 mod pooled;
 mod shelf;

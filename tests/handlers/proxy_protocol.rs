@@ -195,6 +195,26 @@ fn an_end_within_the_header() {
     silent.finish().unwrap();
 }
 
+/// An optional header that is cut off is an error from the end of its signature on: what is handed on before it may be
+/// another protocol's, what comes behind it is not.
+#[test]
+fn an_optional_header_that_is_cut_off_behind_its_signature_is_truncated() {
+    for (header, signature) in [(LINE.as_bytes().to_vec(), 6), (binary(), 12)] {
+        for length in 0..header.len() {
+            let mut channel = channel(ProxyProtocol::optional());
+            channel.write_inbound(header[..length].to_vec()).unwrap();
+            let end = channel.finish();
+            if length < signature {
+                end.unwrap();
+                assert_eq!(inbound(&mut channel).concat().as_bytes(), &header[..length]);
+            } else {
+                assert_eq!(end.unwrap_err().kind(), ErrorKind::Truncated, "{length}");
+                assert!(channel.read_inbound().is_none(), "{length}");
+            }
+        }
+    }
+}
+
 /// With auto-read off the handler asks again until it has something to hand on: whoever asked once gets a message.
 #[test]
 fn with_auto_read_off_one_read_brings_one_message() {

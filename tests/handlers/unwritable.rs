@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate::buffer::FileRegion;
 use tidegate::handler::timeout::UnwritableGuard;
 use tidegate::{EmbeddedChannel, Error, ErrorKind, Fault};
 
@@ -30,11 +31,32 @@ fn a_peer_that_reads_nothing_is_closed() {
     channel.advance(SECOND);
     assert_eq!(
         log.take(),
-        ["last error the peer has read nothing for 8s, with 100 bytes waiting for it"]
+        ["last error the peer has read nothing for 8s, with 4 bytes waiting for it"]
     );
     assert!(!channel.channel().is_open());
     assert!(write.is_done() && !write.is_success());
     assert_eq!(channel.next_timer(), None);
+}
+
+/// The error told of 96 bytes, which is what a region counts for the water marks.
+#[test]
+fn what_waits_is_told_with_what_is_left_of_files() {
+    let log = Log::new();
+    let mut channel = channel(SECOND, &log);
+    channel.block_writes(true);
+    let file = FileRegion::lazy("unused", 0, 30 << 20);
+    channel.run(|channel| {
+        channel.write("four");
+        channel.write_and_flush(file);
+    });
+    channel.advance(2 * SECOND);
+    let bytes = 4 + (30 << 20);
+    assert_eq!(
+        log.take(),
+        [format!(
+            "last error the peer has read nothing for 1s, with {bytes} bytes waiting for it"
+        )]
+    );
 }
 
 /// What is written meanwhile gives the peer no more time: it is not the peer's doing.

@@ -1,5 +1,6 @@
 //! `Aggregator` (H24).
 
+use bytes::{Bytes, BytesMut};
 use tidegate::handler::codec::{Aggregate, Aggregator, Part};
 use tidegate::{EmbeddedChannel, Failure, Message};
 
@@ -123,4 +124,47 @@ fn one_read_brings_a_whole_message() {
     let mut seen = inbound(&mut channel);
     seen.retain(|line| line != "read_complete");
     assert_eq!(seen, ["(abc)"]);
+}
+
+/// Parts of bytes come in either form: sockets give `BytesMut`, decoders and texts may give `Bytes`.
+#[test]
+fn parts_of_bytes_are_taken_in_either_form() {
+    struct Four(usize);
+
+    impl Aggregate for Four {
+        type Part = Bytes;
+        type Whole = BytesMut;
+
+        fn part(&self, part: &Bytes) -> Part {
+            match (self.0, self.0 + part.len()) {
+                (0, 4) => Part::Only,
+                (0, _) => Part::First,
+                (_, 4) => Part::Last,
+                _ => Part::Middle,
+            }
+        }
+
+        fn size(&self, part: &Bytes) -> usize {
+            part.len()
+        }
+
+        fn begin(&mut self, part: Bytes) -> Result<BytesMut, Failure> {
+            self.0 = part.len();
+            Ok(BytesMut::from(&part[..]))
+        }
+
+        fn add(&mut self, whole: &mut BytesMut, part: Bytes) -> Result<(), Failure> {
+            self.0 += part.len();
+            whole.extend_from_slice(&part);
+            Ok(())
+        }
+    }
+
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last(Aggregator::new(Four(0), 4))).unwrap();
+    channel.feed([Message::from("t"), Message::from(BytesMut::from("id"))]);
+    channel.feed(["e"]);
+    let whole = channel.read_inbound().unwrap();
+    assert_eq!(whole.as_bytes(), Some(&b"tide"[..]));
+    assert!(channel.read_inbound().is_none());
 }

@@ -1,6 +1,7 @@
 //! `ByteToMessage`: what comes out, when, and in which order (H1 to H8).
 
 use std::cell::Cell;
+use std::ops::Range;
 use std::rc::Rc;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -99,7 +100,7 @@ fn frames_are_not_copied_unless_they_straddle() -> Result<(), Failure> {
     let mut channel = framed(&OptionSet::new());
     let mut input = wire(["one", "two"]);
     input.extend_from_slice(b"\x05thr");
-    let lies_in = |msg: &Message, range: &std::ops::Range<*const u8>| {
+    let lies_in = |msg: &Message, range: &Range<*const u8>| {
         msg.as_bytes()
             .is_some_and(|bytes| range.contains(&bytes.as_ptr()))
     };
@@ -139,6 +140,180 @@ fn a_remainder_does_not_pin_what_was_read() -> Result<(), Failure> {
     channel.feed([memory.split()]);
     assert_eq!(inbound(&mut channel), ["one", "read_complete"]);
     assert!(memory.try_reclaim(4096));
+    Ok(())
+}
+
+/// Switches auto-read off at the frame "stop", and drops what comes.
+struct Stop;
+
+impl Handler for Stop {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        if msg.as_bytes() == Some(b"stop") {
+            ctx.set_auto_read(false);
+        }
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+}
+
+/// The memory that a read has filled.
+struct Memory(BytesMut, usize);
+
+impl Memory {
+    /// A read of these bytes, and the memory that it lies in.
+    fn read(bytes: &[u8]) -> (BytesMut, Self) {
+        let mut memory = BytesMut::with_capacity(bytes.len());
+        memory.extend_from_slice(bytes);
+        let size = memory.capacity();
+        (memory.split(), Self(memory, size))
+    }
+
+    /// Whether nothing holds a part of the read any more.
+    fn is_free(&mut self) -> bool {
+        self.0.try_reclaim(self.1)
+    }
+}
+
+/// While somebody has paused reading, the messages held back are copied out of what was read, and come in order later.
+///
+/// Rules: H2, H5, 6.7
+#[test]
+fn what_a_paused_decoder_holds_back_does_not_pin_what_was_read() -> Result<(), Failure> {
+    for (more, last) in [(&b""[..], "c"), (b"\x03un", "uno")] {
+        let mut channel = EmbeddedChannel::new(|pipeline| {
+            pipeline.add_last(Framed::default())?;
+            pipeline.add_last(Stop)
+        })?;
+        let frames = [&wire(["a", "stop", "b", "c"])[..], more].concat();
+        let (read, mut memory) = Memory::read(&frames);
+        channel.feed([read]);
+        assert_eq!(inbound(&mut channel), ["a", "stop"]);
+        assert!(memory.is_free(), "the rest still lies in the read");
+        channel.run(|channel| channel.read());
+        assert_eq!(inbound(&mut channel), ["b"]);
+        channel.run(|channel| channel.set_auto_read(true));
+        channel.feed(if more.is_empty() { vec![] } else { vec!["o"] });
+        let seen = inbound(&mut channel);
+        assert_eq!(
+            (seen[0].as_str(), seen.last().unwrap().as_str()),
+            ("c", last)
+        );
+    }
+    Ok(())
+}
+
+/// Gives what it sees of so many bytes and leaves it there, once; then takes it.
+struct Twice(usize, bool);
+
+impl Decoder for Twice {
+    type Item = BytesMut;
+    type Error = Error;
+
+    fn decode(&mut self, src: &mut BytesMut) -> Result<Option<BytesMut>, Error> {
+        if src.len() < self.0 {
+            return Ok(None);
+        }
+        self.1 = !self.1;
+        let frame = BytesMut::from(&src[..self.0]);
+        if !self.1 {
+            src.advance(self.0);
+        }
+        Ok(Some(frame))
+    }
+}
+
+/// The rest of a read that is looked at behind the kept bytes of the one before is kept with them.
+///
+/// Rules: H2, H5
+#[test]
+fn nor_does_a_read_whose_first_frame_straddles() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(ByteToMessage::new(Twice(4, false)).idle_messages_max(1))?;
+        pipeline.add_last(Stop)
+    })?;
+    channel.feed([&b"st"[..]]);
+    let (read, mut memory) = Memory::read(&[&b"op"[..], &[b'x'; 1000]].concat());
+    channel.feed([read]);
+    assert_eq!(inbound(&mut channel), ["stop"]);
+    assert!(memory.is_free(), "the rest still lies in the read");
+    channel.run(|channel| channel.read());
+    assert_eq!(inbound(&mut channel), ["stop"]);
+    channel.run(|channel| channel.set_auto_read(true));
+    assert_eq!(inbound(&mut channel), ["xxxx"; 500]);
+    Ok(())
+}
+
+/// A large rest may pin what was read: copied it would take as much. Once little of it is left, that is copied.
+///
+/// Rules: H2, H5, 6.7
+#[test]
+fn a_large_rest_lets_go_when_it_has_become_small() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Framed::default())?;
+        pipeline.add_last(Stop)
+    })?;
+    let frame = "x".repeat(250);
+    let frames: Vec<&str> = [&["stop"][..], &[&frame[..]; 140]].concat();
+    let (read, mut memory) = Memory::read(&wire(frames));
+    channel.feed([read]);
+    assert_eq!(inbound(&mut channel), ["stop"]);
+    assert!(!memory.is_free(), "35 kB are worth a chunk");
+    for left in (0..140).rev() {
+        channel.run(|channel| channel.read());
+        assert_eq!(inbound(&mut channel), [&frame[..]]);
+        assert_eq!(memory.is_free(), left * 251 < 32 * 1024, "{left}");
+    }
+    Ok(())
+}
+
+/// Nor do inputs that came while messages were held back.
+///
+/// Rules: H2, H5
+#[test]
+fn inputs_that_wait_behind_messages_held_back_pin_nothing() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Framed::default())?;
+        pipeline.add_last(Stop)
+    })?;
+    channel.feed([wire(["stop", "a"])]);
+    let mut memories = Vec::new();
+    for name in ["b", "c", "d"] {
+        let (read, memory) = Memory::read(&wire([name]));
+        memories.push(memory);
+        channel.pipeline(|pipeline| {
+            pipeline.fire_channel_read(read);
+            pipeline.fire_channel_read_complete();
+        });
+    }
+    assert_eq!(inbound(&mut channel), ["stop"]);
+    assert!(memories.iter_mut().all(|memory| memory.is_free()));
+    for frame in ["a", "b", "c", "d"] {
+        channel.run(|channel| channel.read());
+        assert_eq!(inbound(&mut channel), [frame]);
+    }
+    Ok(())
+}
+
+/// Nor what a decoder leaves for other reasons: single decode, an error at which it takes nothing.
+///
+/// Rules: H2, H4, H5
+#[test]
+fn bytes_that_stay_for_other_reasons_pin_nothing() -> Result<(), Failure> {
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(ByteToMessage::new(Framed::default()).single_decode(true))
+    })?;
+    let (read, mut memory) = Memory::read(&wire(["a", "b"]));
+    channel.feed([read]);
+    assert_eq!(inbound(&mut channel), ["a"]);
+    assert!(memory.is_free(), "single decode");
+    channel.feed([wire(["c"])]);
+    assert_eq!(inbound(&mut channel), ["b"]);
+
+    let mut channel = framed(&OptionSet::new());
+    let (read, mut memory) = Memory::read(b"\x01a\xfe and more");
+    channel.feed([read]);
+    assert_eq!(inbound(&mut channel), ["a", "Malformed", "read_complete"]);
+    assert!(memory.is_free(), "an error");
     Ok(())
 }
 
@@ -588,31 +763,32 @@ fn messages_held_back_come_before_the_end() -> Result<(), Failure> {
     Ok(())
 }
 
-/// More messages in one read than a dispatch resumes: all come, in order, and nothing is read meanwhile.
+/// More messages in one read than a dispatch resumes: all come, in order, none is copied, and nothing is read meanwhile.
 ///
 /// Rules: H3, 6.7
 #[test]
 fn ten_thousand_messages_of_one_read_all_come() -> Result<(), Failure> {
-    struct Count(Rc<Cell<u32>>);
+    struct Count(Rc<Cell<u32>>, Range<*const u8>);
     impl Handler for Count {
         fn channel_read(&mut self, _: &mut Context<'_>, msg: Message) -> HandlerResult {
             let frame = msg.as_bytes().unwrap_or_default();
             assert_eq!(frame, self.0.get().to_be_bytes());
+            assert!(self.1.contains(&frame.as_ptr()), "copied");
             self.0.set(self.0.get() + 1);
             Ok(())
         }
     }
-    let seen = Rc::new(Cell::new(0));
-    let counts = Count(seen.clone());
-    let mut channel = EmbeddedChannel::new(|pipeline| {
-        pipeline.add_last(Framed::default())?;
-        pipeline.add_last(counts)
-    })?;
     let mut input = BytesMut::new();
     for number in 0..10_000_u32 {
         input.extend_from_slice(&[4]);
         input.extend_from_slice(&number.to_be_bytes());
     }
+    let seen = Rc::new(Cell::new(0));
+    let counts = Count(seen.clone(), input.as_ptr_range());
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Framed::default())?;
+        pipeline.add_last(counts)
+    })?;
     channel.feed([input]);
     assert_eq!(seen.get(), 10_000);
     Ok(())

@@ -119,7 +119,57 @@ fn an_encoder_of_bytes_takes_them_in_either_form() -> Result<(), Failure> {
     Ok(())
 }
 
-/// An encoder of several types takes those that it is given for.
+/// One of several types takes the form of bytes that is not among them as the one that is; where both are, each is taken as it
+/// is.
+#[test]
+fn an_encoder_of_bytes_and_others_takes_them_in_either_form_too() -> Result<(), Failure> {
+    struct Kinds;
+
+    impl Encoder<Bytes> for Kinds {
+        type Error = Error;
+
+        fn encode(&mut self, _: Bytes, dst: &mut BytesMut) -> Result<(), Error> {
+            dst.put_slice(b"Bytes");
+            Ok(())
+        }
+    }
+
+    impl Encoder<BytesMut> for Kinds {
+        type Error = Error;
+
+        fn encode(&mut self, _: BytesMut, dst: &mut BytesMut) -> Result<(), Error> {
+            dst.put_slice(b"BytesMut");
+            Ok(())
+        }
+    }
+
+    impl Encoder<u32> for Kinds {
+        type Error = Error;
+
+        fn encode(&mut self, _: u32, dst: &mut BytesMut) -> Result<(), Error> {
+            dst.put_slice(b"u32");
+            Ok(())
+        }
+    }
+
+    fn all(handler: impl Handler) -> Result<Vec<String>, Failure> {
+        let mut channel = EmbeddedChannel::new(|pipeline| pipeline.add_last(handler))?;
+        channel.write_outbound("text")?;
+        channel.write_outbound(BytesMut::from("read"))?;
+        channel.write_outbound(Message::new(7_u32))?;
+        Ok(outbound(&mut channel))
+    }
+
+    let one = all(MessageToByte::<_, (u32, Bytes)>::of(Kinds))?;
+    assert_eq!(one, ["Bytes", "Bytes", "u32"]);
+    let other = all(MessageToByte::<_, (BytesMut, u32)>::of(Kinds))?;
+    assert_eq!(other, ["BytesMut", "BytesMut", "u32"]);
+    let both = all(MessageToByte::<_, (BytesMut, u32, Bytes)>::of(Kinds))?;
+    assert_eq!(both, ["Bytes", "BytesMut", "u32"]);
+    Ok(())
+}
+
+/// An encoder of several types takes those that it is given for; other messages pass.
 ///
 /// Rules: H21
 #[test]
@@ -131,7 +181,9 @@ fn an_encoder_may_be_for_several_types() -> Result<(), Failure> {
     channel.write_outbound(Message::new(String::from("one")))?;
     channel.write_outbound(Bytes::from_static(b"two"))?;
     channel.write_outbound(BytesMut::from("three"))?;
-    assert_eq!(outbound(&mut channel), ["one\n", "two\n", "three"]);
+    assert_eq!(outbound(&mut channel), ["one\n", "two\n", "three\n"]);
+    channel.write_outbound(Message::new(4_u32))?;
+    assert_eq!(channel.read_outbound_as::<u32>(), Some(4));
     Ok(())
 }
 

@@ -1,13 +1,17 @@
 //! Typed handlers, closures, and chains whose types were checked.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::rc::Rc;
 
 use bytes::{Bytes, BytesMut};
 use tidegate::codec::{
     LengthFieldDecoder, LengthFieldPrepender, LineDecoder, LineEncoder, StringDecoder,
 };
-use tidegate::handler::codec::{ByteToMessage, Codec, map_read};
+use tidegate::handler::codec::{
+    Aggregate, Aggregator, ByteToMessage, Codec, MessageToByte, MessageToMessageDecoder,
+    MessageToMessageEncoder, Part, Transform, map_read,
+};
 use tidegate::handler::typed::{Typed, TypedHandler, chain, event_fn, handler_fn};
 use tidegate::{
     Context, EmbeddedChannel, ErrorKind, Failure, Handler, HandlerResult, Message, Promise,
@@ -273,14 +277,88 @@ fn pipelines_take_codecs_typed_handlers_and_handlers_as_they_are() -> Result<(),
         names,
         [
             "Plain#0",
-            "ByteToMessage#0",
-            "Prepend#0",
+            "LengthFieldDecoder#0",
+            "LengthFieldPrepender#0",
             "closure",
             "double",
-            "ByteToMessage#1"
+            "StringDecoder#0"
         ]
     );
     Ok(())
+}
+
+/// As typed handlers, codecs are called by the type that their user knows, and found by it or by that of their handler.
+#[test]
+fn codecs_are_named_and_found_by_their_own_type() -> Result<(), Failure> {
+    struct Upper;
+    impl Transform for Upper {
+        type In = String;
+        type Out = String;
+        type Error = Failure;
+
+        fn transform(&mut self, msg: String, out: &mut VecDeque<String>) -> Result<(), Failure> {
+            out.push_back(msg.to_uppercase());
+            Ok(())
+        }
+    }
+
+    struct Pairs;
+    impl Aggregate for Pairs {
+        type Part = u8;
+        type Whole = u16;
+
+        fn part(&self, _: &u8) -> Part {
+            Part::Only
+        }
+
+        fn size(&self, _: &u8) -> usize {
+            1
+        }
+
+        fn begin(&mut self, part: u8) -> Result<u16, Failure> {
+            Ok(part.into())
+        }
+
+        fn add(&mut self, _: &mut u16, _: u8) -> Result<(), Failure> {
+            Ok(())
+        }
+    }
+
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(StringDecoder::new(LineDecoder::new(80)))?;
+        pipeline.add_last(MessageToByte::new(Lines))?;
+        pipeline.add_last(LengthFieldPrepender::new(2))?;
+        pipeline.add_last(Codec::<_, (BytesMut,)>::new(Framed::default()))?;
+        pipeline.add_last(MessageToMessageDecoder::new(Upper))?;
+        pipeline.add_last(MessageToMessageEncoder::new(Upper))?;
+        pipeline.add_last(Aggregator::new(Pairs, 10))?;
+        pipeline.add_last(map_read(|text: String| text.parse::<u64>()))
+    })?;
+    channel.pipeline(|pipeline| {
+        let names = [
+            "StringDecoder#0",
+            "Lines#0",
+            "LengthFieldPrepender#0",
+            "Framed#0",
+            "Upper#0",
+            "Upper#1",
+            "Pairs#0",
+            "Map#0",
+        ];
+        assert_eq!(pipeline.names(), names);
+        assert!(pipeline.contains_type::<LengthFieldPrepender>());
+        assert!(pipeline.contains_type::<Aggregator<Pairs>>());
+        assert!(pipeline.is_named::<Upper>("Upper#1") && !pipeline.is_named::<Lines>("Upper#1"));
+        pipeline.with(|_: &mut Upper| ())?;
+        pipeline.with(|_: &mut MessageToMessageDecoder<Upper>| ())?;
+        assert!(pipeline.handle::<Pairs>()?.is_alive());
+        assert!(pipeline.remove_type::<Lines>()?.is_some());
+        let codec = pipeline.remove_type::<Codec<Framed, (BytesMut,)>>()?;
+        assert!(codec.is_some());
+        let error = pipeline.remove("ByteToMessage#0").unwrap_err();
+        assert!(error.to_string().contains("StringDecoder#0"), "{error}");
+        Ok(())
+    })
 }
 
 #[derive(Debug, PartialEq)]

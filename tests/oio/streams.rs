@@ -248,6 +248,44 @@ fn ending_the_output_drops_it() {
     drop(answer);
 }
 
+/// Where it is dropped is sent to the test.
+struct Tells(Sender<String>);
+
+impl Write for Tells {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Tells {
+    fn drop(&mut self) {
+        let name = std::thread::current().name().unwrap_or_default().to_owned();
+        let _ = self.0.send(name);
+    }
+}
+
+/// What is buffered in it goes out when it is dropped, which may take as long as a write: not on the loop.
+#[test]
+fn an_output_to_which_nothing_was_written_is_dropped_on_its_thread_too() {
+    let group = Group::new();
+    let ends: [fn(&Channel) -> tidegate::ChannelFuture; 2] =
+        [Channel::shutdown_output, Channel::close];
+    for end in ends {
+        let (source, answer, _asks) = script();
+        let (tell, told) = mpsc::channel();
+        let (channel, _seen) = open(&group, source, Tells(tell));
+        end(&channel).sync_timeout(DEADLINE).unwrap();
+        let thread = told.recv_timeout(DEADLINE).unwrap();
+        assert!(thread.starts_with("oio-write-"), "{thread}");
+        drop(answer);
+        channel.close().sync_timeout(DEADLINE).unwrap();
+    }
+}
+
 #[test]
 fn ending_the_input_is_an_end_also_while_a_read_waits() {
     let group = Group::new();

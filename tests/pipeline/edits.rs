@@ -90,8 +90,6 @@ fn generated_names_use_the_first_free_number() {
     );
 }
 
-/// A name is taken once; the error shows the pipeline as it is, and nothing has changed.
-///
 /// More than a byte counts.
 ///
 /// Rules: B20
@@ -112,6 +110,56 @@ fn hundreds_of_a_type_have_names_as_well() {
     });
 }
 
+/// Whatever comes between them.
+///
+/// Rules: B20
+#[test]
+fn the_first_free_number_is_found_among_many() {
+    let mut channel = empty();
+    channel.pipeline(|pipeline| {
+        let add = |pipeline: &mut Pipeline<'_>| {
+            pipeline.add_last(Beta(0)).unwrap();
+            pipeline.last().unwrap()
+        };
+        for _ in 0..18 {
+            add(pipeline);
+        }
+        assert_eq!(add(pipeline), "Beta#18");
+        pipeline.add_last_named("Beta#20", Alpha).unwrap();
+        pipeline.add_first_named("first", Beta(0)).unwrap();
+        assert_eq!(
+            [(); 3].map(|()| add(pipeline)),
+            ["Beta#19", "Beta#21", "Beta#22"]
+        );
+        pipeline.remove("Beta#17").unwrap();
+        pipeline.replace("Beta#21", None, Alpha).unwrap();
+        assert_eq!(
+            [(); 3].map(|()| add(pipeline)),
+            ["Beta#17", "Beta#21", "Beta#23"]
+        );
+        pipeline.remove("Beta#20").unwrap();
+        pipeline.add_last(Alpha).unwrap();
+        assert_eq!([(); 2].map(|()| add(pipeline)), ["Beta#20", "Beta#24"]);
+    });
+}
+
+/// Each addition looked at every name for every handler: their number cubed.
+#[test]
+fn thousands_of_a_type_are_added_as_fast_as_a_few() {
+    let mut channel = empty();
+    channel.pipeline(|pipeline| {
+        for number in 0..3_000 {
+            pipeline.add_last(Beta(number)).unwrap();
+        }
+        let names = pipeline.names();
+        let numbered = |(number, name): (usize, &String)| *name == format!("Beta#{number}");
+        assert!(names.iter().enumerate().all(numbered));
+        assert!(pipeline.contains("Beta#2999") && !pipeline.contains("Beta#3000"));
+    });
+}
+
+/// A name is taken once; the error shows the pipeline as it is, and nothing has changed.
+///
 /// Rules: 6.8, B20
 #[test]
 fn a_duplicate_name_is_refused_and_the_pipeline_shown() {

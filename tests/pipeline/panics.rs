@@ -4,20 +4,20 @@ use std::cell::Cell;
 use std::panic;
 use std::rc::Rc;
 
-use tidegate::{Context, EmbeddedChannel, ErrorKind, Failure, Handler, HandlerResult, Message};
+use tidegate::{Context, EmbeddedChannel, ErrorKind, Failure};
 
 use crate::common::telling::told;
 use crate::common::{self, Dropped, Log, Script, inbound};
 
 /// An active channel with these handlers, whose panics stay in it as on the wire.
-fn channel(handlers: impl Into<Vec<Script>>) -> EmbeddedChannel {
+pub fn channel(handlers: impl Into<Vec<Script>>) -> EmbeddedChannel {
     let mut channel = common::channel(handlers);
     channel.contain_panics();
     channel
 }
 
 /// Silences the panics that these tests cause on purpose, on this thread, while `work` runs.
-fn quietly<R>(work: impl FnOnce() -> R) -> R {
+pub fn quietly<R>(work: impl FnOnce() -> R) -> R {
     thread_local! {
         static QUIET: Cell<bool> = const { Cell::new(false) };
     }
@@ -175,80 +175,6 @@ fn what_speaks_while_a_panic_comes_by_calls_no_handler_that_is_lost() {
     assert_eq!(calls, ["b read m", "c read m", "b write m"], "{lines:?}");
     assert!(!channel.channel().is_open());
     assert_eq!(channel.event_loop().metrics().handler_panics, 1);
-}
-
-/// Catches what its writes panic with, and goes on.
-struct Careful {
-    log: Log,
-    by_context: bool,
-}
-
-impl Handler for Careful {
-    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        for _ in 0..2 {
-            let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| {
-                if self.by_context {
-                    ctx.write("w");
-                } else {
-                    ctx.channel().write("w");
-                }
-            }));
-            self.log
-                .add(if caught.is_err() { "caught" } else { "passed" });
-        }
-        ctx.fire_channel_read(msg);
-        Ok(())
-    }
-}
-
-/// A panic that somebody catches before it has come to the channel ends the channel all the same, and the handlers that it
-/// has passed are not called again: not by who has caught it, and not by the next event.
-///
-/// Rules: 5.8
-#[test]
-fn a_panic_that_is_caught_on_its_way_ends_the_channel_all_the_same() {
-    for by_context in [true, false] {
-        let log = Log::new();
-        let b = Script::new("b", &log)
-            .loud()
-            .on_write(|ctx, msg, promise| {
-                if crate::common::text(&msg) == "w" {
-                    panic!("in the write");
-                }
-                ctx.write_with(msg, promise);
-                Ok(())
-            })
-            .holding(Dropped::tells("b", &log));
-        let c = Careful {
-            log: log.clone(),
-            by_context,
-        };
-        let mut channel = EmbeddedChannel::new(|pipeline| {
-            pipeline.add_last(Script::new("a", &log).loud())?;
-            pipeline.add_last(b)?;
-            pipeline.add_last(c)?;
-            pipeline.add_last(Script::new("d", &log).loud())
-        })
-        .unwrap();
-        channel.contain_panics();
-        // That the careful one has no write of its own is learned here.
-        channel.run(|channel| channel.write("harmless"));
-        log.take();
-        quietly(|| channel.pipeline(|pipeline| pipeline.fire_channel_read("m")));
-        let lines = log.take();
-        let count = |what: &str| lines.iter().filter(|line| *line == what).count();
-        assert_eq!(count("b write w"), 1, "{lines:?}");
-        assert_eq!((count("caught"), count("passed")), (1, 1), "{lines:?}");
-        assert_eq!(count("b dropped"), 1, "{lines:?}");
-        assert_eq!(
-            (count("d read m"), count("b inactive")),
-            (0, 0),
-            "{lines:?}"
-        );
-        assert_eq!(count("a inactive"), 1, "{lines:?}");
-        assert!(!channel.channel().is_open());
-        assert_eq!(channel.event_loop().metrics().handler_panics, 1);
-    }
 }
 
 /// A handler that has made the pipeline larger and panics is found in what it was before.
@@ -658,66 +584,6 @@ fn a_look_that_panics_in_a_callback_takes_both() {
         ["a read m", "a dropped", "other dropped", "z inactive"]
     );
     assert_eq!(inbound(&mut channel), [""; 0]);
-}
-
-/// Also one that was caught in a `handler_added` while something waited, which goes on from there.
-#[test]
-fn a_handler_whose_panic_somebody_caught_is_not_called_with_what_waited() {
-    let log = Log::new();
-    let b = Script::new("b", &log)
-        .on_write(|_, _, _| panic!("here"))
-        .on_read(|ctx, msg| {
-            ctx.fire_channel_read(msg);
-            Ok(())
-        });
-    let (late, seen) = (Cell::new(true), log.clone());
-    let a = Script::new("a", &log).on_read(move |ctx, _| {
-        if late.take() {
-            let catches = Script::new("late", &seen).on_added(|ctx| {
-                let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| ctx.write("x")));
-                assert!(caught.is_err());
-                Ok(())
-            });
-            ctx.pipeline().add_last(catches)?;
-            ctx.pipeline().fire_channel_read("again");
-        }
-        Ok(())
-    });
-    let mut channel = channel([b, a]);
-    quietly(|| channel.feed(["m"]));
-    let lines = log.take();
-    assert!(!lines.contains(&"b read again".to_owned()), "{lines:?}");
-    assert!(lines.contains(&"b read m".to_owned()), "{lines:?}");
-    assert!(!channel.channel().is_active());
-}
-
-/// Also one that was caught in the farewell of a handler that has taken itself out.
-#[test]
-fn a_handler_whose_panic_a_farewell_caught_is_not_called_any_more() {
-    let log = Log::new();
-    let b = Script::new("b", &log)
-        .on_write(|_, _, _| panic!("here"))
-        .on_read(|ctx, msg| {
-            ctx.fire_channel_read(msg);
-            Ok(())
-        });
-    let goes = Script::new("goes", &log)
-        .on_read(|ctx, _| {
-            ctx.pipeline().remove("goes")?;
-            ctx.pipeline().fire_channel_read("again");
-            Ok(())
-        })
-        .on_removed(|ctx| {
-            let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| ctx.write("x")));
-            assert!(caught.is_err());
-            Ok(())
-        });
-    let mut channel = channel([b, goes]);
-    quietly(|| channel.feed(["m"]));
-    let lines = log.take();
-    assert!(lines.contains(&"b read m".to_owned()), "{lines:?}");
-    assert!(!lines.contains(&"b read again".to_owned()), "{lines:?}");
-    assert!(!channel.channel().is_active());
 }
 
 /// After a panic the loop and its tasks go on.

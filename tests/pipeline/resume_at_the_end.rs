@@ -8,7 +8,7 @@ use tidegate::channel::options::ALLOW_HALF_CLOSURE;
 use tidegate::{EmbeddedChannel, Error, Failure, Message, OptionSet};
 
 use super::resume::{Words, asked, decoding};
-use crate::common::{Log, Script, channel, inbound, manual, text};
+use crate::common::{Log, Script, channel, inbound, manual, outbound, text};
 
 /// The same when the channel is closed while messages are parked: they are emitted, then it is inactive.
 ///
@@ -265,6 +265,47 @@ fn nothing_is_read_while_resumes_are_left_over() {
     expected.extend(second);
     expected.push("last".to_owned());
     assert_eq!(*order.borrow(), expected);
+}
+
+/// The end of a batch, by which handlers flush, comes behind the last message of it, whichever turn that comes in.
+///
+/// Rules: 6.7, D7
+#[test]
+fn the_end_of_a_batch_comes_behind_the_messages_that_are_left_over() {
+    let log = Log::new();
+    let app = Script::new("app", &log).loud();
+    let mut channel = decoding(&Log::new(), &OptionSet::new(), app);
+    log.take();
+    for _ in 0..2 {
+        channel.feed([vec!["w"; 3000].join(" ").into_bytes()]);
+        let lines = log.take();
+        let of = |what: &str| lines.iter().filter(|line| *line == what).count();
+        assert_eq!(of("app read w"), 3000);
+        let end = lines.iter().position(|line| line == "app read_complete");
+        assert_eq!(end, Some(3000));
+    }
+}
+
+/// Nor does the end of the input, which closes the channel, overtake what is left over: all of it is answered before.
+///
+/// Rules: 6.7, A25, D7
+#[test]
+fn the_end_of_the_input_comes_behind_the_messages_that_are_left_over() {
+    let app = Script::new("app", &Log::new())
+        .on_read(|ctx, msg| {
+            ctx.write(msg);
+            Ok(())
+        })
+        .on_read_complete(|ctx| {
+            ctx.flush();
+            Ok(())
+        });
+    let mut channel = decoding(&Log::new(), &asked(), app);
+    channel.feed([vec!["w"; 3000].join(" ").into_bytes()]);
+    channel.feed_eof();
+    channel.run(|channel| channel.set_auto_read(true));
+    assert!(!channel.channel().is_open());
+    assert_eq!(outbound(&mut channel).len(), 3000);
 }
 
 /// What comes from elsewhere while resumes are left over keeps its own order.

@@ -5,6 +5,7 @@
 #[path = "../common/telling.rs"]
 mod telling;
 
+mod datagrams;
 mod events;
 mod stalls;
 mod tasks;

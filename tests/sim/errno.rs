@@ -359,7 +359,11 @@ pub fn shutting_down(stage: &mut Stage) -> Seen {
     stage.wait(|| shut.is_done());
     let state = match shut.is_success() && stage.wait(|| receive(&peer) == Some(0)) {
         true => State::Done,
-        false => after(&child),
+        false => {
+            // What is there is read before it closes.
+            stage.wait(|| !child.is_open());
+            after(&child)
+        }
     };
     let _ = peer.shutdown(Shutdown::Write);
     stage.wait(|| !child.is_open());

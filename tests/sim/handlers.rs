@@ -32,6 +32,7 @@ impl Guard {
                 seen: 0,
                 writes: Vec::new(),
                 taken: 0,
+                is_in_batch: false,
                 asks: false,
                 is_lazy: false,
                 is_over: false,
@@ -236,6 +237,7 @@ impl Handler for App {
             let start = end.seen;
             let from_client = !end.is_client;
             end.asks = false;
+            end.is_in_batch = true;
             end.seen += bytes.len() as u64;
             let may_write = !end.is_output_shut && !end.is_closing;
             let is_right = (start..)
@@ -253,6 +255,11 @@ impl Handler for App {
             follow(self.end, &future, length);
             ctx.flush();
         }
+        Ok(())
+    }
+
+    fn channel_read_complete(&mut self, _: &mut Context<'_>) -> HandlerResult {
+        with(|model| model.ends[self.end].is_in_batch = false);
         Ok(())
     }
 
@@ -365,8 +372,11 @@ impl Handler for OneByOne {
     }
 
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        for msg in self.waiting.drain(..) {
-            ctx.fire_channel_read(msg);
+        if !self.waiting.is_empty() {
+            for msg in self.waiting.drain(..) {
+                ctx.fire_channel_read(msg);
+            }
+            ctx.fire_channel_read_complete();
         }
         Ok(())
     }

@@ -41,6 +41,8 @@ pub struct End {
     pub writes: Vec<Settled>,
     /// Bytes of the writes that have succeeded: the kernel has taken them.
     pub taken: u64,
+    /// The tail has seen something of a batch, and not the end of it.
+    pub is_in_batch: bool,
     /// It has asked for a message, and none has come yet.
     pub asks: bool,
     /// It had a handler that keeps what was asked for until it is asked again.

@@ -463,6 +463,9 @@ impl Run {
                     continue;
                 };
                 let mut complain = |text: String| complaints.push(format!("end {name}: {text}"));
+                if end.is_in_batch {
+                    complain("the last message was followed by no end of its batch".to_owned());
+                }
                 if end.flushed != end.sent {
                     complain(format!("flushed {} of {}", end.flushed, end.sent));
                 }

@@ -1,13 +1,17 @@
 //! Chunked writes and shaped ones over a real connection, on a loop with a thread of its own.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate::handler::stream::{Chunked, ChunkedFeed, ChunkedReader, ChunkedWrite};
+use tidegate::handler::stream::{Chunked, ChunkedFeed, ChunkedReader, ChunkedWrite, FeedSender};
 use tidegate::handler::traffic::{TrafficLimits, TrafficShaper};
-use tidegate::{Bootstrap, Channel, Error, EventLoopGroup, Message, Pipeline};
+use tidegate::{
+    Bootstrap, Channel, Context, Error, EventLoopGroup, Handler, HandlerResult, Message, Pipeline,
+    ServerBootstrap,
+};
 
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -108,4 +112,113 @@ fn a_limit_holds_on_a_real_clock() {
         begun.elapsed()
     );
     assert_eq!(shaper.traffic().bytes_written, 300_000);
+}
+
+/// Writes back what comes, of one type or the other, and tells how much it was.
+struct Echo {
+    frozen: bool,
+    told: Sender<usize>,
+}
+
+impl Handler for Echo {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let count = msg.readable_bytes().unwrap_or(0);
+        if self.frozen {
+            ctx.write_and_flush(msg.into_bytes().unwrap());
+        } else {
+            ctx.write_and_flush(msg);
+        }
+        self.told.send(count).unwrap();
+        Ok(())
+    }
+}
+
+/// Drops what comes, and tells how much it was.
+struct Sink(Sender<usize>);
+
+impl Handler for Sink {
+    fn channel_read(&mut self, _: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.0.send(msg.readable_bytes().unwrap_or(0)).unwrap();
+        Ok(())
+    }
+}
+
+/// The chunks of receive memory that are pinned after so many single bytes, each in a chunk of its own, have come to an
+/// [`Echo`] behind these handlers. What else fills the chunks comes on another connection, and nobody keeps it.
+fn chunks_pinned_by(
+    bytes: u64,
+    frozen: bool,
+    fill: impl Fn(&mut Pipeline<'_>) -> Result<(), Error> + Send + Sync + 'static,
+) -> u64 {
+    let group = EventLoopGroup::new(1).unwrap();
+    let (told, heard) = mpsc::channel();
+    let (echo_told, sink_told) = (told.clone(), told);
+    let echo = ServerBootstrap::new(&group, &group)
+        .child_handler(move |p| {
+            fill(p)?;
+            let told = echo_told.clone();
+            p.add_last(Echo { frozen, told })
+        })
+        .bind("127.0.0.1:0");
+    let sink = ServerBootstrap::new(&group, &group)
+        .child_handler(move |p| p.add_last(Sink(sink_told.clone())))
+        .bind("127.0.0.1:0");
+    let [mut echo, mut sink] = [echo, sink].map(|server| {
+        let server = server.sync_timeout(DEADLINE).unwrap();
+        let address = server.local_address().unwrap();
+        TcpStream::connect(address.as_inet().unwrap()).unwrap()
+    });
+    let send = |peer: &mut TcpStream, bytes: &[u8]| {
+        peer.write_all(bytes).unwrap();
+        let mut missing = bytes.len();
+        while missing > 0 {
+            missing -= heard.recv_timeout(DEADLINE).unwrap();
+        }
+    };
+    for _ in 0..bytes {
+        send(&mut echo, b"y");
+        send(&mut sink, &[b'n'; 300_000]);
+    }
+    group.metrics().arena_pinned_chunks
+}
+
+/// A few bytes that wait for their share of the bandwidth hold on to no chunk of 256 KiB.
+///
+/// Rules: H54
+#[test]
+fn what_waits_for_its_share_pins_no_receive_memory() {
+    for frozen in [false, true] {
+        let limits = TrafficLimits::new().write(1).max_wait(10 * DEADLINE);
+        let shaper = TrafficShaper::for_channel(limits);
+        let shared = shaper.clone();
+        let pinned = chunks_pinned_by(20, frozen, move |p| {
+            p.add_last(shared.handler().sized_by(|_| 1000))
+        });
+        assert_eq!(shaper.traffic().queued, 19_000, "all but the first wait");
+        assert!(pinned <= 2, "{pinned} chunks, frozen: {frozen}");
+    }
+}
+
+/// Nor do those that wait behind a chunked message.
+///
+/// Rules: H53
+#[test]
+fn what_waits_behind_a_chunked_message_pins_no_receive_memory() {
+    struct First(Vec<FeedSender>);
+    impl Handler for First {
+        fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+            let (sender, feed) = ChunkedFeed::bounded(1);
+            self.0.push(sender);
+            ctx.write_and_flush(Message::new(Chunked::new(feed)));
+            ctx.fire_channel_active();
+            Ok(())
+        }
+    }
+    for frozen in [false, true] {
+        let pinned = chunks_pinned_by(20, frozen, |p| {
+            p.add_last(ChunkedWrite::new())?;
+            p.add_last(First(Vec::new()))
+        });
+        assert!(pinned <= 2, "{pinned} chunks, frozen: {frozen}");
+    }
 }

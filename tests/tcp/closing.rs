@@ -4,7 +4,9 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::{Duration, Instant};
 
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, SO_LINGER, SO_SNDBUF};
+use tidegate::channel::Channel;
+use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_CLOSE, AUTO_READ, SO_LINGER, SO_SNDBUF};
+use tidegate::event_loop::EventLoopGroup;
 
 use crate::plain::reset_on_close;
 use crate::probe::{DEADLINE, Seen, next, wait_for};
@@ -108,5 +110,68 @@ fn a_reset_behind_an_end_that_nobody_has_read_is_an_error_too() {
         assert_eq!(words, b"last words");
         assert!(text.contains("after the end of its input"), "{text}");
         client.close_future().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// Runs `work` in a turn of the loop in which a peer that has sent something resets the connection, and nobody has heard of
+/// that yet. What the paused channel saw until its end.
+fn seen_of_a_reset_that_comes_in_the_middle_of_a_turn<R: Send + 'static>(
+    group: &EventLoopGroup,
+    auto_close: bool,
+    work: impl FnOnce(&Channel) -> R + Send + 'static,
+) -> (R, Vec<Seen>) {
+    let (client, mut peer, seen) = client_and_plain_peer(group, |bootstrap| {
+        bootstrap
+            .option(AUTO_READ, false)
+            .option(ALLOW_HALF_CLOSURE, true)
+            .option(AUTO_CLOSE, auto_close)
+    });
+    peer.write_all(b"last words").unwrap();
+    reset_on_close(&peer);
+    let channel = client.clone();
+    let done = client.event_loop().submit(move || {
+        drop(peer);
+        work(&channel)
+    });
+    let done = done.sync_timeout(DEADLINE).unwrap();
+    let mut all = Vec::new();
+    while all.last() != Some(&Seen::Inactive) {
+        all.push(next(&seen));
+    }
+    (done, all)
+}
+
+/// Rules: A40, A41
+///
+/// The kernel knows of the reset, and shutdown(2) is what tells us first.
+#[test]
+fn an_output_that_is_ended_after_a_reset_loses_nothing_that_came_before_that() {
+    with_each_group(|group| {
+        let (shut, seen) =
+            seen_of_a_reset_that_comes_in_the_middle_of_a_turn(group, true, |channel| {
+                channel.shutdown_output()
+            });
+        let read = Seen::Read(b"last words".to_vec());
+        assert!(seen.contains(&read), "{seen:?}");
+        let is_error = |seen: &&Seen| matches!(seen, Seen::Error(_));
+        assert_eq!(seen.iter().filter(is_error).count(), 1, "{seen:?}");
+        // Where the network takes its time the output was ended before.
+        if let Err(error) = shut.sync_timeout(DEADLINE) {
+            assert_eq!(error.io_kind(), Some(std::io::ErrorKind::NotConnected));
+        }
+    });
+}
+
+/// Rules: A44
+#[test]
+fn without_auto_close_a_write_that_finds_a_reset_costs_nothing_that_came_before_that() {
+    with_each_group(|group| {
+        let (written, seen) =
+            seen_of_a_reset_that_comes_in_the_middle_of_a_turn(group, false, |channel| {
+                channel.write_and_flush("too late")
+            });
+        let read = Seen::Read(b"last words".to_vec());
+        assert!(seen.contains(&read), "{seen:?}");
+        let _ = written.sync_timeout(DEADLINE);
     });
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tidegate::buffer::Bytes;
 use tidegate::channel::options::{
-    IP_MULTICAST_IF, IP_PKTINFO, IP_RECVTOS, IP_TOS, IP_TTL, MAX_DATAGRAM_PAYLOAD_SIZE,
+    AUTO_READ, IP_MULTICAST_IF, IP_PKTINFO, IP_RECVTOS, IP_TOS, IP_TTL, MAX_DATAGRAM_PAYLOAD_SIZE,
     SO_BROADCAST, SO_KEEPALIVE, SO_REUSEADDR, UDP_GRO,
 };
 use tidegate::transport::udp::{
@@ -225,6 +225,42 @@ fn a_bound_channel_can_take_a_peer_and_let_it_go() {
     });
 }
 
+/// What is flushed goes to the peer that there is then, though the kernel is called when the callback has returned.
+#[test]
+fn what_was_flushed_before_another_peer_is_chosen_goes_to_the_one_before() {
+    /// Speaks to the one that it has, and then to the other.
+    struct Turns(SocketAddr);
+    impl Handler for Turns {
+        fn user_event_triggered(&mut self, ctx: &mut Context<'_>, _: Message) -> HandlerResult {
+            ctx.write_and_flush("to the first");
+            let promise = ctx.new_promise();
+            ctx.connect(self.0, None, promise);
+            ctx.write_and_flush("to the other");
+            Ok(())
+        }
+    }
+    with_each_backend(|group| {
+        let peers = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").unwrap());
+        let [first, other] = peers.each_ref().map(|peer| peer.local_addr().unwrap());
+        let client = udp(group)
+            .handler(move |pipeline| pipeline.add_last(Turns(other)))
+            .connect(first)
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        client
+            .edit(|pipeline| pipeline.fire_user_event_triggered(Message::new(())))
+            .sync_timeout(DEADLINE)
+            .unwrap();
+        for (peer, text) in peers.iter().zip(["to the first", "to the other"]) {
+            peer.set_read_timeout(Some(DEADLINE)).unwrap();
+            let mut room = [0; 64];
+            let len = peer.recv(&mut room).expect("in time");
+            assert_eq!(&room[..len], text.as_bytes());
+        }
+        close(&[&client]);
+    });
+}
+
 /// Rules: C21
 #[test]
 fn the_failure_of_one_datagram_is_its_own() {
@@ -366,6 +402,36 @@ fn many_datagrams_keep_their_order_and_their_ends() {
             }
             close(&[&client, &server]);
         }
+    });
+}
+
+/// One call brings several datagrams. That it emptied the socket is true for no longer than until the next report of the
+/// selector, though the last of them may be handed out much later.
+#[test]
+fn what_comes_while_datagrams_wait_to_be_asked_for_is_read_behind_them() {
+    with_each_backend(|group| {
+        let (channel, seen) = probe_of(udp(group).option(AUTO_READ, false), "127.0.0.1:0");
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let send = |text: &str| peer.send_to(text.as_bytes(), address(&channel)).unwrap();
+        // The loop has heard of everything that was sent before.
+        let hear = || {
+            for _ in 0..2 {
+                let turn = channel.event_loop().submit(|| ());
+                turn.sync_timeout(DEADLINE).unwrap();
+            }
+        };
+        send("1");
+        send("2");
+        hear();
+        channel.read();
+        assert_eq!(datagram(&seen).content, "1");
+        send("3");
+        hear();
+        for text in ["2", "3"] {
+            channel.read();
+            assert_eq!(datagram(&seen).content, text);
+        }
+        close(&[&channel]);
     });
 }
 

@@ -1,11 +1,14 @@
 //! Files of sockets: a stale one is removed if that was asked for, a live one never, and ours when we close.
 
 use std::fs;
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixDatagram, UnixListener};
 
 use tidegate::transport::unix::{UNLINK_ON_CLOSE, UNLINK_STALE, UnixStream};
 use tidegate::{Bootstrap, Channel, ErrorKind, LocalEventLoop, ServerBootstrap};
-use tidegate_sys::os::net::unix::DirectoryLock;
+use tidegate_sys::os::net;
+use tidegate_sys::os::net::unix::{DirectoryLock, stream_socket};
 
 use crate::support::*;
 
@@ -32,7 +35,13 @@ fn a_live_socket_and_what_is_none_are_never_removed() {
         let live = folder.path("live");
         let listener = UnixListener::bind(&live).unwrap();
         assert_eq!(failed(eager.bind(&live)).kind(), ErrorKind::AddrInUse);
-        // Its queue is full now, or it is of another kind: that is no sign of death either.
+        listener.set_nonblocking(true).unwrap();
+        assert_eq!(
+            listener.accept().unwrap_err().kind(),
+            io::ErrorKind::WouldBlock,
+            "a live one is not asked"
+        );
+        // It is of another kind: that is no sign of death either.
         let datagrams = folder.path("datagrams");
         let _other = UnixDatagram::bind(&datagrams).unwrap();
         assert_eq!(failed(eager.bind(&datagrams)).kind(), ErrorKind::AddrInUse);
@@ -46,6 +55,23 @@ fn a_live_socket_and_what_is_none_are_never_removed() {
         ok(bootstrap.connect(&live));
         drop(listener);
         assert!(live.exists() && datagrams.exists());
+    });
+}
+
+/// As a story: two servers started at once, one of them without the lock. What it had bound and did not listen at yet refused
+/// connections as one that is dead, and was removed. (On macOS and the BSDs so does one whose queue is full.)
+#[test]
+fn a_socket_that_refuses_connections_is_not_removed_while_somebody_has_it() {
+    with_each_group(|group, folder| {
+        let path = folder.path("not yet");
+        let address = tidegate_sys::os::net::unix::UnixAddress::path(&path);
+        let socket = stream_socket().unwrap();
+        net::bind(socket.as_fd(), &address).unwrap();
+        let eager = server(group, || Echo).option(UNLINK_STALE, true);
+        assert_eq!(failed(eager.bind(&path)).kind(), ErrorKind::AddrInUse);
+        assert!(path.exists());
+        drop(socket);
+        ok(ok(eager.bind(&path)).close());
     });
 }
 

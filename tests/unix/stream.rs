@@ -1,12 +1,16 @@
 //! Connections: addresses, credentials, halves, writes that fill the socket.
 
 use std::fs;
+use std::io::Write;
+use std::net::Shutdown;
+use std::os::unix::net;
+use std::sync::mpsc::Receiver;
 
 use tidegate::channel::options::{
-    ALLOW_HALF_CLOSURE, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF, TCP_NODELAY,
+    ALLOW_HALF_CLOSURE, AUTO_READ, SO_KEEPALIVE, SO_RCVBUF, SO_SNDBUF, TCP_NODELAY,
 };
 use tidegate::transport::unix::{Accepted, SO_PEERCRED, UnixAddress, UnixStream};
-use tidegate::{Address, Channel, ErrorKind, FileRegion};
+use tidegate::{Address, Channel, ErrorKind, EventLoopGroup, FileRegion};
 
 use crate::support::*;
 
@@ -131,6 +135,58 @@ fn a_half_that_is_closed_leaves_the_other_one_open() {
         ok(child.close());
         wait_for_the_end(&seen);
     });
+}
+
+/// Rules: A36, A39
+///
+/// There is no error that a read or the socket would tell: such a channel stayed active until somebody wrote.
+#[test]
+fn a_peer_that_closes_behind_its_end_is_the_end_of_a_half_closed_channel() {
+    with_each_group(|group, folder| {
+        let (client, seen, peer) = half_closing(group, folder, true);
+        peer.shutdown(Shutdown::Write).unwrap();
+        while !matches!(next(&seen), Seen::Event("ChannelInputShutdownReadComplete")) {}
+        assert!(client.is_active());
+        drop(peer);
+        assert!(matches!(next(&seen), Seen::Inactive));
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// Rules: A36, A38, A39
+///
+/// The same with all of it there before the end was read: it need not be reported again.
+#[test]
+fn a_peer_that_has_closed_before_its_end_was_read_is_the_end_as_well() {
+    with_each_group(|group, folder| {
+        let (client, seen, mut peer) = half_closing(group, folder, false);
+        peer.write_all(b"last words").unwrap();
+        drop(peer);
+        while !matches!(next(&seen), Seen::Event("PeerClosing")) {}
+        client.set_auto_read(true);
+        assert_eq!(read_exactly(&seen, 10), b"last words");
+        while !matches!(next(&seen), Seen::Event("ChannelInputShutdownReadComplete")) {}
+        assert!(matches!(next(&seen), Seen::Inactive));
+        client.close_future().sync_timeout(DEADLINE).unwrap();
+    });
+}
+
+/// A client that may be half-closed, what it sees, and the other end.
+fn half_closing(
+    group: &EventLoopGroup,
+    folder: &Folder,
+    auto_read: bool,
+) -> (Channel, Receiver<Seen>, net::UnixStream) {
+    let path = folder.path("peer");
+    let listener = net::UnixListener::bind(&path).unwrap();
+    let (bootstrap, seen) = client(group);
+    let bootstrap = bootstrap
+        .option(ALLOW_HALF_CLOSURE, true)
+        .option(AUTO_READ, auto_read);
+    let client = ok(bootstrap.connect(&path));
+    active(&seen);
+    fs::remove_file(path).unwrap();
+    (client, seen, listener.accept().unwrap().0)
 }
 
 /// Many buffers of many sizes, a part of a file among them, through a socket that is soon full.

@@ -47,7 +47,8 @@ options! {
     ALLOW_HALF_CLOSURE: bool => AllowHalfClosure;
 
     /// How long a connection attempt may take; zero for no limit but the kernel's. A bootstrap's look-up of the peer's name
-    /// may take as long before it.
+    /// may take as long before it, and each address of that name has this time for itself, 16 of them at most:
+    /// [`Bootstrap::connect`](crate::bootstrap::Bootstrap::connect) shows how to bound the sum.
     ///
     /// Default 30 s. Source: this crate.
     CONNECT_TIMEOUT: Duration => ConnectTimeout;
@@ -88,7 +89,7 @@ options! {
     /// They take [`RecvAllocator::Fixed`] alone, because one that learns would cut what is longer than it expects. Local
     /// channels refuse it: their messages cross as they are.
     ///
-    /// Default adaptive: 64, at first 2,048, through 65,536. Source: this crate.
+    /// Default adaptive: 64, at first 2,048, through 65,408. Source: this crate.
     RECV_ALLOCATOR: RecvAllocator => RecvAllocator;
 
     /// Close the channel when an error reaches the end of the pipeline and no handler took it. Off, it
@@ -287,7 +288,8 @@ options! {
     /// Default false. Source: udp(7), Linux 5.0.
     UDP_GRO: bool => UdpGro;
 
-    /// The most bytes of a datagram that is received. A longer one is dropped, and told of in `exception_caught`.
+    /// The most bytes of a datagram that is received. A longer one is dropped, told of in `exception_caught`, and counted as
+    /// [`oversized_datagrams`](crate::event_loop::MetricsSnapshot::oversized_datagrams); of the first a warning is logged.
     ///
     /// 1 through 65,535. Default 2,048. Source: this crate.
     MAX_DATAGRAM_PAYLOAD_SIZE: i32 => MaxDatagramPayloadSize;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::buffer::RecvAllocator;
+use crate::channel::outbound::ENTRY_OVERHEAD;
 use crate::error::{ErrorKind, Fault};
 
 #[test]
@@ -188,6 +189,16 @@ fn water_marks_are_in_order() {
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     let default = WaterMark::default();
     assert_eq!((default.low(), default.high()), (32_768, 65_536));
+}
+
+#[test]
+fn a_full_read_that_is_passed_on_stays_below_the_high_water_mark() {
+    let RecvAllocator::Adaptive { max, .. } = RecvAllocator::default() else {
+        panic!("reads adapt by default");
+    };
+    let high = WaterMark::default().high();
+    assert!(max + ENTRY_OVERHEAD <= high, "unwritable is above the mark");
+    assert!(max + 2 * ENTRY_OVERHEAD > high, "and no more is given away");
 }
 
 #[test]

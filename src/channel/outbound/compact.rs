@@ -7,12 +7,9 @@ use std::mem;
 
 use super::queue::Queue;
 use crate::{
-    buffer::{Arena, BytesMut, CHUNK_SIZE, Message},
+    buffer::{Arena, BytesMut, Message, pins},
     channel::outbound::entry::{Entry, Settled},
 };
-
-/// Buffers of this many bytes or more may pin a chunk: together they are worth an eighth of it.
-const SMALL_MAX: usize = CHUNK_SIZE / 8;
 
 /// The smallest block, so that a trickle of tiny writes to a blocked peer shares allocations.
 const BLOCK_MIN: usize = 2048;
@@ -23,7 +20,7 @@ impl Queue {
     pub(super) fn compact(&mut self, arena: &Arena) -> usize {
         let small = |entry: &Entry| {
             let bytes = entry.message.as_bytes()?;
-            (bytes.len() < SMALL_MAX && arena.owns(bytes)).then_some(bytes.len())
+            pins(bytes, arena).then_some(bytes.len())
         };
         let first = self.pending_first().filter(|entry| small(entry).is_some());
         let first_len = first.map_or(0, |entry| entry.message.readable_bytes().unwrap_or(0));

@@ -14,6 +14,7 @@ use super::super::handler::HandlerResult;
 use super::super::lifetime::Life;
 use super::super::mask::{self, Mask};
 use super::super::node::{self, HEAD, Index, Node, Slab, State};
+use super::super::reading::BatchEnd;
 use super::super::root::Quiet;
 use super::super::slow::{Event, Inbound};
 use super::visit::Visit;
@@ -167,29 +168,28 @@ impl Core {
     }
 
     /// Delivers the message that was emitted, which is a batch of its own, and the end of that batch, if nothing keeps them
-    /// apart: in one walk. In two of them they cost 140 instructions more.
+    /// apart: in one walk. In two of them they cost 140 instructions more. False if the end is still to come.
     #[inline]
-    pub(crate) fn deliver_batch(&self) {
+    pub(crate) fn deliver_batch(&self) -> bool {
         self.attend(attention::BATCH_ENDS);
         self.walk();
         if self.attention.get() & attention::BATCH_ENDS != 0 {
-            self.finish_batch();
+            self.something_came_between();
+            return false;
         }
+        true
     }
 
-    /// Something came between a message and the end of its batch.
+    /// Between a message and the end of its batch.
     #[cold]
     #[inline(never)]
-    fn finish_batch(&self) {
+    fn something_came_between(&self) {
         if self.attention.get() & attention::ROOTS != 0 {
             self.run_roots();
         }
         self.attention
             .set(self.attention.get() & !attention::BATCH_ENDS);
-        if self.life.get() < Life::Closing {
-            self.emit_from_head(Inbound::ReadComplete);
-            self.run();
-        }
+        self.finish_batch(BatchEnd::Quiet);
     }
 
     /// Whether there is anything behind the slot.
@@ -462,6 +462,9 @@ impl Core {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
         let Some(mut visit) = Visit::begin(self, node) else {
+            if self.attention.get() & attention::LOST != 0 {
+                go_on_panicking();
+            }
             if node.state() == State::Here {
                 panic!(
                     "Tidegate's invariant broke: an inbound event reached a handler that is on the stack"
@@ -652,7 +655,12 @@ impl Core {
             match node.state() {
                 State::Sentinel => return None,
                 // handler_added may take the handler out again: look once more.
-                State::Added => self.ensure_added(node.index()),
+                State::Added => {
+                    self.ensure_added(node.index());
+                    if self.attention.get() & attention::LOST != 0 {
+                        go_on_panicking();
+                    }
+                }
                 State::Here | State::Removed | State::Vacant | State::Lost => {
                     return Some(node.index());
                 }

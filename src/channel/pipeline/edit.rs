@@ -6,9 +6,11 @@
 //! right after it has returned.
 
 use std::any::Any;
+use std::mem;
 use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
+use super::super::entry::Passing;
 use super::super::into_handler::as_type;
 use super::super::kind::Kind;
 use super::super::mask::Mask;
@@ -120,10 +122,13 @@ impl Core {
         let node = &slab[usize::from(index)];
         // Before the callback, so that what it fires or asks for finds it in place (B3).
         node.set_state(State::Here);
+        // An operation may have come here, and its caller may catch a panic.
+        let passing = Passing(self);
         let mut visit = Visit::first(self, node, handler);
         let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
         let result = visit.handler().handler_added(&mut ctx);
         let node = visit.put_back();
+        mem::forget(passing);
         if self.attention.get() & attention::REGROWN != 0 {
             self.nodes.carry_over(node);
         }

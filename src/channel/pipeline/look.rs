@@ -1,9 +1,9 @@
 //! Finding handlers in a pipeline: by name, by type, by their place. What is found is looked into, or a handle of it is made
 //! for coming back to it.
 //!
-//! Where two handlers of one type stand in a pipeline, the forms without a name find the one nearer to the head. A typed
-//! handler is found by its own type. The type of what was added by another conversion is that of the handler which it became:
-//! `ByteToMessage<D>` for a decoder `D`.
+//! Where two handlers of one type stand in a pipeline, the forms without a name find the one nearer to the head. Typed handlers
+//! and codecs are found by their own type, and by that of the handler which they became: a decoder `D` by either `D` or
+//! `ByteToMessage<D>`.
 
 use std::any::Any;
 use std::marker::PhantomData;

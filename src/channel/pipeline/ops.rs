@@ -9,6 +9,7 @@ use std::mem;
 
 use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
+use super::super::entry::Passing;
 use super::super::handler::HandlerResult;
 use super::super::mask::{self, Mask};
 use super::super::node::{self, HEAD, Index, Loan, Node, Resume, State, TAIL};
@@ -442,10 +443,13 @@ impl Core {
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
+        // The caller's context, unlike that of a step, still has a slab to go by if it catches a panic.
+        let passing = Passing(self);
         if let Some(mut visit) = Visit::begin(self, node) {
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx);
             let node = visit.put_back();
+            mem::forget(passing);
             if result.is_err() || node.is_awaited() {
                 self.leave_plain_slow(result, node);
             }
@@ -477,11 +481,14 @@ impl Core {
     ) {
         let slab = self.nodes.slab();
         let node = &slab[usize::from(index)];
+        // As in `call_plain_now`.
+        let passing = Passing(self);
         if let Some(mut visit) = Visit::begin(self, node) {
             let second = promise.second();
             let mut ctx = Context::new(self, self.slab_to_go_by(&slab), node);
             let result = call(visit.handler(), &mut ctx, promise);
             let node = visit.put_back();
+            mem::forget(passing);
             if let Err(failure) = result {
                 self.fail_operation(index, failure, &second);
             }

@@ -384,7 +384,7 @@ fn the_size_of_reads_follows_what_comes() {
     on_every_selector(|backend| {
         let batches = batches(backend, RecvAllocator::default(), 150_000);
         // Twice what is predicted (2048, then 32,768) is offered, up to the most.
-        let sizes = [4096, 65_536, 65_536, 150_000 - 4096 - 2 * 65_536];
+        let sizes = [4096, 65_408, 65_408, 150_000 - 4096 - 2 * 65_408];
         assert_eq!(batches, [sizes], "{backend}");
     });
 }

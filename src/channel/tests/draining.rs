@@ -90,6 +90,67 @@ fn channels_that_come_again_and_again_have_the_deadline() {
     assert_eq!(opened.take(), [""; 0], "nobody is closed after the report");
 }
 
+thread_local! {
+    /// The clock that a task moves, which may come from any thread.
+    static TASKS_CLOCK: RefCell<Option<ManualClock>> = const { RefCell::new(None) };
+}
+
+/// So long a task takes.
+const TASK: Duration = Duration::from_millis(100);
+
+/// Gives the loop more than it can do within the deadline, and turns it until `is_done`. How many tasks have run then.
+fn behind_tasks<F>(rig: &Rig, ask: impl FnOnce() -> F, is_done: impl Fn(&F) -> bool) -> (F, u32) {
+    const TASKS: u32 = 500;
+    TASKS_CLOCK.set(Some(rig.clock.clone()));
+    let run = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    for _ in 0..TASKS {
+        let run = run.clone();
+        let work = move || {
+            run.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            TASKS_CLOCK.with_borrow(|clock| clock.as_ref().map(|clock| clock.advance(TASK)));
+        };
+        rig.lp.handle().execute(work).expect("open");
+    }
+    let asked = ask();
+    for _ in 0..10 * TASKS {
+        if is_done(&asked) {
+            break;
+        }
+        rig.lp.now();
+        rig.lp.turn(Some(Duration::ZERO));
+    }
+    (asked, run.load(std::sync::atomic::Ordering::Relaxed))
+}
+
+/// What is asked of channels is done behind the tasks that wait, and so is a drain; its deadline is not.
+#[test]
+fn a_deadline_does_not_wait_behind_the_tasks_of_its_loop() {
+    for is_of_one in [false, true] {
+        let rig = Rig::new(Script::new());
+        rig.script.blocked.set(true);
+        rig.run(|channel| channel.write_and_flush("unread"));
+        let other = rig.run(|_| open_unconnected(&rig, None));
+        let drain = || match is_of_one {
+            false => rig.channel.event_loop().drain(WITHIN),
+            true => rig.channel.drain(WITHIN),
+        };
+        let (draining, run) = behind_tasks(&rig, drain, |draining| draining.is_done());
+        // One more may have been under way, and what a turn does before it looks at its timers.
+        let in_time = (WITHIN.as_millis() / TASK.as_millis()) as u32;
+        assert!((in_time..=in_time + 20).contains(&run), "{run} tasks");
+        let report = draining.get_now().expect("done");
+        assert_eq!(report.late, report.channels, "{report}");
+        assert_eq!(report.channels, if is_of_one { 1 } else { 2 });
+        assert_eq!(report.unsent.len(), 1, "{report}");
+        assert!(!rig.channel.is_open());
+        assert_eq!(other.is_open(), is_of_one);
+        // Its turn, in the end, is about nobody.
+        let opened = rig.run(|_| open_unconnected(&rig, None));
+        let (_, rest) = behind_tasks(&rig, || (), |()| false);
+        assert!(rest > 0 && opened.is_open(), "it came behind the report");
+    }
+}
+
 /// The kernel has it all the same, and takes it when it can.
 #[test]
 fn a_last_write_whose_promise_is_done_already_is_waited_for_once() {

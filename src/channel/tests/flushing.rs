@@ -38,7 +38,14 @@ fn steps(work: impl FnMut(&mut Context<'_>, Message) -> HandlerResult + 'static)
 }
 
 fn rig(work: impl FnMut(&mut Context<'_>, Message) -> HandlerResult + 'static) -> Rig {
-    let rig = Rig::new(Script::new());
+    rig_of(Script::new(), work)
+}
+
+fn rig_of(
+    script: Script,
+    work: impl FnMut(&mut Context<'_>, Message) -> HandlerResult + 'static,
+) -> Rig {
+    let rig = Rig::new(script);
     let worker = Worker {
         steps: rig.script.steps.clone(),
         work: Box::new(work),
@@ -149,6 +156,32 @@ fn neither_does_the_end_of_the_output_nor_an_option_of_the_transport() {
         Ok(())
     });
     assert_eq!(set, ["flush", "returned", "read complete"]);
+}
+
+/// Where to is a matter of when: what was flushed before goes to the peer that there was.
+#[test]
+fn neither_does_another_peer_nor_the_loss_of_the_one_that_there_is() {
+    let steps = |work: fn(&mut Context<'_>)| {
+        let mut script = Script::new();
+        script.metadata.has_disconnect = true;
+        let rig = rig_of(script, move |ctx, msg| {
+            ctx.write_and_flush(msg);
+            work(ctx);
+            Ok(())
+        });
+        rig.reads([last("ping")]);
+        rig.script.steps.take()
+    };
+    let changed = steps(|ctx| {
+        let promise = ctx.new_promise();
+        ctx.connect(Address::from("another"), None, promise);
+    });
+    assert_eq!(changed[..2], ["flush", "connect another"]);
+    let lost = steps(|ctx| {
+        let promise = ctx.new_promise();
+        ctx.disconnect(promise);
+    });
+    assert_eq!(lost[..2], ["flush", "disconnect"]);
 }
 
 #[test]

@@ -213,6 +213,16 @@ impl Transport for Scripted {
         Ok(())
     }
 
+    fn connect(
+        &mut self,
+        _: &mut Io<'_>,
+        remote: &Address,
+        _: Option<&Address>,
+    ) -> Result<Progress, Error> {
+        self.0.steps.add(format!("connect {remote}"));
+        Ok(Progress::Done)
+    }
+
     fn disconnect(&mut self, _: &mut Io<'_>) -> Result<(), Error> {
         self.0.steps.add("disconnect");
         Ok(())

@@ -559,3 +559,73 @@ fn the_predictor_learns_nothing_from_reads_that_are_handed_on() {
     }
     assert_eq!(rig.core.predictor.get().guess(), guess);
 }
+
+/// Reads a word into the loop's memory; `panics` behind the first half of it.
+struct Speaks {
+    word: &'static [u8],
+    panics: bool,
+}
+
+impl Transport for Speaks {
+    fn metadata(&self) -> Metadata {
+        Script::new().metadata
+    }
+
+    fn is_active(&self) -> bool {
+        true
+    }
+
+    fn accepts(&self, _: &Message) -> bool {
+        false
+    }
+
+    fn read(&mut self, io: &mut Io<'_>) -> Result<Read, Error> {
+        let (now, later) = self.word.split_at(self.word.len() / 2);
+        if now.is_empty() {
+            return Ok(Read::WouldBlock);
+        }
+        let read = io.read_bytes(|room, _| {
+            room.extend_from_slice(now);
+            assert!(!self.panics, "as the test wants it");
+            Ok(now.len())
+        });
+        self.word = later;
+        let read = read.map_err(|error| Error::io("reading", error))?;
+        Ok(Read::Message(read.bytes.into()))
+    }
+
+    fn flush(&mut self, _: &mut Io<'_>, _: &mut OutboundBuffer) -> Result<Flush, Error> {
+        Ok(Flush::Drained)
+    }
+
+    fn close(&mut self, _: &mut Io<'_>) -> Result<Progress, Error> {
+        Ok(Progress::Done)
+    }
+}
+
+/// The memory that is read into is the loop's.
+#[test]
+fn a_transport_that_panics_in_a_read_closes_its_channel_and_leaves_nothing_to_the_others() {
+    let rig = Rig::new(Script::new());
+    let open = |word, panics| {
+        let log = Log::default();
+        let transport = Speaks { word, panics };
+        let (_, channel) = open_on(&rig.lp, Box::new(transport), &log);
+        rig.turn();
+        (channel, log)
+    };
+    let (broken, heard) = open(b"secretsecret", true);
+    assert!(!broken.is_open());
+    let end = [
+        "registered",
+        "active",
+        "inactive",
+        "unregistered",
+        "removed",
+    ];
+    assert_eq!(heard.take(), end);
+    let (whole, heard) = open(b"onetwo", false);
+    let before = ["registered", "active", "read one", "read t"];
+    assert_eq!(heard.take()[..4], before);
+    assert!(whole.is_open());
+}

@@ -70,6 +70,34 @@ fn the_timeout_ends_it_in_any_case() {
     assert_eq!(bench.core.attached_len(), 0);
 }
 
+/// Whoever asks may hold the loop for long, or somebody else may while the request is on its way.
+///
+/// Rules: E21.
+#[test]
+fn the_timeout_counts_from_the_call() {
+    let bench = closing_bench();
+    {
+        let _turn = bench.core.enter();
+        bench.handle().shutdown_gracefully(SECOND, 3 * SECOND);
+        bench.clock.advance(2 * SECOND);
+    }
+    bench.push("waits");
+    bench.turn();
+    assert!(!bench.core.has_ended());
+    assert_eq!(
+        bench.core.next_deadline(),
+        Some(bench.clock.now() + SECOND),
+        "of the timeout, which is as near as the quiet period's"
+    );
+    bench.clock.advance(SECOND - Duration::from_nanos(1));
+    bench.push("busy");
+    bench.turn();
+    assert!(!bench.core.has_ended());
+    bench.clock.advance(Duration::from_nanos(1));
+    bench.turn();
+    assert!(bench.core.has_ended());
+}
+
 #[test]
 fn a_channel_that_takes_its_time_is_waited_for_until_the_timeout() {
     let bench = closing_bench();
@@ -221,17 +249,23 @@ fn a_listener_of_a_promise_that_fails_at_the_end_still_runs() {
     assert_eq!(receiver.try_recv(), Ok(Err(ErrorKind::Terminated)));
 }
 
-#[test]
-fn a_dropped_group_spares_channels_for_the_quiet_period() {
-    let bench = Bench::new();
-    polite(&bench);
+/// Its loop sees that nobody has the group any more.
+fn drop_group(bench: &Bench) {
     let closing = super::super::shared::Closing {
         quiet: 2 * SECOND,
         timeout: 15 * SECOND,
+        asked: None,
         spares_channels: true,
     };
     bench.handle().request_closing(closing, false);
     bench.turn();
+}
+
+#[test]
+fn a_dropped_group_spares_channels_for_the_quiet_period() {
+    let bench = Bench::new();
+    polite(&bench);
+    drop_group(&bench);
     bench.clock.advance(SECOND);
     bench.push("work");
     bench.turn();
@@ -240,5 +274,32 @@ fn a_dropped_group_spares_channels_for_the_quiet_period() {
     bench.turn();
     assert_eq!(bench.log.take(), ["polite Shutdown"]);
     bench.turn();
+    assert!(bench.core.has_ended());
+}
+
+/// As after a request: what was given before the end runs before channels hear of it.
+///
+/// Rules: E21, A45
+#[test]
+fn a_loop_that_is_dropped_runs_its_tasks_before_its_channels_close() {
+    let bench = Bench::new();
+    polite(&bench);
+    bench.push("work");
+    bench.core.end_now();
+    assert_eq!(bench.log.take(), ["work", "polite Shutdown"]);
+    assert!(bench.core.has_ended());
+}
+
+/// Rules: E21, A45
+#[test]
+fn a_stop_while_channels_are_spared_runs_tasks_before_they_close() {
+    let bench = Bench::new();
+    polite(&bench);
+    drop_group(&bench);
+    bench.clock.advance(SECOND);
+    bench.handle().stop();
+    bench.push("work");
+    bench.core.closing_phase();
+    assert_eq!(bench.log.take(), ["work", "polite Shutdown"]);
     assert!(bench.core.has_ended());
 }

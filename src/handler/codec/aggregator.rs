@@ -1,6 +1,6 @@
 //! [`Aggregator`]: whole messages of their parts, within a limit. What the parts are is said by an [`Aggregate`].
 
-use std::any::Any;
+use std::any::{Any, type_name};
 
 use super::decoding::short_name;
 use crate::buffer::Message;
@@ -24,7 +24,7 @@ pub enum Part {
 
 /// How messages are put together. The [`Aggregator`] keeps to the limit and to the order; this knows the protocol.
 pub trait Aggregate {
-    /// What comes in.
+    /// What comes in. Where that is `BytesMut` or `Bytes`, either will do ([`Message::into_value`]).
     type Part: Any + Send;
     /// What goes on.
     type Whole: Any + Send;
@@ -215,13 +215,21 @@ impl<A: Aggregate> Aggregator<A> {
 }
 
 impl<A: Aggregate + 'static> Handler for Aggregator<A> {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.aggregate, type_name::<A>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.aggregate))
+    }
+
     fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
         self.whole = None;
         Ok(())
     }
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        match msg.downcast::<A::Part>() {
+        match msg.into_value::<A::Part>() {
             Ok(part) => {
                 self.received = true;
                 self.take(ctx, part)

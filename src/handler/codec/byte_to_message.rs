@@ -1,6 +1,6 @@
 //! [`ByteToMessage`]: a decoder as a handler. Its work is in `decoding`.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 
 use super::cumulation::Cumulator;
 use super::decoding::Decoding;
@@ -12,7 +12,8 @@ use crate::codec::Decoder;
 /// Makes messages of the bytes that come in; messages that are no bytes pass, in order.
 ///
 /// A decoder given to `pipeline.add_last(..)` becomes one of these, also if it is an encoder as well: what is written is
-/// then left alone ([`Codec`](super::Codec) does both). By hand it is made to set what differs:
+/// then left alone ([`Codec`](super::Codec) does both). The pipeline calls it by the decoder's type, and finds it by that as well
+/// as by its own. By hand it is made to set what differs:
 ///
 /// ```
 /// use bytes::{Buf, BytesMut};
@@ -120,6 +121,14 @@ where
     D: Decoder + 'static,
     D::Item: Any + Send,
 {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.decoder, type_name::<D>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.decoder))
+    }
+
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.decoding.removed(ctx);
         Ok(())

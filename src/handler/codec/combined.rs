@@ -1,6 +1,6 @@
 //! Two directions in one handler: [`Codec`] of a type that decodes and encodes, [`Combined`] of two handlers.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -91,6 +91,14 @@ where
     C::Item: Any + Send,
     Items: Encodes<C> + 'static,
 {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.codec, type_name::<C>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.codec))
+    }
+
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.decoding.removed(ctx);
         Ok(())

@@ -14,10 +14,15 @@
 //!
 //! So each frame is copied at most once, and only if it straddled (netty's merging cumulator copies the whole of the
 //! later read). The own buffer is used again and again: a warm connection allocates nothing.
+//!
+//! The rest of a read that has to wait with whole messages in it (`keep`) goes into the own buffer, too, once and as soon
+//! as it is small. So while reading is paused, whoever pins a chunk of the arena holds an eighth of one at least.
 
 use std::mem;
 
 use bytes::{Buf, BytesMut};
+
+use crate::buffer::SMALL_MAX;
 
 /// The least that is appended to kept bytes at a time, in bytes: the header of most protocols and a small frame fit.
 const PIECE_MIN: usize = 256;
@@ -164,6 +169,19 @@ impl Cumulation {
             self.src = BytesMut::new();
         } else {
             self.make_own(0);
+        }
+    }
+
+    /// What is there has to wait: what is left of a read is copied out of the memory that was read into, if it is small.
+    pub(super) fn keep(&mut self) {
+        let left = self.read.len() - self.copied;
+        if !self.own && self.src.len() < SMALL_MAX {
+            self.settle();
+        } else if !self.read.is_empty() && left < SMALL_MAX {
+            if left > 0 {
+                self.make_own(left);
+            }
+            while self.more() {}
         }
     }
 

@@ -1,6 +1,6 @@
 //! [`MessageToByte`]: an encoder as a handler.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::fmt;
 use std::marker::PhantomData;
 
@@ -20,12 +20,12 @@ use crate::future::Promise;
 /// is done in its turn.
 ///
 /// `Items` is a tuple of the types that are encoded. [`new`](Self::new) is for encoders of one type, which need not
-/// be named; [`of`](Self::of) for those of several. Where the one type is `BytesMut` or `Bytes`, the other one is taken too
-/// ([`Message::into_value`]); of several it is those that are named.
+/// be named; [`of`](Self::of) for those of several. Where one of them is `BytesMut` or `Bytes`, the other one is taken too
+/// ([`Message::into_value`]); where both are, each is taken as it is.
 ///
 /// ```
 /// use bytes::{BufMut, Bytes, BytesMut};
-/// use tidegate::codec::Encoder;
+/// use tidegate::codec::{Encoder, LineEncoder};
 /// use tidegate::handler::codec::MessageToByte;
 /// use tidegate::{EmbeddedChannel, Error, Message};
 ///
@@ -48,6 +48,8 @@ use crate::future::Promise;
 ///
 /// // The same, said in full.
 /// MessageToByte::<_, (u16,)>::of(Numbers);
+/// // An encoder of several types: `new` could not say which (E0283).
+/// MessageToByte::<_, (Bytes, String)>::of(LineEncoder::new());
 /// # Ok::<(), tidegate::Failure>(())
 /// ```
 pub struct MessageToByte<E, Items> {
@@ -60,7 +62,8 @@ where
     E: Encoder<I>,
     I: Any + Send,
 {
-    /// A handler of this encoder, which encodes one type.
+    /// A handler of this encoder, which encodes one type. For one of several types it does not compile ("type annotations
+    /// needed"): name them with [`of`](Self::of).
     pub fn new(encoder: E) -> Self {
         Self::of(encoder)
     }
@@ -94,6 +97,14 @@ where
     E: 'static,
     Items: Encodes<E> + 'static,
 {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.encoder, type_name::<E>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.encoder))
+    }
+
     #[inline]
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
         encode_and_write::<E, Items>(&mut self.encoder, ctx, msg, promise)
@@ -148,6 +159,16 @@ macro_rules! encodes {
             fn encode(encoder: &mut E, msg: Message) -> Result<Result<Message, Failure>, Message> {
                 $(
                     let msg = match msg.downcast::<$item>() {
+                        Ok(item) => return Ok(encode_item(encoder, item)),
+                        Err(other) => other,
+                    };
+                )+
+                if msg.as_bytes().is_none() {
+                    return Err(msg);
+                }
+                // Bytes in the form that is not named.
+                $(
+                    let msg = match msg.into_value::<$item>() {
                         Ok(item) => return Ok(encode_item(encoder, item)),
                         Err(other) => other,
                     };

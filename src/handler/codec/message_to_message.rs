@@ -1,7 +1,7 @@
 //! Messages made of messages: [`MessageToMessageDecoder`] on the way in, [`MessageToMessageEncoder`] on the way out, and
 //! [`map_read`], [`map_write`] for closures that make one of one.
 
-use std::any::Any;
+use std::any::{Any, type_name};
 use std::collections::VecDeque;
 use std::fmt;
 use std::marker::PhantomData;
@@ -160,6 +160,14 @@ impl<T: Transform> MessageToMessageDecoder<T> {
 }
 
 impl<T: Transform + 'static> Handler for MessageToMessageDecoder<T> {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.transform, type_name::<T>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.transform))
+    }
+
     /// What was made already goes on; what waits to be transformed goes on as it is.
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         let held = !self.out.is_empty() || !self.queue.is_empty();
@@ -269,6 +277,14 @@ impl<T: Transform> MessageToMessageEncoder<T> {
 }
 
 impl<T: Transform + 'static> Handler for MessageToMessageEncoder<T> {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.transform, type_name::<T>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.transform))
+    }
+
     #[inline]
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
         let msg = match msg.into_value::<T::In>() {

@@ -1,5 +1,7 @@
 //! [`Prepend`]: a header before each message of bytes.
 
+use std::any::{Any, type_name};
+
 use super::room;
 use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult, IntoHandler};
@@ -51,6 +53,14 @@ impl<P: Prepender> Prepend<P> {
 }
 
 impl<P: Prepender + 'static> Handler for Prepend<P> {
+    fn wrapped(&mut self) -> Option<(&mut dyn Any, &'static str)> {
+        Some((&mut self.prepender, type_name::<P>()))
+    }
+
+    fn into_wrapped(self: Box<Self>) -> Option<Box<dyn Any>> {
+        Some(Box::new(self.prepender))
+    }
+
     #[inline]
     fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
         let Some(body) = msg.as_bytes() else {

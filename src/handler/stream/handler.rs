@@ -292,6 +292,7 @@ impl Handler for ChunkedWrite {
             if self.queue.is_empty() {
                 ctx.write_with(msg, promise);
             } else {
+                let msg = ctx.compact(msg);
                 self.queue.push_back(Entry::Plain(msg, promise));
             }
             return Ok(());

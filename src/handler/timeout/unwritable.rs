@@ -31,7 +31,7 @@ const LOOKS: u32 = 8;
 /// channel.write_outbound("the peer does not read this")?;
 /// channel.advance(Duration::from_secs(9));
 /// let text = channel.check().unwrap_err().to_string();
-/// assert_eq!(text, "the peer has read nothing for 8s, with 123 bytes waiting for it");
+/// assert_eq!(text, "the peer has read nothing for 8s, with 27 bytes waiting for it");
 /// assert!(!channel.channel().is_open());
 /// # Ok::<(), tidegate::Failure>(())
 /// ```
@@ -82,7 +82,7 @@ impl UnwritableGuard {
             self.timer = Some(ctx.timer(next_look(period, left), 0));
             return;
         }
-        let waiting = ctx.pending_bytes();
+        let waiting = ctx.unsent_bytes();
         expire(
             ctx,
             format!(

@@ -317,6 +317,7 @@ impl Handler for TrafficShaping {
                 return Ok(());
             }
         }
+        let msg = ctx.compact(msg);
         self.queue.push_back(Held { msg, promise, size });
         self.drain.keep();
         self.queued += size;

@@ -2,16 +2,19 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::os::fd::BorrowedFd;
 
 use bytes::{Bytes, BytesMut};
 use tidegate_sys::os::errno;
 use tidegate_sys::os::net::{self, DATAGRAMS_MAX, Received};
+use tracing::warn;
 
 use super::kind::{DatagramKind, NameOf};
 use crate::buffer::Message;
 use crate::channel::{Datagram, Io, Read};
 use crate::error::{Error, ErrorKind, Fault};
+use crate::event_loop::LoopCore;
 use crate::transport::socket::descriptors::{self, Descriptors};
 
 /// The most bytes that a datagram of ours, or several joined by the kernel, can have.
@@ -31,9 +34,12 @@ pub(crate) struct Receiver<K: DatagramKind> {
     joined: bool,
     /// Received, and not handed out yet.
     waiting: VecDeque<Result<Message, Error>>,
-    /// The last call brought fewer than were asked for: the socket is empty.
-    is_drained: bool,
+    /// The turn of the loop in which the last call brought fewer than were asked for. The socket is empty until the selector is
+    /// asked again: what it reports then is behind those that wait here, however much later they are handed out.
+    drained_in: Option<u64>,
     failures: u32,
+    /// A log has said that datagrams are too long. Once: they come as fast as peers like.
+    has_told: bool,
     /// Kept for its memory.
     told: Vec<Received<NameOf<K>>>,
 }
@@ -44,8 +50,9 @@ impl<K: DatagramKind> Receiver<K> {
             size_max: K::SIZE_MAX,
             joined: false,
             waiting: VecDeque::new(),
-            is_drained: false,
+            drained_in: None,
             failures: 0,
+            has_told: false,
             told: Vec::new(),
         }
     }
@@ -64,21 +71,23 @@ impl<K: DatagramKind> Receiver<K> {
 
     /// The next datagram, or the error of one.
     pub(crate) fn read(&mut self, socket: BorrowedFd<'_>, io: &mut Io<'_>) -> Result<Read, Error> {
-        self.read_by(|each, most, told| {
+        let turn = io.metrics().turns.get();
+        self.read_by(turn, |each, most, told| {
             io.read_room(each * most, |room, _| {
                 net::recv_many(socket, room, each, most, told)
             })
         })
     }
 
-    /// The same, with whatever receives: up to so many datagrams of up to so many bytes, what is told about each, and
-    /// their bytes one after the other.
+    /// The same in this turn of the loop, with whatever receives: up to so many datagrams of up to so many bytes, what is told
+    /// about each, and their bytes one after the other.
     pub(crate) fn read_by(
         &mut self,
+        turn: u64,
         receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
     ) -> Result<Read, Error> {
         if self.waiting.is_empty() {
-            match self.receive(receive) {
+            match self.receive(turn, receive) {
                 Ok(()) => self.failures = 0,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     return Ok(Read::WouldBlock);
@@ -99,7 +108,7 @@ impl<K: DatagramKind> Receiver<K> {
             None => Read::WouldBlock,
             Some(Err(error)) => Read::Failed(error),
             Some(Ok(message)) => {
-                if self.is_drained && self.waiting.is_empty() {
+                if self.drained_in == Some(turn) && self.waiting.is_empty() {
                     Read::Last(message)
                 } else {
                     Read::Message(message)
@@ -119,15 +128,22 @@ impl<K: DatagramKind> Receiver<K> {
 
     fn receive(
         &mut self,
+        turn: u64,
         receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
     ) -> io::Result<()> {
         let (each, most) = self.room();
         let mut bytes = receive(each, most, &mut self.told)?;
         // An edge-triggered selector tells of each further datagram, so a short batch is the end of them.
-        self.is_drained = self.told.len() < most;
+        self.drained_in = (self.told.len() < most).then_some(turn);
         for received in self.told.drain(..) {
             let whole = bytes.split_to(received.len);
-            unpack::<K>(whole, received, self.size_max, &mut self.waiting);
+            unpack::<K>(
+                whole,
+                received,
+                self.size_max,
+                &mut self.has_told,
+                &mut self.waiting,
+            );
         }
         Ok(())
     }
@@ -138,6 +154,7 @@ fn unpack<K: DatagramKind>(
     whole: BytesMut,
     received: Received<NameOf<K>>,
     size_max: usize,
+    has_told: &mut bool,
     waiting: &mut VecDeque<Result<Message, Error>>,
 ) {
     let peer = &received.peer;
@@ -146,11 +163,12 @@ fn unpack<K: DatagramKind>(
         waiting.push_back(Err(descriptors::lost(peer)));
         return;
     }
-    let one = |content: Bytes, is_truncated: bool| {
+    let mut one = |content: Bytes, is_truncated: bool| {
         if is_truncated || content.len() > size_max {
             let text = format!(
                 "a datagram from {peer} has more than {size_max} bytes (MAX_DATAGRAM_PAYLOAD_SIZE) and was dropped"
             );
+            note_lost(K::NAME, has_told, &text);
             return Err(Error::new(ErrorKind::TooLong, text).with_fault(Fault::Peer));
         }
         Ok(Message::new(Datagram {
@@ -173,6 +191,19 @@ fn unpack<K: DatagramKind>(
         waiting.push_back(Ok(descriptors.into()));
     }
     waiting.push_back(last);
+}
+
+/// Each is an error in `exception_caught`, and the peer's, who may send as many as it likes. But mostly it is the option that is
+/// wrong, and a program that hears nothing of what it waits for needs a word.
+#[cold]
+fn note_lost(kind: &str, has_told: &mut bool, text: &str) {
+    LoopCore::with_current(|core| core.metrics().channel.oversized_datagrams.add(1));
+    if !mem::replace(has_told, true) {
+        warn!(
+            kind,
+            "{text}: the option is too small for what peers send; said once per channel, counted in the loop's metrics"
+        );
+    }
 }
 
 /// Whether the error is about a datagram, or about this moment, and not about the socket.
@@ -229,6 +260,7 @@ mod tests {
             whole,
             received(len, segment, is_truncated),
             2048,
+            &mut false,
             &mut waiting,
         );
         let length = |one: Result<Message, Error>| {

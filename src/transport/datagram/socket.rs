@@ -137,7 +137,8 @@ impl<K: DatagramKind> DatagramSocket<K> {
         &mut self,
         receive: impl FnOnce(usize, usize, &mut Vec<Received<NameOf<K>>>) -> io::Result<BytesMut>,
     ) -> Result<Read, Error> {
-        self.receiver.read_by(receive)
+        // The caller knows better than the machine whether the socket is empty.
+        self.receiver.read_by(0, receive)
     }
 
     /// The bytes of the longest datagram, and how many of them one call has room for.
@@ -155,7 +156,7 @@ impl<K: DatagramKind> DatagramSocket<K> {
         self.open(name)?;
         // Not `fd()`, which borrows everything.
         if let Some(socket) = &self.socket {
-            let bound = self.place.bind(socket.as_fd(), name, || K::socket(name));
+            let bound = self.place.bind(socket.as_fd(), name);
             self.place.ready();
             bound.map_err(|error| Error::io(format!("binding to {name}"), error))?;
         }

@@ -173,12 +173,7 @@ impl<J> Tray<J> {
                 Tell::Failed(error) => signal.failed(error),
             }
         }
-        if let Err(panic) = boundary::catch(move || drop(work)) {
-            tracing::error!(
-                panic,
-                "dropping what a channel read from or wrote to panicked"
-            );
-        }
+        drop_contained(work);
     }
 
     /// The next job; `None` when there will be no more.
@@ -200,6 +195,16 @@ impl<J> Tray<J> {
 
     fn lock(&self) -> MutexGuard<'_, Jobs<J>> {
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Drops what a user may have brought.
+pub(super) fn drop_contained<T>(work: T) {
+    if let Err(panic) = boundary::catch(move || drop(work)) {
+        tracing::error!(
+            panic,
+            "dropping what a channel read from or wrote to panicked"
+        );
     }
 }
 

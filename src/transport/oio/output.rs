@@ -9,7 +9,8 @@
 
 use std::sync::Arc;
 
-use super::hand::{Hand, Last, Stop, Tell, Work};
+use super::census;
+use super::hand::{Hand, Last, Stop, Tell, Work, drop_contained};
 use crate::buffer::Message;
 use crate::channel::{Flush, Io, OptionId, OutboundBuffer, Signal};
 use crate::error::Error;
@@ -31,6 +32,11 @@ pub(super) trait Sink: Send + 'static {
     /// After the last message of a batch.
     fn settle(&mut self) -> Result<(), Error> {
         Ok(())
+    }
+
+    /// Whether code of a user runs when this is dropped, which may take its time.
+    fn drops_slowly(&self) -> bool {
+        false
     }
 }
 
@@ -57,6 +63,23 @@ struct Beginning {
     thread: String,
     sink: Box<dyn Sink>,
     last: Arc<Last>,
+}
+
+impl Beginning {
+    /// Nothing is to be written. What takes its time to drop is dropped on the thread all the same: it ends with that.
+    fn leave(self) {
+        let Self { thread, sink, last } = self;
+        if !sink.drops_slowly() {
+            return;
+        }
+        let left = census::start(thread, move || {
+            drop_contained(sink);
+            drop(last);
+        });
+        if let Err(error) = left {
+            tracing::warn!(%error, "what a channel would have written to is dropped on its loop");
+        }
+    }
 }
 
 /// What the thread is to write, and what became of it.
@@ -153,7 +176,16 @@ impl Output {
                 self.state = State::Finishing(hand);
             }
             finished @ State::Finishing(_) => self.state = finished,
-            State::Waiting(_) | State::Ended => {}
+            State::Waiting(beginning) => beginning.leave(),
+            State::Ended => {}
+        }
+    }
+
+    /// A thread that nobody has needed is not needed any more. The reading thread is still there, and holds on to what both
+    /// have in common: it must not end before, or the loop would be the last and close for it.
+    pub(super) fn leave_unstarted(&mut self) {
+        if let State::Waiting(_) = self.state {
+            self.finish();
         }
     }
 

@@ -41,6 +41,9 @@ impl StreamSocket for tcp::Tcp {
 
 /// A stream socket of kind `T` whose reads and writes are made on two threads of its own; everything else is as with
 /// `T`, with the option `SO_TIMEOUT` beside.
+///
+/// With `ALLOW_HALF_CLOSURE`, once the peer's end was read nobody waits for the socket any more: that such a connection has
+/// broken shows with the next write, as with blocking calls everywhere.
 pub struct Socket<T> {
     /// `None` once the channel has closed.
     inner: Option<T>,

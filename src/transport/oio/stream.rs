@@ -57,6 +57,8 @@ pub struct Stream {
     name: Arc<str>,
     state: State,
     interrupt: Option<Box<dyn FnOnce() + Send>>,
+    /// The output has something to do when it is dropped.
+    output_drops: bool,
     /// Closing ends when the threads have.
     waits: bool,
 }
@@ -69,15 +71,16 @@ enum State {
 
 impl Stream {
     /// Reads from `input` and writes to `output`. `name` stands for both in texts.
-    pub fn new(
+    pub fn new<W: Write + Send + 'static>(
         name: impl Into<Arc<str>>,
         input: impl io::Read + Send + 'static,
-        output: impl Write + Send + 'static,
+        output: W,
     ) -> Self {
         Self {
             name: name.into(),
             state: State::Unregistered(Box::new(input), Box::new(output)),
             interrupt: None,
+            output_drops: std::mem::needs_drop::<W>(),
             waits: false,
         }
     }
@@ -131,6 +134,7 @@ impl Transport for Stream {
         let writer = Writer {
             name: self.name.clone(),
             output,
+            output_drops: self.output_drops,
         };
         let last = Last::new((), io.signal());
         let channel = census::next_channel();
@@ -192,6 +196,7 @@ impl Transport for Stream {
 struct Writer {
     name: Arc<str>,
     output: Box<dyn Write + Send>,
+    output_drops: bool,
 }
 
 impl Writer {
@@ -277,6 +282,10 @@ impl Sink for Writer {
 
     fn settle(&mut self) -> Result<(), Error> {
         self.output.flush().map_err(|error| self.failed(error))
+    }
+
+    fn drops_slowly(&self) -> bool {
+        self.output_drops
     }
 }
 

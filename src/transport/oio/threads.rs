@@ -56,6 +56,7 @@ impl<R: Reader> Drop for Threads<R> {
             wake(Waiting { writer });
         }
         self.last = None;
+        self.output.leave_unstarted();
     }
 }
 
@@ -79,4 +80,79 @@ pub(super) fn duplicate(fd: BorrowedFd<'_>) -> Result<Arc<OwnedFd>, Error> {
             error,
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Receiver, Sender};
+    use std::thread::{self, ThreadId};
+    use std::time::Duration;
+
+    use super::*;
+    use crate::channel::{Flush, OutboundBuffer, Signal};
+    use crate::transport::oio::hand::{Stop, Tell, Work};
+    use crate::transport::oio::output::Sink;
+
+    struct Idle;
+
+    impl Work for Idle {
+        type Job = ();
+
+        fn run(&mut self, (): &mut (), _: &Stop) -> Tell {
+            Tell::Readable
+        }
+    }
+
+    impl Sink for Idle {
+        fn step(&mut self, _: &mut OutboundBuffer) -> Result<Flush, Error> {
+            Ok(Flush::Drained)
+        }
+
+        fn wait(&mut self) -> Result<(), Error> {
+            Ok(())
+        }
+    }
+
+    /// A reading thread that is as fast as a thread can be: when it is told to end it has ended.
+    struct Fast(Option<Hand<()>>, Receiver<ThreadId>, Sender<ThreadId>);
+
+    impl Reader for Fast {
+        fn stop(&self) {}
+    }
+
+    impl Drop for Fast {
+        fn drop(&mut self) {
+            drop(self.0.take());
+            let ended = self.1.recv_timeout(Duration::from_secs(20)).unwrap();
+            self.2.send(ended).unwrap();
+        }
+    }
+
+    /// What the threads hold on to together, a socket, say, that lingers.
+    struct Held(Sender<ThreadId>);
+
+    impl Drop for Held {
+        fn drop(&mut self) {
+            let _ = self.0.send(thread::current().id());
+        }
+    }
+
+    /// The loop was the last one to hold the socket if the reading thread was faster than its drop of a writing thread that had
+    /// never been started: then it closed for it, and lingered.
+    #[test]
+    fn what_the_threads_hold_is_never_dropped_by_the_loop() {
+        let signal = Signal::to_nobody();
+        let (tell, told) = mpsc::channel();
+        let (pass, passed) = mpsc::channel();
+        let last = Last::new(std::sync::Mutex::new(Held(tell)), signal.clone());
+        let hand = Hand::start("oio-read-test".into(), Idle, signal, last.clone()).unwrap();
+        let output = Output::new("oio-write-test".into(), Idle, last.clone());
+        drop(Threads::new(
+            Fast(Some(hand), told, pass),
+            output,
+            last,
+            |_| {},
+        ));
+        assert_ne!(passed.recv().unwrap(), thread::current().id());
+    }
 }

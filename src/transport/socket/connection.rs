@@ -89,7 +89,7 @@ impl<K: StreamKind> Connection<K> {
     fn bind_to(&mut self, name: &NameOf<K>) -> Result<(), Error> {
         self.open(name)?;
         let socket = opened(&self.socket, &self.far, K::TITLE)?;
-        let bound = self.place.bind(socket, name, || K::socket(name));
+        let bound = self.place.bind(socket, name);
         self.place.ready();
         bound.map_err(|error| Error::io(format!("binding to {name}"), error))
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::{Debug, Display};
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 
 use tidegate_sys::os::net::{self, SocketAddress};
 
@@ -40,14 +40,8 @@ pub trait Peer<N>: Default + Debug + Display + 'static {
 
 /// Where a socket is bound, and what that leaves in the world until the socket is closed. Dropping it leaves nothing.
 pub trait Place<N: SocketAddress>: Default + Debug + 'static {
-    /// Gives the socket its address. `probe` makes another socket of its kind.
-    fn bind(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        name: &N,
-        probe: impl Fn() -> io::Result<OwnedFd>,
-    ) -> io::Result<()> {
-        let _ = probe;
+    /// Gives the socket its address.
+    fn bind(&mut self, socket: BorrowedFd<'_>, name: &N) -> io::Result<()> {
         net::bind(socket, name)
     }
 

@@ -149,9 +149,7 @@ impl<K: StreamKind> Listener<K> {
     fn begin(&mut self, name: &NameOf<K>) -> Result<OwnedFd, Error> {
         let socket = self.open(name)?;
         let failed = |error| Error::io(format!("binding to {name}"), error);
-        self.place
-            .bind(socket.as_fd(), name, || K::socket(name))
-            .map_err(failed)?;
+        self.place.bind(socket.as_fd(), name).map_err(failed)?;
         self.local = Some(net::local_addr(socket.as_fd()).map_err(failed)?);
         // Two sockets may bind one address before either listens: then this is where the second one fails.
         self.listen(socket.as_fd())?;

@@ -2,12 +2,12 @@
 
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
 use tidegate_sys::os::net::{
     self,
-    unix::{DirectoryLock, FileIdentity},
+    unix::{self, DirectoryLock, FileIdentity},
 };
 
 use crate::channel::{Address, ChannelOption, OptionId, OptionValue, Unix, UnixAddress};
@@ -15,15 +15,12 @@ use crate::error::{Error, ErrorKind};
 use crate::transport::socket::domain::{Domain, Peer, Place};
 use crate::transport::socket::options::Family;
 
-/// Remove the file of a socket that nobody listens at any more, when it stands in the way of a bind: one of a program that
-/// did not end well. It is found out by connecting to it; only a refused connection tells. What is no socket, and a live
-/// one, stay, and the bind fails.
+/// Remove the file of a socket that nobody has any more, when it stands in the way of a bind: one of a program that did not end
+/// well. What is no socket, and a live one, stay, and the bind fails. A live one is not asked for a connection: it need not
+/// listen yet, and a server hears nothing of it, whether its queue is full or not.
 ///
 /// Programs that have this on take turns by a lock on the folder (flock(2)), so that none removes what another one has just
 /// made. A bind waits for its turn for a second at most, without holding its loop: nothing of this blocks but the file system.
-///
-/// On macOS and the BSDs a live server whose queue is full refuses connections like a dead one: leave this off there if
-/// clients may come faster than the server accepts them.
 ///
 /// Default false. Source: this crate; OpenSSH calls it `StreamLocalBindUnlink`.
 pub const UNLINK_STALE: ChannelOption<bool> = ChannelOption::named("UNLINK_STALE");
@@ -111,12 +108,7 @@ impl Default for SocketFile {
 }
 
 impl Place<UnixAddress> for SocketFile {
-    fn bind(
-        &mut self,
-        socket: BorrowedFd<'_>,
-        name: &UnixAddress,
-        probe: impl Fn() -> io::Result<OwnedFd>,
-    ) -> io::Result<()> {
+    fn bind(&mut self, socket: BorrowedFd<'_>, name: &UnixAddress) -> io::Result<()> {
         let Some(path) = name.as_path() else {
             return net::bind(socket, name);
         };
@@ -125,10 +117,7 @@ impl Place<UnixAddress> for SocketFile {
         }
         let mut bound = net::bind(socket, name);
         let is_taken = |error: &io::Error| error.kind() == io::ErrorKind::AddrInUse;
-        if self.unlinks_stale
-            && bound.as_ref().is_err_and(is_taken)
-            && remove_stale(path, name, probe)?
-        {
+        if self.unlinks_stale && bound.as_ref().is_err_and(is_taken) && remove_stale(path, name)? {
             bound = net::bind(socket, name);
         }
         bound?;
@@ -207,12 +196,13 @@ fn lock(path: &Path) -> io::Result<Option<DirectoryLock>> {
     }
 }
 
-/// Removes the file if it is that of a socket at which nobody listens; whether it is gone.
-fn remove_stale(
-    path: &Path,
-    name: &UnixAddress,
-    probe: impl Fn() -> io::Result<OwnedFd>,
-) -> io::Result<bool> {
+/// Removes the file if it is that of a socket which nobody has any more; whether it is gone.
+///
+/// Found out by connecting a socket for datagrams to it. Systems look for a socket behind the file first (ECONNREFUSED if there is
+/// none), then at its type (EPROTOTYPE if it is for connections): unix_find_bsd of Linux, unp_connect of the BSDs and XNU. A
+/// socket for connections would be refused by a live one as well: by any that does not listen yet, and, on the BSDs and XNU,
+/// by one whose queue is full.
+fn remove_stale(path: &Path, name: &UnixAddress) -> io::Result<bool> {
     let (identity, is_socket) = match FileIdentity::of(path) {
         Ok(found) => found,
         Err(error) => return Ok(error.kind() == io::ErrorKind::NotFound),
@@ -223,14 +213,14 @@ fn remove_stale(
             "the file there is no socket, and stays",
         ));
     }
-    let probe = probe()?;
+    let probe = unix::datagram_socket()?;
     match net::connect(probe.as_fd(), name) {
-        // A full queue, another kind of socket, no permission: somebody may be there.
+        // Another kind of socket, no permission: somebody may be there.
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
             let removed = identity.remove(path)?;
             if removed {
                 let path = path.display();
-                tracing::info!(%path, "removed the file of a socket at which nobody listens");
+                tracing::info!(%path, "removed the file of a socket that nobody has any more");
             }
             Ok(removed)
         }
