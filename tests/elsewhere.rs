@@ -1,7 +1,8 @@
-//! What can be added on another group's loop, and where in the pipeline. How it behaves there is in `relay`.
+//! What can be added on another group's loop, and where in the pipeline; codecs there. How handlers behave there is in `relay`.
 
 use std::error::Error as _;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -162,4 +163,73 @@ fn a_group_that_has_ended_takes_no_handlers() {
         .and_then(|source| source.downcast_ref::<Error>());
     assert_eq!(source.map(Error::kind), Some(ErrorKind::Terminated));
     assert_eq!(channel.pipeline(|pipeline| pipeline.names()), ["told"]);
+}
+
+/// Counts what passes.
+struct Counts(Arc<AtomicUsize>);
+
+impl Handler for Counts {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+}
+
+/// Notes how many packets had left for this loop by the time of each line.
+struct Lags {
+    left: Arc<AtomicUsize>,
+    lines: usize,
+    most: Arc<AtomicUsize>,
+}
+
+impl Handler for Lags {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.lines += 1;
+        let under_way = self.left.load(Ordering::Relaxed) - self.lines / PACKET;
+        self.most.fetch_max(under_way, Ordering::Relaxed);
+        if self.lines.is_multiple_of(PACKET) {
+            ctx.fire_channel_read(msg);
+        }
+        Ok(())
+    }
+}
+
+/// Lines of a packet: more than a decoder gives in one turn.
+const PACKET: usize = 1100;
+
+/// 64 packets are on their way to a loop, and a batch more, also where a decoder there has left some over: reading is kept back
+/// until it is done with them.
+///
+/// Rules: 6.7, B12
+#[test]
+fn what_a_decoder_elsewhere_has_left_over_keeps_reading_back() {
+    const PACKETS: usize = 300;
+    let others = group("others");
+    let (left, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
+    let lags = (left.clone(), most.clone());
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last(Counts(left))?;
+        pipeline.add_last_on_named(&others, "lines", || LineDecoder::new(8))?;
+        pipeline.add_last_on(&others, move || {
+            let (left, most) = lags;
+            Lags {
+                left,
+                lines: 0,
+                most,
+            }
+        })
+    })
+    .unwrap();
+    let packet = BytesMut::from("a\n".repeat(PACKET).as_bytes());
+    channel.feed(vec![packet; PACKETS]);
+    let mut done = 0;
+    wait(&mut channel, |channel| {
+        while channel.read_inbound().is_some() {
+            done += 1;
+        }
+        (done == PACKETS).then_some(())
+    });
+    let most = most.load(Ordering::Relaxed);
+    assert!(most <= 64 + 16, "{most} packets under way");
 }

@@ -73,6 +73,16 @@ impl Line {
         self.remote.submit(move |core| core.enter(call), true);
     }
 
+    /// A read() through the handler's pipeline, behind what is left over there: a resume that waits for its turn needs none,
+    /// and would use it up, so that nothing is read any more.
+    fn send_read(&self) {
+        self.send(|core| {
+            core.at_rest(|core| {
+                core.op_read_from_tail();
+            });
+        });
+    }
+
     /// Drops `marker` behind everything that was sent and the resumes that it has set off, or at once if the handler's side
     /// has ended.
     pub(crate) fn pass(&self, marker: impl Send + 'static) {
@@ -184,9 +194,7 @@ impl Relay {
     /// The handler's side waits for reads, since a moment ago: it gets one for those that have passed by.
     fn make_up(&self, ctx: &mut Context<'_>) -> HandlerResult {
         if ctx.auto_read() {
-            self.line.send(|core| {
-                core.op_read_from_tail();
-            });
+            self.line.send_read();
         }
         Ok(())
     }
@@ -322,25 +330,26 @@ impl Handler for Relay {
         self.line.undelivered.fetch_add(1, Ordering::Relaxed);
         self.line
             .send(move |core| core.emit_message(Inbound::Read, HEAD, msg));
-        // Behind the message in the queue: when this runs, the handler has returned from it.
+        // Behind the message in the queue, and behind what a decoder there has left over of the ones before: when this runs,
+        // the handler has returned from it.
         let (line, relay) = (self.line.clone(), ctx.handle::<Relay>());
-        self.line.remote.submit(
-            move |core| {
-                let ignored = line
-                    .ignores_reads
-                    .swap(ignores_reads(core), Ordering::Relaxed);
-                if ignored && !line.ignores_reads.load(Ordering::Relaxed) {
-                    let _ = relay.run(|relay, ctx| relay.make_up(ctx));
-                }
-                if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
-                    let _ = relay.run(|relay, ctx| {
-                        relay.release_reading(ctx);
-                        Ok(())
-                    });
-                }
-            },
-            false,
-        );
+        let delivered = move |core: &Core| {
+            let ignored = line
+                .ignores_reads
+                .swap(ignores_reads(core), Ordering::Relaxed);
+            if ignored && !line.ignores_reads.load(Ordering::Relaxed) {
+                let _ = relay.run(|relay, ctx| relay.make_up(ctx));
+            }
+            if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
+                let _ = relay.run(|relay, ctx| {
+                    relay.release_reading(ctx);
+                    Ok(())
+                });
+            }
+        };
+        self.line
+            .remote
+            .submit(move |core| core.at_rest(delivered), false);
         Ok(())
     }
 
@@ -392,9 +401,7 @@ impl Handler for Relay {
         if is_as_before && ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             self.pass_read(ctx);
         } else {
-            self.line.send(|core| {
-                core.op_read_from_tail();
-            });
+            self.line.send_read();
         }
         Ok(())
     }
