@@ -41,6 +41,7 @@ mod gone;
 pub mod group;
 mod handle;
 mod handler;
+mod input_end;
 mod interest;
 mod into_handler;
 mod journal;

@@ -215,6 +215,11 @@ impl LoopCore {
         self.reactor.as_ref()
     }
 
+    /// How many events the last wait has brought.
+    pub(crate) fn batch_len(&self) -> usize {
+        self.reactor().map_or(0, Reactor::batch_len)
+    }
+
     #[inline]
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.metrics

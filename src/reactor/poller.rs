@@ -334,6 +334,11 @@ impl Reactor {
         }
     }
 
+    /// How many events the last wait has brought.
+    pub(crate) fn batch_len(&self) -> usize {
+        self.desk.borrow().batch.len()
+    }
+
     #[inline]
     fn has_batch(&self) -> bool {
         let desk = self.desk.borrow();

@@ -3,7 +3,8 @@
 //! Closed loop: each connection has `window` messages under way, and all that came back with one read are followed by as
 //! many with one write. Open loop: messages leave at fixed times, and their latency counts from the time at which they
 //! were due, so that a server that stalls is not spared. What comes back is compared with what was sent during the
-//! warm-up only, since comparing costs the generator time.
+//! warm-up only, since comparing costs the generator time. The warm-up lasts until every connection has had an answer: a
+//! server that lets some wait to be accepted has it easier with the others.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read, Write};
@@ -79,6 +80,8 @@ struct Load<'a> {
     messages_before: u64,
     /// Messages that may still be sent.
     left: u64,
+    /// Connections to which nothing has come back yet.
+    unanswered: usize,
     is_checking: bool,
 }
 
@@ -112,6 +115,7 @@ impl<'a> Load<'a> {
             messages: 0,
             messages_before: 0,
             left: plan.messages.unwrap_or(u64::MAX),
+            unanswered: plan.connections,
             is_checking: true,
         })
     }
@@ -132,7 +136,7 @@ impl<'a> Load<'a> {
         loop {
             let now = Instant::now();
             match counting {
-                None if now - began >= self.plan.warm_up => {
+                None if self.unanswered == 0 && now - began >= self.plan.warm_up => {
                     self.begin_counting();
                     counting = Some((Instant::now(), cpu()?));
                 }
@@ -278,6 +282,9 @@ impl<'a> Load<'a> {
             }
         }
         let complete_before = connection.received / size;
+        if connection.received == 0 {
+            self.unanswered -= 1;
+        }
         connection.received += count as u64;
         if connection.received > connection.sent {
             return Err(wrong());

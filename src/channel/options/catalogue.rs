@@ -63,7 +63,8 @@ options! {
     /// this crate.
     WRITE_SPIN_COUNT: i32 => WriteSpinCount;
 
-    /// The most read calls, or accepts, of one readiness.
+    /// The most read calls, or accepts, of one readiness. In a turn that serves more channels than this, a server accepts as many
+    /// as are served: they have waited longest.
     ///
     /// 1 through 65,535: a channel keeps it in two bytes, and a batch of more reads would be no limit. Default 16; on
     /// datagram channels 32, which is what one call brings. Source: this crate.

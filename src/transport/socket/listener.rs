@@ -23,7 +23,8 @@ use crate::transport::kind::Adoptable;
 /// A listening socket. It is made when it is bound, and options set before are kept and applied then; or it comes from
 /// elsewhere, by [`adopt`](Self::adopt).
 ///
-/// It reads [`Accepted`] connections, at most `MAX_MESSAGES_PER_READ` per readiness. `SO_BACKLOG` is the system's maximum
+/// It reads [`Accepted`] connections, at most `MAX_MESSAGES_PER_READ` per readiness, or as many as the turn serves channels if
+/// those are more. `SO_BACKLOG` is the system's maximum
 /// unless it was set otherwise; on a TCP server `SO_REUSEADDR` is on, so that it can be started again at once.
 pub struct Listener<K: StreamKind> {
     socket: Option<OwnedFd>,
