@@ -444,6 +444,11 @@ fn choices_that_are_not_possible_are_refused() {
             .expect_err("out of range");
         assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     }
+    for events in [0, 4_097] {
+        let builder = EventLoopGroup::builder().max_events_per_turn(events);
+        let error = builder.build().expect_err("out of range");
+        assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    }
     // No thread can bear it. Told here, and not by a panic of the first task's giver, whose call starts the thread.
     let error = EventLoopGroup::builder()
         .name("front\0end")

@@ -4,11 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_sys::os::Backend;
+use tidegate_sys::os::{Backend, Events};
 
 use super::budget::IoRatio;
 use super::spin::Spin;
 use super::stall::Place;
+use crate::error::{Error, ErrorKind};
+use crate::reactor::Parts;
 
 /// The least bound of a task queue: with fewer places a loop could not even be shut down in good order.
 pub(crate) const PENDING_TASKS_MIN: usize = 16;
@@ -42,6 +44,8 @@ pub(crate) struct LoopConfig {
     pub(crate) backend: Backend,
     pub(crate) io_ratio: IoRatio,
     pub(crate) spin: Spin,
+    /// `None`: what suits the backend.
+    pub(crate) max_events: Option<usize>,
     pub(crate) max_pending_tasks: Option<usize>,
     pub(crate) rejection: Rejection,
     pub(crate) measures_queue_wait: bool,
@@ -61,6 +65,7 @@ impl LoopConfig {
             backend: Backend::default(),
             io_ratio: IoRatio::DEFAULT,
             spin: Spin::Off,
+            max_events: None,
             max_pending_tasks: None,
             rejection: Rejection::Reject,
             measures_queue_wait: false,
@@ -70,6 +75,26 @@ impl LoopConfig {
             on_thread_start: None,
             on_thread_stop: None,
         }
+    }
+
+    /// The selector, its waker and room for a batch of events.
+    pub(crate) fn open(&self) -> Result<Parts, Error> {
+        Parts::open(self.backend, self.events_max()?)
+            .map_err(|error| Error::io("opening the selector of an event loop", error))
+    }
+
+    fn events_max(&self) -> Result<usize, Error> {
+        let max = match self.max_events {
+            Some(max) => max,
+            // Each poll(2) looks at every descriptor.
+            None if self.backend == Backend::Poll => Events::LARGEST,
+            None => Events::ROOM,
+        };
+        if (1..=Events::LARGEST).contains(&max) {
+            return Ok(max);
+        }
+        let text = format!("max_events_per_turn is 1 to {}, not {max}", Events::LARGEST);
+        Err(Error::new(ErrorKind::InvalidArgument, text))
     }
 }
 
@@ -96,6 +121,15 @@ macro_rules! loop_choices {
         /// How long to poll before sleeping; not at all by default.
         pub fn spin(mut self, spin: super::Spin) -> Self {
             self.config.spin = spin;
+            self
+        }
+
+        /// The most readiness events that one turn takes from the kernel, 1 to 4,096; 256 by default, and 4,096 with poll,
+        /// each of whose waits looks at every descriptor. Tasks, timers and clients that wait to be accepted have their turn
+        /// when these are served: fewer shorten their wait on a loop with thousands of busy channels. The others come with the
+        /// next turn. `build` fails with [`InvalidArgument`](crate::error::ErrorKind::InvalidArgument) for any other number.
+        pub fn max_events_per_turn(mut self, max: usize) -> Self {
+            self.config.max_events = Some(max);
             self
         }
 
@@ -128,6 +162,7 @@ impl fmt::Debug for LoopConfig {
             .field("backend", &self.backend)
             .field("io_ratio", &self.io_ratio)
             .field("spin", &self.spin)
+            .field("max_events", &self.max_events)
             .field("max_pending_tasks", &self.max_pending_tasks)
             .field("rejection", &self.rejection)
             .field("cpu", &self.cpu)

@@ -12,7 +12,6 @@ use super::group::{EventLoopGroup, launch};
 use super::shared::{EventLoop, invalid_io_ratio};
 use super::stall::Watcher;
 use crate::error::{Error, ErrorKind};
-use crate::reactor::Parts;
 
 /// Loops per processor when their number is not given. Netty's figure.
 const LOOPS_PER_CPU: usize = 2;
@@ -132,8 +131,7 @@ impl EventLoopGroupBuilder {
             config.io_ratio = io_ratio;
             config.stall_watch = watcher.as_ref().map(Watcher::place);
             config.cpu = (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]);
-            let parts = Parts::open(config.backend)
-                .map_err(|error| Error::io("opening the selector of an event loop", error))?;
+            let parts = config.open()?;
             loops.push(EventLoop::idle(config, parts, launch));
         }
         Ok(EventLoopGroup::of(loops))

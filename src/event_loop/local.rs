@@ -22,7 +22,6 @@ use super::nest::Nest;
 use super::shared::{EventLoop, invalid_io_ratio};
 use super::sync::AtomicBool;
 use crate::error::{Error, ErrorKind};
-use crate::reactor::Parts;
 
 /// An event loop without a thread of its own: the thread that made it makes its turns.
 ///
@@ -226,8 +225,7 @@ impl LocalEventLoopBuilder {
     pub fn build(mut self) -> Result<LocalEventLoop, Error> {
         self.config.io_ratio =
             IoRatio::new(self.io_ratio).ok_or_else(|| invalid_io_ratio(self.io_ratio))?;
-        let parts = Parts::open(self.config.backend)
-            .map_err(|error| Error::io("opening the selector of an event loop", error))?;
+        let parts = self.config.open()?;
         let (handle, kit) = EventLoop::running(self.config, Some(parts));
         let core = LoopCore::new(handle, kit, Clock::System);
         let this = LocalEventLoop {

@@ -47,7 +47,7 @@ impl Bench {
     fn new(spin: Spin) -> Self {
         let mut config = LoopConfig::named("model");
         config.spin = spin;
-        let parts = Parts::open(config.backend).expect("the kernel has descriptors");
+        let parts = config.open().expect("the kernel has descriptors");
         let waker = Arc::clone(parts.waker());
         let (handle, kit) = EventLoop::running(config, Some(parts));
         Self {

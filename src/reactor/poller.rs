@@ -37,15 +37,22 @@ const AHEAD_FROM: usize = 256;
 pub(crate) struct Parts {
     selector: Selector,
     waker: Arc<Waker>,
+    /// What a wait reports into.
+    batch: Events,
 }
 
 impl Parts {
-    /// Opens a selector and its waker. Fails with what the kernel says, or `Unsupported` if this build
-    /// has no such backend.
-    pub(crate) fn open(backend: Backend) -> io::Result<Self> {
+    /// Opens a selector and its waker, for so many events of one wait. Fails with what the kernel says, or `Unsupported`
+    /// if this build has no such backend.
+    pub(crate) fn open(backend: Backend, events_max: usize) -> io::Result<Self> {
         let mut selector = Selector::open(backend)?;
         let waker = Arc::new(Waker::new(&mut selector, WAKER)?);
-        Ok(Self { selector, waker })
+        let batch = Events::with_limit(events_max);
+        Ok(Self {
+            selector,
+            waker,
+            batch,
+        })
     }
 
     pub(crate) fn waker(&self) -> &Arc<Waker> {
@@ -91,13 +98,17 @@ struct Desk {
 
 impl Reactor {
     pub(crate) fn new(parts: Parts, counters: Arc<ReactorCounters>) -> Self {
-        let Parts { selector, waker } = parts;
+        let Parts {
+            selector,
+            waker,
+            batch,
+        } = parts;
         Self {
             selector: RefCell::new(selector),
             waker,
             desk: RefCell::new(Desk {
                 registry: Registry::new(),
-                batch: Events::new(),
+                batch,
                 next: 0,
             }),
             health: RefCell::new(Health::default()),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tidegate::channel::options::{
     MAX_MESSAGES_PER_READ, RECV_ALLOCATOR, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT, WaterMark,
 };
+use tidegate::event_loop::EventLoopGroupBuilder;
 use tidegate::{RecvAllocator, ServerBootstrap, Spin};
 
 use crate::args::Args;
@@ -16,7 +17,7 @@ use crate::args::Args;
 #[macro_export]
 macro_rules! knobs_usage {
     () => {
-        "[--io-ratio PERCENT] [--spin off|count:POLLS|for:MICROSECONDS|adaptive:MICROSECONDS] [--write-spin CALLS]
+        "[--io-ratio PERCENT] [--events NUMBER] [--spin off|count:POLLS|for:MICROSECONDS|adaptive:MICROSECONDS] [--write-spin CALLS]
     [--reads CALLS] [--recv fixed:BYTES|adaptive] [--watermarks LOW:HIGH]"
     };
 }
@@ -24,9 +25,11 @@ macro_rules! knobs_usage {
 /// What was chosen.
 pub struct Knobs {
     /// `--io-ratio`: the share of time for I/O, in percent.
-    pub io_ratio: u8,
+    io_ratio: u8,
+    /// `--events`: events of one turn.
+    events: Option<usize>,
     /// `--spin`: how long to poll before sleeping.
-    pub spin: Spin,
+    spin: Spin,
     /// `--write-spin`: write calls of one flush.
     write_spin: i32,
     /// `--reads`: read calls of one readiness.
@@ -42,11 +45,21 @@ impl Knobs {
     pub fn take(args: &mut Args) -> Self {
         Self {
             io_ratio: args.get("io-ratio", 50),
+            events: args.optional("events"),
             spin: args.get("spin", SpinArg(Spin::Off)).0,
             write_spin: args.get("write-spin", 16),
             reads: args.get("reads", 16),
             recv: args.get("recv", RecvArg(RecvAllocator::default())).0,
             marks: args.get("watermarks", MarksArg(WaterMark::default())).0,
+        }
+    }
+
+    /// Turns those that each loop has. Whatever is out of range is reported by `build`.
+    pub fn apply_to_loops(&self, group: EventLoopGroupBuilder) -> EventLoopGroupBuilder {
+        let group = group.spin(self.spin).io_ratio(self.io_ratio);
+        match self.events {
+            Some(events) => group.max_events_per_turn(events),
+            None => group,
         }
     }
 

@@ -34,6 +34,8 @@ pub enum Figure {
     Share,
     /// The share of all time that was not inside of tasks, by their own clock readings, in percent.
     Outside,
+    /// How late timers are, the slowest hundredth, in microseconds.
+    Late,
     /// Thousand messages per second.
     Rate,
     /// The median latency, in microseconds.
@@ -58,6 +60,7 @@ impl Figure {
         match self {
             Self::Share => "I/O share, %",
             Self::Outside => "time outside of tasks, %",
+            Self::Late => "timers late (p99), µs",
             Self::Rate => "thousand messages/s",
             Self::P50 => "p50, µs",
             Self::P99 => "p99, µs",
@@ -75,6 +78,7 @@ impl Figure {
         match self {
             Self::Share => sample.share,
             Self::Outside => sample.outside,
+            Self::Late => sample.late,
             Self::Rate => turn.rate / 1e3,
             Self::P50 => turn.p50_ns / 1e3,
             Self::P99 => turn.p99_ns / 1e3,
@@ -92,6 +96,7 @@ pub struct Sample {
     turn: Turn,
     share: f64,
     outside: f64,
+    late: f64,
     idle: f64,
     memory: f64,
 }
@@ -116,6 +121,7 @@ const SPINS: [(&str, &str); 5] = [
     ("For 200 µs", "for:200"),
     ("Adaptive", "adaptive:200"),
 ];
+const EVENTS: [(&str, &str); 5] = same(["16", "64", "256", "1024", "4096"]);
 const CALLS: [(&str, &str); 4] = same(["1", "4", "16", "64"]);
 const RECEIVES: [(&str, &str); 5] = [
     ("512", "fixed:512"),
@@ -131,7 +137,7 @@ const MARKS: [(&str, &str); 3] = [
 ];
 
 /// Every curve, in the order of the page.
-pub const CURVES: [Curve; 10] = [
+pub const CURVES: [Curve; 11] = [
     Curve {
         name: "io_ratio-1us",
         knob: "io_ratio, tasks of 1 µs",
@@ -149,6 +155,19 @@ pub const CURVES: [Curve; 10] = [
         fixed: &ENDLESS_50US,
         load: SATURATED,
         figures: &[Figure::Share, Figure::Outside, Figure::Rate],
+    },
+    Curve {
+        name: "events",
+        knob: "max_events_per_turn",
+        option: "--events",
+        points: &EVENTS,
+        fixed: &["--tick-us", "1000"],
+        load: Scenario::closed(
+            "pp4000",
+            "4,000 connections, ping-pong, 64 B",
+            (4000, 64, 1),
+        ),
+        figures: &[Figure::Late, Figure::Cpu, Figure::Spread],
     },
     Curve {
         name: "spin-busy",
@@ -274,17 +293,29 @@ impl Curve {
             turn: Turn::of(&outcome),
             share: f64::NAN,
             outside: f64::NAN,
+            late: f64::NAN,
             idle: f64::NAN,
             memory: os::peak_memory_kib(running.pid())? as f64 / 1024.0,
         };
         if self.figures.contains(&Figure::Share) {
             (sample.share, sample.outside) = shares(&running.line()?)?;
         }
+        if self.figures.contains(&Figure::Late) {
+            sample.late = lateness(&running.line()?)?;
+        }
         if self.figures.contains(&Figure::Idle) {
             sample.idle = idle_second(&running)?.as_secs_f64() * 100.0;
         }
         Ok(sample)
     }
+}
+
+/// The last figure of the other line.
+fn lateness(line: &str) -> io::Result<f64> {
+    line.rsplit(", ")
+        .next()
+        .and_then(|last| last.split(' ').next()?.parse().ok())
+        .ok_or_else(|| io::Error::other(format!("no lateness in {line:?}")))
 }
 
 /// The two figures of the line that `burden::Tally` prints.
@@ -301,13 +332,16 @@ fn shares(line: &str) -> io::Result<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{CURVES, shares};
+    use super::{CURVES, lateness, shares};
 
     #[test]
-    fn the_shares_are_found_in_the_line_of_the_server() {
+    fn figures_are_found_in_the_lines_of_the_server() {
         let line = "io share 9.97 % by the loop's counters, 11.50 % of the time outside of tasks, 42 tasks\n";
         assert_eq!(shares(line).ok(), Some((9.97, 11.5)));
         assert!(shares("").is_err());
+        let line = "a timer fired 42 times, late by 0.9 µs (p50), 12.5 µs (p99)\n";
+        assert_eq!(lateness(line).ok(), Some(12.5));
+        assert!(lateness("").is_err());
     }
 
     #[test]

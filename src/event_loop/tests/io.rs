@@ -11,7 +11,6 @@ use tidegate_sys::os::{Backend, Interest, Time};
 use super::*;
 use crate::event_loop::budget::IoRatio;
 use crate::event_loop::core::Clock;
-use crate::reactor::Parts;
 
 fn each_way(test: impl Fn(&Rc<LoopCore>)) {
     for backend in Backend::available() {
@@ -20,7 +19,8 @@ fn each_way(test: impl Fn(&Rc<LoopCore>)) {
                 let mut config = LoopConfig::named(format!("{backend} {percent} {spin:?}"));
                 config.io_ratio = IoRatio::new(percent).expect("in range");
                 config.spin = spin;
-                let parts = Parts::open(*backend).expect("a selector");
+                config.backend = *backend;
+                let parts = config.open().expect("a selector");
                 let (handle, kit) = EventLoop::running(config, Some(parts));
                 let core = LoopCore::new(handle, kit, Clock::System);
                 test(&core);

@@ -54,7 +54,7 @@ impl IoHandle for Probe {
 
 fn each_backend(test: impl Fn(Rc<Reactor>)) {
     for backend in Backend::available() {
-        let parts = Parts::open(*backend).expect("a selector");
+        let parts = Parts::open(*backend, Events::ROOM).expect("a selector");
         let reactor = Rc::new(Reactor::new(parts, Arc::default()));
         assert_eq!(reactor.backend(), *backend);
         test(reactor);

@@ -60,7 +60,7 @@ on_every_backend! {
         a_timeout_of_zero_does_not_wait,
         timeouts_below_a_millisecond_are_kept,
         a_signal_ends_the_wait_and_says_so,
-        more_events_than_fit_are_told_later_and_the_buffer_grows,
+        more_events_than_fit_are_told_later,
         a_wait_replaces_the_batch,
         the_set_itself_becomes_readable;
 }

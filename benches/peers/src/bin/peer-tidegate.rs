@@ -1,10 +1,12 @@
 //! The same echo server on Tidegate: one loop for the listener and its connections, and handlers in front of the echo that
 //! override and pass on every callback that a message meets.
 //!
-//!     peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] and the knobs of src/knobs.rs
+//!     peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] [--tick-us N] and the knobs of
+//!         src/knobs.rs
 //!
 //! `--read-us` makes each read cost so many microseconds. `--task-us` gives the loop tasks of so many microseconds, as many
-//! as it takes while there are connections; when the last one goes, a line says how the loop has shared its time.
+//! as it takes while there are connections; when the last one goes, a line says how the loop has shared its time. `--tick-us`
+//! gives it a timer that fires so often; the line says how late.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,7 +25,7 @@ use tidegate_peers::knobs_usage;
 use tidegate_peers::serve::{BACKLOG, Common, announce};
 
 const USAGE: &str = concat!(
-    "peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N]\n    ",
+    "peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] [--tick-us N]\n    ",
     knobs_usage!()
 );
 
@@ -87,6 +89,7 @@ struct Choice {
     handlers: usize,
     read: Option<Duration>,
     task: Option<Duration>,
+    tick: Option<Duration>,
     knobs: Knobs,
 }
 
@@ -98,6 +101,7 @@ fn main() -> io::Result<()> {
         handlers: args.get("handlers", 3),
         read: args.optional("read-us").map(Duration::from_micros),
         task: args.optional("task-us").map(Duration::from_micros),
+        tick: args.optional("tick-us").map(Duration::from_micros),
         knobs: Knobs::take(&mut args),
     };
     args.finish();
@@ -106,12 +110,10 @@ fn main() -> io::Result<()> {
 
 fn serve(choice: Choice) -> Result<(), Error> {
     // Its thread runs where the process was bound.
-    let group = EventLoopGroup::builder()
-        .threads(1)
-        .spin(choice.knobs.spin)
-        .io_ratio(choice.knobs.io_ratio)
-        .build()?;
-    let tasks = choice.task.map(|time| Tasks::new(group.next(), time));
+    let group = choice.knobs.apply_to_loops(EventLoopGroup::builder());
+    let group = group.threads(1).build()?;
+    let is_busy = choice.task.is_some() || choice.tick.is_some();
+    let tasks = is_busy.then(|| Tasks::new(group.next(), choice.task, choice.tick));
     let server = ServerBootstrap::new(&group, &group)
         .option(SO_BACKLOG, BACKLOG)
         .child_option(TCP_NODELAY, true);

@@ -242,7 +242,6 @@ impl Contract for Epoll {
             Err(error) => return interrupted_or(error),
         };
         events.filled(reported);
-        events.grow_if_full(reported);
         Ok(Waited::Events(reported))
     }
 

@@ -235,7 +235,6 @@ impl Contract for Kqueue {
                 Err(error) => return Err(error),
             };
         self.collect(events, reported);
-        events.grow_if_full(told + reported);
         if !events.is_empty() {
             Ok(Waited::Events(events.len()))
         } else if reported > 0 || is_interrupted {

@@ -99,7 +99,6 @@ impl Poll {
         if has_closed {
             self.forget_closed();
         }
-        events.grow_if_full(reported);
         reported
     }
 

@@ -1,4 +1,5 @@
-//! How many clients a server accepts in a turn of its loop. The test makes the turns; Unix sockets have what was sent at once.
+//! How much a turn of a loop does: clients that a server accepts, channels that are served. The test makes the turns; Unix sockets
+//! have what was sent at once.
 
 use std::io::Write;
 use std::os::unix::net;
@@ -26,16 +27,20 @@ impl Handler for Clients {
 }
 
 /// Counts the clients that are ready to be served, and reads what they send.
-struct Ready(Arc<AtomicUsize>);
+struct Ready {
+    ready: Arc<AtomicUsize>,
+    read: Arc<AtomicUsize>,
+}
 
 impl Handler for Ready {
     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        self.0.fetch_add(1, Ordering::Relaxed);
+        self.ready.fetch_add(1, Ordering::Relaxed);
         ctx.fire_channel_active();
         Ok(())
     }
 
     fn channel_read(&mut self, _: &mut Context<'_>, _: Message) -> HandlerResult {
+        self.read.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
 }
@@ -46,21 +51,30 @@ struct Served {
     path: PathBuf,
     accepted: Arc<AtomicUsize>,
     ready: Arc<AtomicUsize>,
+    read: Arc<AtomicUsize>,
     _folder: Folder,
 }
 
 impl Served {
     /// It accepts so many at a time at least.
     fn by(at_a_time: i32, backend: Backend) -> Self {
-        let local = LocalEventLoop::builder().selector(backend).build().unwrap();
+        let builder = LocalEventLoop::builder().selector(backend);
+        Self::on(builder.build().unwrap(), at_a_time)
+    }
+
+    fn on(local: LocalEventLoop, at_a_time: i32) -> Self {
         let accepted = Arc::<AtomicUsize>::default();
         let ready = Arc::<AtomicUsize>::default();
-        let counts = (accepted.clone(), ready.clone());
+        let read = Arc::<AtomicUsize>::default();
+        let counts = (accepted.clone(), ready.clone(), read.clone());
         let bootstrap = ServerBootstrap::new(&local, &local)
             .transport::<UnixStream>()
             .option(MAX_MESSAGES_PER_READ, at_a_time)
             .handler(move |pipeline| pipeline.add_last(Clients(counts.0.clone())))
-            .child_handler(move |pipeline| pipeline.add_last(Ready(counts.1.clone())));
+            .child_handler(move |pipeline| {
+                let (ready, read) = (counts.1.clone(), counts.2.clone());
+                pipeline.add_last(Ready { ready, read })
+            });
         let folder = Folder::new();
         let path = folder.path("echo");
         let listening = bootstrap.bind(&path);
@@ -70,6 +84,7 @@ impl Served {
             path,
             accepted,
             ready,
+            read,
             _folder: folder,
         }
     }
@@ -125,5 +140,31 @@ fn a_busy_loop_accepts_as_many_as_it_serves() {
         // kqueue has several events for some channels.
         let accepted = served.turn();
         assert!(accepted >= SERVED, "{accepted} accepted on {backend}");
+    }
+}
+
+/// Tasks and timers have their turn between.
+///
+/// Rules: E28
+#[test]
+fn a_turn_takes_no_more_events_than_it_may() {
+    for backend in Backend::available() {
+        let builder = LocalEventLoop::builder().selector(*backend);
+        let local = builder.max_events_per_turn(10).build().unwrap();
+        let served = Served::on(local, 16);
+        let mut clients = served.clients(100);
+        served.accept_all(100);
+        for client in &mut clients {
+            client.write_all(b"x").unwrap();
+        }
+        let mut turns = 0;
+        while served.read.load(Ordering::Relaxed) < 100 {
+            let before = served.read.load(Ordering::Relaxed);
+            served.turn();
+            let read = served.read.load(Ordering::Relaxed) - before;
+            assert!(read <= 10, "{read} in a turn on {backend}");
+            turns += 1;
+        }
+        assert!(turns >= 10);
     }
 }
