@@ -673,7 +673,7 @@ fn both_loops_may_end_at_once() {
         }
         for write in writes {
             // Sent or failed, but settled.
-            let _ = write.sync_timeout(Duration::from_secs(5));
+            let _ = write.sync_timeout(DEADLINE);
             assert!(write.is_done());
         }
         for client in clients {
