@@ -327,7 +327,10 @@ fn a_peer_that_never_ends_is_cut_off_at_the_deadline_and_counted() {
         assert_eq!(other.read_all(), ANSWER);
         other.peer.shutdown(Shutdown::Both).unwrap();
         other.wait_for(&Seen::Inactive);
-        pump.until_heard();
+        // Sockets have looked when the end was sent. A thread is behind.
+        if let Kind::Threads = kind {
+            pump.until_heard();
+        }
         // The deadline of a second drain is another one for the first.
         let short = Duration::from_millis(20);
         let second = group.drain(within(short)).sync().unwrap();
