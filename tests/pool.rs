@@ -14,6 +14,11 @@ use tidegate::pool::{
 };
 use tidegate::{Bootstrap, Channel, Error, ErrorKind, EventLoopGroup, Failure, LocalEventLoop};
 
+#[path = "common/refusing.rs"]
+mod refusing;
+
+use refusing::refusing;
+
 const DEADLINE: Duration = Duration::from_secs(20);
 
 /// A server that accepts by its backlog alone, and a bootstrap for it.
@@ -250,18 +255,17 @@ fn a_check_may_take_its_time() {
 fn a_check_that_takes_too_long_is_a_no() {
     let site = Site::new();
     let (asked, questions) = mpsc::channel::<TaskPromise<bool>>();
-    let asked = Mutex::new(asked);
-    let fixed = site
-        .pool()
-        .health_check(move |channel| {
+    let checked = |timeout| {
+        let asked = Mutex::new(asked.clone());
+        let pool = site.pool().health_check(move |channel| {
             let (promise, answer) = channel.event_loop().new_promise();
             asked.lock().unwrap().send(promise).unwrap();
             answer
-        })
-        .check_on_release(false)
-        .health_check_timeout(Duration::from_millis(20))
-        .fixed(1)
-        .build();
+        });
+        let pool = pool.check_on_release(false).health_check_timeout(timeout);
+        pool.fixed(1).build()
+    };
+    let fixed = checked(Duration::from_millis(20));
     let channel = acquire(&fixed);
     release(&fixed, channel.clone());
     let begun = Instant::now();
@@ -273,11 +277,13 @@ fn a_check_that_takes_too_long_is_a_no() {
     eventually("the check is cancelled", || question.is_cancelled());
 
     // One that answers in time is not hurried.
-    release(&fixed, next.clone());
+    let fixed = checked(DEADLINE);
+    let channel = acquire(&fixed);
+    release(&fixed, channel.clone());
     let again = fixed.acquire();
     let question = questions.recv_timeout(DEADLINE).unwrap();
     question.try_success(true).unwrap();
-    assert_eq!(get(&again).id(), next.id());
+    assert_eq!(get(&again).id(), channel.id());
 }
 
 /// Nobody answers, and nobody will: the loop of the channel ends.
@@ -448,13 +454,10 @@ fn the_idle_channels_go_with_the_last_handle() {
 #[test]
 fn a_connect_that_fails_fails_the_acquire() {
     let site = Site::new();
-    let address = site.address;
-    let Site {
-        group, listener, ..
-    } = site;
-    drop(listener);
-    let bootstrap = Bootstrap::new(&group).handler(|_| Ok::<(), Error>(()));
-    let pool = ChannelPool::builder(&bootstrap, address).fixed(1).build();
+    let (_held, address) = refusing();
+    let pool = ChannelPool::builder(&site.bootstrap(), address)
+        .fixed(1)
+        .build();
     for _ in 0..3 {
         assert_eq!(kind(&pool.acquire()), ErrorKind::ConnectRefused);
     }

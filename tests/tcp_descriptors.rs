@@ -2,7 +2,7 @@
 //! process's.
 
 use std::io::Read;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
@@ -11,6 +11,11 @@ use tidegate::channel::options::{ACCEPT_OVERLOAD, MAX_MESSAGES_PER_WRITE, SO_BAC
 use tidegate::channel::{AcceptOverload, Context, Handler, HandlerResult};
 use tidegate::error::Failure;
 use tidegate::event_loop::{Backend, EventLoopGroup, LocalEventLoop};
+
+#[path = "common/refusing.rs"]
+mod refusing;
+
+use refusing::refusing;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -71,11 +76,9 @@ fn all_fates(group: &EventLoopGroup) {
         .sync_timeout(DEADLINE)
         .unwrap();
     // Never connected.
-    let free = TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    assert!(client.connect(free).sync_timeout(DEADLINE).is_err());
+    let (held, nobody) = refusing();
+    assert!(client.connect(nobody).sync_timeout(DEADLINE).is_err());
+    drop(held);
     assert!(
         client
             .clone()

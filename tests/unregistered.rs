@@ -6,7 +6,9 @@ use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
 use tidegate::channel::options::{AUTO_READ, SO_RCVBUF, TCP_NODELAY};
-use tidegate::channel::{Address, Flush, Io, Metadata, OutboundBuffer, Progress, Read, Transport};
+use tidegate::channel::{
+    Address, DrainTimes, Flush, Io, Metadata, OutboundBuffer, Progress, Read, Transport,
+};
 use tidegate::event_loop::LocalEventLoop;
 use tidegate::{
     Bootstrap, Channel, ChannelFuture, ChannelGroup, Context, Error, ErrorKind, EventLoop,
@@ -199,7 +201,8 @@ fn what_is_asked_before_the_registration_has_one_outcome_from_everywhere() {
         (
             "a drain",
             |channel| {
-                let drained = channel.drain(Duration::from_millis(20));
+                let times = DrainTimes::within(DEADLINE);
+                let drained = channel.drain(times.silence(Duration::from_millis(20)));
                 let channel = channel.clone();
                 Box::new(move || {
                     let report = drained.sync_timeout(DEADLINE).expect("a report");

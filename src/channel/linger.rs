@@ -18,6 +18,8 @@
 //! 4. A short read ends no batch: the peer's end may have been told together with what came before it.
 //! 5. What has no descriptor tells by its signal. The news counts as readiness, whatever it says, and is acted on in the ready
 //!    list, since it may come while the transport is at work.
+//! 6. Before a peer counts as silent there is one more look: timers may come round in front of what was sent long ago, behind
+//!    tasks that took their time.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -202,14 +204,16 @@ impl Core {
     }
 
     fn linger_silence(&self) {
-        let Some(lingering) = self.lingering() else {
-            return;
-        };
-        let due = lingering.heard + self.silence_max();
-        if self.lp.now() >= due {
-            return self.end_linger(Lingered::Silent);
+        let now = self.lp.now();
+        let due = || Some(self.lingering()?.heard + self.silence_max());
+        if due().is_some_and(|due| now >= due) {
+            self.linger_on(&self.new_ear(false));
         }
-        self.look_for_silence_at(due);
+        match due() {
+            Some(due) if now >= due => self.end_linger(Lingered::Silent),
+            Some(due) => self.look_for_silence_at(due),
+            None => {}
+        }
     }
 
     /// Another drain waits for the channel as well, and perhaps not for so long.
@@ -223,6 +227,9 @@ impl Core {
     /// The deadline. Who has said nothing since our end was sent was not asking for anything: nothing unread is there, so that
     /// closing resets nothing, and it is as silent as one that is given up for that.
     pub(crate) fn linger_no_longer(&self) {
+        if self.lingering().is_some_and(|it| !it.has_spoken) {
+            self.linger_on(&self.new_ear(false));
+        }
         if let Some(lingering) = self.lingering() {
             self.end_linger(if lingering.has_spoken {
                 Lingered::Cut

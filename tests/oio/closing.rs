@@ -107,7 +107,8 @@ fn threads_do_not_pile_up() {
         (&peer).read_exact(&mut [0]).unwrap();
         written.sync_timeout(DEADLINE).unwrap();
         client.close().sync_timeout(DEADLINE).unwrap();
-        assert!(oio::threads() <= 4);
+        // The last steps of a thread are behind the news of its end.
+        until("few threads are left", || oio::threads() <= 4);
     }
     no_threads();
 }

@@ -2,6 +2,8 @@
 
 mod closing;
 mod datagrams;
+#[path = "../common/refusing.rs"]
+mod refusing;
 mod sockets;
 mod streams;
 mod support;

@@ -11,7 +11,7 @@ use tidegate::transport::sctp::{Notification, SctpMessage};
 use tidegate::{Context, Failure, Handler, HandlerResult, Message};
 
 /// Long enough for a machine that does other things; nothing waits for it when all is well.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(10);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
 
 /// What a [`Probe`] saw.
 #[derive(Debug, PartialEq)]

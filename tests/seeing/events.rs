@@ -12,6 +12,7 @@ use tidegate::{
 };
 use tidegate_sys::os::net;
 
+use crate::refusing::refusing;
 use crate::telling::{told, told_with_lives};
 
 struct Nothing;
@@ -71,9 +72,7 @@ fn a_loop_and_its_connection_are_told_from_the_beginning_to_the_end() {
 
 #[test]
 fn a_channel_that_fails_to_connect_is_closed_for_that_reason() {
-    let unused = TcpListener::bind("127.0.0.1:0").expect("bound");
-    let address = unused.local_addr().expect("it has one");
-    drop(unused);
+    let (_held, address) = refusing();
     let local = LocalEventLoop::new().expect("built");
     let lines = told_with_lives(|| {
         let connecting = Bootstrap::new(local.handle())

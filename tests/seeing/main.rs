@@ -2,6 +2,8 @@
 //!
 //! Each test names what it pins in a line `Rules: ...`, as in the other folders.
 
+#[path = "../common/refusing.rs"]
+mod refusing;
 #[path = "../common/telling.rs"]
 mod telling;
 

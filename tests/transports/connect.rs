@@ -22,9 +22,7 @@ fn expect_stillborn(seen: &mpsc::Receiver<Seen>) {
 fn a_refused_connect_names_the_address_and_the_channel_never_becomes_active() {
     everywhere(|place| {
         for half_closure in [false, true] {
-            let listener = place.row.listen();
-            let address = listener.address();
-            drop(listener);
+            let (address, _held) = place.row.refusing();
             let (recipe, seen) = place.probed();
             let recipe = recipe.option(ALLOW_HALF_CLOSURE, half_closure);
             let future = place.connect(recipe, address.clone());

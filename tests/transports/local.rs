@@ -673,7 +673,7 @@ fn both_loops_may_end_at_once() {
         }
         for write in writes {
             // Sent or failed, but settled.
-            let _ = write.sync_timeout(Duration::from_secs(5));
+            let _ = write.sync_timeout(DEADLINE);
             assert!(write.is_done());
         }
         for client in clients {
@@ -777,10 +777,14 @@ fn a_full_queue_of_tasks_loses_no_signal() {
         // Nobody gets anything into the queue while the loop is held.
         let (hold, held) = mpsc::channel::<()>();
         let (begun, begins) = mpsc::channel();
-        let _ = child.event_loop().execute(move || {
+        // What has filled the queue in the round before may stand there still.
+        let waiting = || child.event_loop().metrics().tasks_waiting;
+        until("the queue has room", || waiting() == 0);
+        let holds = child.event_loop().execute(move || {
             let _ = begun.send(());
             let _ = held.recv();
         });
+        holds.expect("room");
         begins.recv_timeout(DEADLINE).unwrap();
         while child.event_loop().execute(|| ()).is_ok() {}
         client

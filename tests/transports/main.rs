@@ -19,6 +19,8 @@ mod plain_peer;
 #[path = "../common/probe.rs"]
 mod probe;
 mod reading;
+#[path = "../common/refusing.rs"]
+mod refusing;
 mod row;
 mod server;
 mod talking;

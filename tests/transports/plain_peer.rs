@@ -1,14 +1,22 @@
 //! Foreign peers that are plain sockets of std.
 
+use std::any::Any;
 use std::net::{Shutdown, TcpListener, TcpStream};
 
 use tidegate::channel::Address;
 
 use crate::plain::{accept_plain, nobody_accepts, plain_client, plain_listener, reset_on_close};
+use crate::refusing;
 use crate::row::{Listening, Peer};
 
 pub fn listen() -> Box<dyn Listening> {
     Box::new(plain_listener().0)
+}
+
+/// The port of a socket that does not listen.
+pub fn refusing() -> (Address, Box<dyn Any>) {
+    let (socket, address) = refusing::refusing();
+    (address.into(), Box::new(socket))
 }
 
 pub fn visit(address: &Address) -> Box<dyn Peer> {

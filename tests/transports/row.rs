@@ -7,6 +7,7 @@
 //! it can't do in [`Row::lacks`], each with its reason, and put it into [`ROWS`]. No test changes for it, unless a
 //! test asks for something that only some kinds have; then that becomes a [`Feature`].
 
+use std::any::Any;
 use std::io::{Read, Write};
 
 use tidegate::bootstrap::{Bootstrap, ServerBootstrap};
@@ -90,6 +91,12 @@ pub trait Row: Sync {
     /// A foreign server.
     fn listen(&self) -> Box<dyn Listening>;
 
+    /// An address where nobody listens, and nobody else will while the second part lives.
+    fn refusing(&self) -> (Address, Box<dyn Any>) {
+        // Free addresses of this kind are used once.
+        (self.listen().address(), Box::new(()))
+    }
+
     /// A foreign client of the server at this address.
     fn visit(&self, address: &Address) -> Box<dyn Peer>;
 
@@ -148,6 +155,10 @@ impl Row for TcpRow {
 
     fn listen(&self) -> Box<dyn Listening> {
         plain_peer::listen()
+    }
+
+    fn refusing(&self) -> (Address, Box<dyn Any>) {
+        plain_peer::refusing()
     }
 
     fn visit(&self, address: &Address) -> Box<dyn Peer> {
@@ -249,6 +260,10 @@ impl Row for BlockingTcpRow {
 
     fn listen(&self) -> Box<dyn Listening> {
         TcpRow.listen()
+    }
+
+    fn refusing(&self) -> (Address, Box<dyn Any>) {
+        TcpRow.refusing()
     }
 
     fn visit(&self, address: &Address) -> Box<dyn Peer> {

@@ -56,6 +56,8 @@ pub struct Tally {
     pub written: AtomicU64,
     pub succeeded: AtomicU64,
     pub failed: AtomicU64,
+    /// Of the channel that told last: it waits for its peer to read.
+    pub is_paused: AtomicBool,
     /// Something that must not be.
     pub is_broken: AtomicBool,
 }
@@ -103,6 +105,11 @@ impl Mirror {
         }
     }
 
+    fn pause(&self, ctx: &mut Context<'_>, pauses: bool) {
+        ctx.set_auto_read(!pauses);
+        self.tally.is_paused.store(pauses, Ordering::SeqCst);
+    }
+
     fn go(&mut self, from: u8, to: u8, what: &str) {
         if self.state != from {
             self.tally
@@ -141,13 +148,13 @@ impl Handler for Mirror {
     fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         ctx.flush();
         if !ctx.is_writable() {
-            ctx.set_auto_read(false);
+            self.pause(ctx, true);
         }
         Ok(())
     }
 
     fn channel_writability_changed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        ctx.set_auto_read(ctx.is_writable());
+        self.pause(ctx, !ctx.is_writable());
         Ok(())
     }
 
@@ -159,6 +166,7 @@ impl Handler for Mirror {
 
     fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
         self.go(1, 2, "channel_inactive");
+        self.tally.is_paused.store(false, Ordering::SeqCst);
         Tally::add(&self.tally.inactive, 1);
         Ok(())
     }

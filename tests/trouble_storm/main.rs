@@ -23,6 +23,8 @@ mod plain_peer;
 mod probe;
 #[path = "../transports/reading.rs"]
 mod reading;
+#[path = "../common/refusing.rs"]
+mod refusing;
 #[path = "../transports/row.rs"]
 mod row;
 #[path = "../transports/server.rs"]

@@ -12,6 +12,16 @@ use crate::ways::each_way;
 /// Rules: 5.7, 4.8
 #[test]
 fn timers_are_neither_early_nor_starved() {
+    let begun = Instant::now();
+    // Where the storm gets little of the processors it takes longer.
+    while Storm::arrived() <= 100 {
+        assert!(begun.elapsed() < DEADLINE, "{} signals", Storm::arrived());
+        timers_fire();
+    }
+}
+
+/// Timers on loops that are built every way.
+fn timers_fire() {
     each_way(|way| {
         let group = way.group(1);
         let (tell, told) = mpsc::channel();
@@ -33,7 +43,6 @@ fn timers_are_neither_early_nor_starved() {
         group.stop();
         assert!(group.await_termination(DEADLINE).unwrap());
     });
-    assert!(Storm::arrived() > 100, "{} signals", Storm::arrived());
 }
 
 /// Tasks of other threads find the loop, whatever its sleep was broken by.

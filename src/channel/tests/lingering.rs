@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use super::*;
-use crate::channel::DrainReport;
 use crate::channel::drain_times::SILENCE_MAX;
+use crate::channel::{DrainReport, DrainTimes};
 use crate::event_loop::{Backend, LocalEventLoop};
 use crate::future::TaskFuture;
 
@@ -236,6 +236,37 @@ fn without_a_descriptor_the_news_of_a_transport_is_followed() {
     rig.script.reads.borrow_mut().push_back(Err(reset()));
     rig.run(|channel| channel.signal().broken());
     assert_eq!(report_of(draining), [0, 1, 0]);
+}
+
+/// As a story: a task took seconds, and what a peer sent meanwhile was in the kernel when the timers came. The peer counted as
+/// silent, the close reset its connection, and the report was complete.
+#[test]
+fn what_came_while_the_loop_was_busy_is_no_silence() {
+    let (rig, draining) = lingers_by_signal();
+    let come = || rig.script.reads.borrow_mut().push_back(message("dropped"));
+    // Nobody has told of it yet.
+    come();
+    rig.clock.advance(SILENCE_MAX);
+    rig.turn();
+    assert!(!draining.is_done());
+    rig.clock.advance(SILENCE_MAX - Duration::from_secs(1));
+    rig.turn();
+    assert!(!draining.is_done(), "it was heard of a moment ago");
+    // What comes behind the end of the input is another matter.
+    rig.script.reads.borrow_mut().push_back(Ok(Read::Eof));
+    rig.clock.advance(Duration::from_secs(1));
+    rig.turn();
+    assert_eq!(report_of(draining), [0; 3]);
+
+    // The deadline is one, and says what is true.
+    let (rig, draining) = lingers_by_signal();
+    rig.script.reads.borrow_mut().push_back(message("dropped"));
+    let short = DrainTimes::within(Duration::ZERO).silence(SILENCE_MAX);
+    let second = rig.run(|channel| channel.drain(short));
+    rig.turn();
+    assert_eq!(rig.script.steps.take(), ["close"]);
+    assert_eq!(report_of(second), [1, 0, 0]);
+    assert_eq!(report_of(draining), [1, 0, 0]);
 }
 
 #[test]

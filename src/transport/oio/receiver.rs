@@ -58,7 +58,7 @@ mod tests {
     use super::*;
     use crate::transport::oio::patient::Timeout;
 
-    const DEADLINE: Duration = Duration::from_secs(10);
+    const DEADLINE: Duration = Duration::from_secs(20);
 
     /// Our end, with the socket's other descriptor as the writing thread has it, and the peer.
     fn pair() -> (Receiver, TcpStream, TcpStream) {
