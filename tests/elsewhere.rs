@@ -204,7 +204,7 @@ const PACKET: usize = 1100;
 /// Rules: 6.7, B12
 #[test]
 fn what_a_decoder_elsewhere_has_left_over_keeps_reading_back() {
-    const PACKETS: usize = 300;
+    const PACKETS: usize = 120;
     let others = group("others");
     let (left, most) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());
     let lags = (left.clone(), most.clone());
@@ -223,13 +223,10 @@ fn what_a_decoder_elsewhere_has_left_over_keeps_reading_back() {
     .unwrap();
     let packet = BytesMut::from("a\n".repeat(PACKET).as_bytes());
     channel.feed(vec![packet; PACKETS]);
-    let mut done = 0;
-    wait(&mut channel, |channel| {
-        while channel.read_inbound().is_some() {
-            done += 1;
-        }
-        (done == PACKETS).then_some(())
-    });
+    // Each has a deadline of its own: together they are some seconds of work.
+    for _ in 0..PACKETS {
+        wait(&mut channel, EmbeddedChannel::read_inbound);
+    }
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 64 + 16, "{most} packets under way");
 }
