@@ -3,6 +3,7 @@
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
 
+use super::look_ups::LookUps;
 use crate::channel::look_up::looking_up;
 use crate::channel::{Address, Channel};
 use crate::error::{Error, ErrorKind};
@@ -20,38 +21,26 @@ pub trait Resolver: Send + Sync {
     fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>);
 }
 
-/// The system's own resolver (getaddrinfo, with /etc/hosts and all), on a few threads that are started when names
-/// are looked up and end when there are none. It gives all addresses of a name, in the system's order (RFC 6724,
-/// /etc/gai.conf).
+/// The system's own resolver (getaddrinfo, with /etc/hosts and all), on threads that are started when names are looked up and
+/// end when there are none. It gives all addresses of a name, in the system's order (RFC 6724, /etc/gai.conf).
+///
+/// Up to 16 names are looked up at a time, each once: who asks for one that is being looked up waits for the same answer. So a
+/// name whose server is silent does not hold up the others, however many connects there are to it. Nothing is remembered.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
-/// A look-up may take many seconds if the name server is silent; the others must not all wait behind it.
-static LOOKING_UP: Pool = Pool::new("tidegate-resolve", 4);
+/// Names that are looked up at the same time; others wait for one of these. A look-up may take half a minute if the name
+/// server is silent.
+const THREADS_MAX: usize = 16;
+
+static LOOK_UPS: LookUps = LookUps::new(Pool::new("tidegate-resolve", THREADS_MAX), |host| {
+    Ok((host, 0).to_socket_addrs()?.collect())
+});
 
 impl Resolver for SystemResolver {
     fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>) {
-        let host = host.clone();
-        let handed = LOOKING_UP.run(answer, move |answer| {
-            // Nobody may be waiting any more, and the look-up may be long.
-            if !answer.is_done() {
-                answer.complete(look_up(&host, port));
-            }
-        });
-        if let Err(answer) = handed {
-            answer.try_failure(Error::new(
-                ErrorKind::Exhausted,
-                "no thread could be started to look up a name",
-            ));
-        }
+        LOOK_UPS.ask(host, port, answer);
     }
-}
-
-fn look_up(host: &str, port: u16) -> Result<Vec<Address>, Error> {
-    let found = (host, port).to_socket_addrs().map_err(|error| {
-        Error::with_source(ErrorKind::Unresolved, format!("looking up {host}"), error)
-    })?;
-    Ok(found.map(Address::Inet).collect())
 }
 
 /// At least one address of this name.

@@ -517,6 +517,8 @@ pub(crate) struct Rare {
     /// While a name's addresses are tried.
     pub(crate) tries: Option<Box<Tries>>,
     pub(crate) closing: Option<Closing>,
+    /// While a handler hears of it: what the peer did wrong. A close that is asked for meanwhile is for this.
+    pub(crate) blamed: Option<Error>,
     pub(crate) leaving: Option<Leaving>,
     /// Where it is not the default.
     pub(crate) connect_timeout_ms: Option<u32>,
@@ -529,6 +531,7 @@ impl Rare {
             && self.look_up.is_none()
             && self.tries.is_none()
             && self.closing.is_none()
+            && self.blamed.is_none()
             && self.leaving.is_none()
             && self.connect_timeout_ms.is_none()
     }

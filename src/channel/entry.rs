@@ -531,6 +531,8 @@ impl Core {
         self.attend(attention::DEAD);
         self.lp.metrics().channel.handler_panics.add(1);
         self.lp.keep_panic(&text);
+        // What it would have taken passes by, and is no news.
+        self.set(flag::UNHANDLED_TOLD);
         tracing::error!(
             channel = %self.shared.id(),
             handlers = names.join(" <- "),

@@ -13,6 +13,10 @@ use crate::future::{Completion, Promise};
 ///
 /// Block on it with [`sync`](Self::sync), `.await` it on any executor, or add a listener, which runs on the
 /// channel's loop.
+///
+/// Dropping it ends nothing, also not halfway through an `.await`: the operation goes on, and a connect whose future was
+/// dropped, by a timeout around it say, leaves a channel that is connected. Who gives up keeps a clone, and calls
+/// [`cancel`](Self::cancel).
 #[derive(Clone)]
 pub struct ChannelFuture {
     channel: Channel,

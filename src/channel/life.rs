@@ -25,7 +25,7 @@ use super::signal::News;
 use super::slow::Inbound;
 use super::transport::{Direction, Progress};
 use crate::buffer::Message;
-use crate::error::{Error, ErrorKind, Failure};
+use crate::error::{Error, ErrorKind, Failure, Fault};
 use crate::event_loop::boundary;
 use crate::future::Promise;
 use crate::reactor::IoHandle;
@@ -192,17 +192,38 @@ impl Core {
     // ---- closing
 
     pub(crate) fn head_close(&self, promise: Promise) {
+        let blamed = self.look_at_rare(|rare| rare.blamed.clone());
+        self.head_close_for(blamed, promise);
+    }
+
+    fn head_close_for(&self, blamed: Option<Error>, promise: Promise) {
         if self.sends_before_close() {
-            self.after_last_write(move |core| core.head_close(promise));
+            self.after_last_write(move |core| core.head_close_for(blamed, promise));
             return;
         }
-        self.close_because(
-            Error::new(
-                ErrorKind::ChannelClosed,
-                "the channel was closed by this side",
-            ),
-            promise,
-        );
+        let text = "the channel was closed by this side";
+        let cause = match blamed {
+            Some(error) => Error::with_source(ErrorKind::ChannelClosed, text, error),
+            None => Error::new(ErrorKind::ChannelClosed, text),
+        };
+        self.close_because(cause, promise);
+    }
+
+    /// What a handler is about to hear of, if it is the peer's doing.
+    #[cold]
+    pub(crate) fn peers_doing(cause: &Failure) -> Option<Error> {
+        if cause.fault() != Fault::Peer {
+            return None;
+        }
+        Some(match cause.downcast_ref::<Error>() {
+            Some(error) => error.clone(),
+            None => Error::new(cause.kind(), cause.to_string()).with_fault(Fault::Peer),
+        })
+    }
+
+    /// From here on a close is for this error; gives what it was for until now.
+    pub(crate) fn blame(&self, error: Option<Error>) -> Option<Error> {
+        self.change_rare(|rare| std::mem::replace(&mut rare.blamed, error))
     }
 
     /// What an operation on a closed channel is told; the source is why it closed.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use tidegate::channel::options::AUTO_CLOSE;
 use tidegate::{
-    Context, EmbeddedChannel, Error, ErrorKind, Failure, Handler, HandlerResult, Message,
+    Context, EmbeddedChannel, Error, ErrorKind, Failure, Fault, Handler, HandlerResult, Message,
     OptionSet, Promise,
 };
 
@@ -305,6 +305,42 @@ fn failed_writes_that_nobody_observes_are_told_once() {
     );
     let counts = channel.event_loop().metrics();
     assert_eq!(counts.unobserved_write_failures, 2);
+}
+
+/// A handler that closes because of what the peer did: the writes that fail with it are the peer's doing as well, told below
+/// the level that fills logs; their error says why. A close for a reason of our own is told as ever.
+///
+/// Rules: 6.10, C19
+#[test]
+fn writes_that_fail_by_a_close_for_what_the_peer_did_are_no_warning() {
+    for fault in [Fault::Peer, Fault::Caller] {
+        let log = Log::new();
+        let a = Script::new("a", &log).on_error(|ctx, _| {
+            ctx.close();
+            Ok(())
+        });
+        let mut channel = channel([a]);
+        channel.block_writes(true);
+        let mut future = None;
+        let lines = told(|| {
+            channel.run(|channel| {
+                channel.write("answer");
+                future = Some(channel.write_future("another"));
+                channel.flush();
+            });
+            let error = Error::new(ErrorKind::TooLong, "a line of a mile").with_fault(fault);
+            channel.pipeline(|pipeline| pipeline.fire_exception_caught(error));
+        });
+        assert!(!channel.channel().is_open());
+        assert_eq!(channel.event_loop().metrics().unobserved_write_failures, 1);
+        let cause = future.unwrap().cause().unwrap();
+        assert_eq!(cause.kind(), ErrorKind::ChannelClosed);
+        let of_peer = fault == Fault::Peer;
+        assert_eq!(cause.to_string().contains("a line of a mile"), of_peer);
+        let line = lines.iter().find(|line| line.contains("nobody observes"));
+        let line = line.expect("it is told of");
+        assert_eq!(line.contains("WARN"), !of_peer, "{line}");
+    }
 }
 
 /// flush and read have no promise: their errors go to the own exception_caught of the handler that failed, in the

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
 use tidegate::{
-    Bootstrap, Channel, EmbeddedChannel, Error, ErrorKind, Failure, Fault, Handler, LocalEventLoop,
-    Message,
+    Bootstrap, Channel, Context, EmbeddedChannel, Error, ErrorKind, Failure, Fault, Handler,
+    HandlerResult, LocalEventLoop, Message,
 };
 use tidegate_sys::os::net;
 
@@ -193,6 +193,60 @@ fn writes_that_a_peer_lets_fail_are_no_warning() {
     assert_eq!(heard.lines.iter().filter(about_writes).count(), 1);
     assert_eq!(heard.unobserved_writes, 2);
     assert_eq!(heard.unhandled_errors, 0, "the close has its cause");
+}
+
+/// Nor are those that a handler gives up with the connection, when it hears what the peer did.
+///
+/// Rules: B17, C19
+#[test]
+fn writes_that_are_given_up_for_what_the_peer_did_are_no_warning() {
+    struct GivesUp;
+    impl Handler for GivesUp {
+        fn exception_caught(&mut self, ctx: &mut Context<'_>, _cause: Failure) -> HandlerResult {
+            ctx.close();
+            Ok(())
+        }
+    }
+    let level_of = |kind| {
+        let heard = Connection::play_with(
+            || GivesUp,
+            |channel, _peer| {
+                channel.write(vec![0u8; 64 << 20]);
+                channel.flush();
+                channel.fire_exception_caught(Error::new(kind, "as told"));
+            },
+        );
+        let [line] = &heard.lines[..] else {
+            panic!("{:#?}", heard.lines);
+        };
+        assert!(line.contains("nobody observes") && heard.unobserved_writes == 1);
+        let level = line.split(' ').next();
+        level.map(str::to_owned).unwrap_or_default()
+    };
+    assert_eq!(level_of(ErrorKind::TooLong), "DEBUG");
+    assert_eq!(level_of(ErrorKind::Exhausted), "WARN");
+}
+
+/// What a handler that panicked would have taken has nobody any more; that is said already.
+///
+/// Rules: 5.8
+#[test]
+fn behind_a_panic_nobody_is_missed() {
+    struct Panics;
+    impl Handler for Panics {
+        fn channel_read(&mut self, ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+            ctx.channel().fire_channel_read("the next one");
+            panic!("on purpose");
+        }
+    }
+    let heard = Connection::play_with(
+        || Panics,
+        |channel, _peer| channel.fire_channel_read("the first"),
+    );
+    let [line] = &heard.lines[..] else {
+        panic!("{:#?}", heard.lines);
+    };
+    assert!(line.starts_with("ERROR ") && line.contains("a handler panicked"));
 }
 
 /// Nor is a download that is broken off; one that we give up ourselves is.

@@ -417,7 +417,11 @@ impl Core {
     fn call_exception_caught(&self, index: Index, cause: Failure) {
         let text = cause.to_string();
         self.call(index, |handler, ctx| {
-            if let Err(second) = handler.exception_caught(ctx, cause) {
+            // If the handler closes for what the peer did wrong, so do the writes fail that were waiting.
+            let outer = self.blame(Self::peers_doing(&cause));
+            let caught = handler.exception_caught(ctx, cause);
+            self.blame(outer);
+            if let Err(second) = caught {
                 self.report_failed_exception_caught(index, &text, &second);
             }
             // An error of exception_caught itself ends here.
