@@ -65,7 +65,7 @@ pub use tidegate_sys::os::sim::{
 };
 
 use crate::error::Error;
-use crate::event_loop::{EventLoop, LocalEventLoop, LocalEventLoopBuilder};
+use crate::event_loop::{EventLoop, EventLoopGroup, LocalEventLoop, LocalEventLoopBuilder};
 
 /// Steps in a row in which the clock did not move, before a world is called spinning. A step in which bytes move is
 /// one of them, so this is far above what a test needs.
@@ -167,9 +167,37 @@ impl World {
         Ok(handle)
     }
 
+    /// Adds so many loops with the choices that `choose` makes, and returns them as a group: for handlers on another group's
+    /// loop ([`Pipeline::add_last_on`](crate::Pipeline::add_last_on)). Dropping its last clone asks them to end, as with every
+    /// group.
+    ///
+    /// # Errors
+    /// As [`LocalEventLoopBuilder::build`].
+    ///
+    /// # Panics
+    /// With a count of zero.
+    pub fn add_group(
+        &mut self,
+        count: usize,
+        choose: impl Fn(LocalEventLoopBuilder) -> LocalEventLoopBuilder,
+    ) -> Result<EventLoopGroup, Error> {
+        assert!(count > 0, "a group has one loop at least");
+        let loops = (0..count).map(|_| self.add_loop(&choose));
+        Ok(EventLoopGroup::of(loops.collect::<Result<_, _>>()?))
+    }
+
     /// The machine: its clock, its log, peers without a loop.
     pub fn simulation(&self) -> &Simulation {
         &self.simulation
+    }
+
+    /// One turn of this loop, whether it is awake or not, and of no other: where a test decides who is slow. Nothing for a loop
+    /// of another world.
+    pub fn turn_of(&mut self, event_loop: &EventLoop) {
+        let is_this = |member: &Member| member.local.handle() == event_loop;
+        if let Some(index) = self.loops.iter().position(is_this) {
+            self.turn(index, Duration::ZERO);
+        }
     }
 
     /// One turn of each loop that is awake, in an order that is drawn. If all of them sleep the clock moves on to the next

@@ -88,7 +88,45 @@ impl<H: Any> HandlerHandle<H> {
     }
 }
 
+/// A handler's place in its pipeline, from any thread: for what is done there without the handler.
+#[derive(Clone)]
+pub(crate) struct Place {
+    shared: Arc<Shared>,
+    node: NodeId,
+    is_there: Arc<AtomicBool>,
+}
+
+impl Place {
+    /// Queues `work` onto the loop. It is not run if the handler goes before. What it emits there comes behind what a suspended
+    /// dispatch has left over, in order; operations go on at once. False if the loop takes no tasks.
+    pub(crate) fn enter(&self, work: impl FnOnce(&Core, Index) + Send + 'static) -> bool {
+        if !self.is_there.load(Ordering::Acquire) {
+            return true;
+        }
+        let node = self.node;
+        let work = move |core: &Core| {
+            if let Some(index) = core.nodes.resolve(node) {
+                core.enter(|core| work(core, index));
+            }
+        };
+        self.shared.submit(work, true)
+    }
+
+    /// The place as the loop knows it, if the handler is still there.
+    pub(crate) fn resolve(&self, core: &Core) -> Option<Index> {
+        core.nodes.resolve(self.node)
+    }
+}
+
 impl Core {
+    pub(crate) fn place(&self, index: Index) -> Place {
+        Place {
+            shared: self.shared.clone(),
+            node: self.nodes.id(index),
+            is_there: self.nodes.presence(index),
+        }
+    }
+
     pub(crate) fn handler_handle<H: Any>(&self, index: Index) -> HandlerHandle<H> {
         let nodes = &self.nodes;
         HandlerHandle {

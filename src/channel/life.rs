@@ -9,6 +9,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use tidegate_sys::mem::Task;
 use tidegate_sys::os::{Backend, Ready, Token};
 
 use super::address::Address;
@@ -17,9 +18,10 @@ use super::drain_report::Lingered;
 use super::events::ChannelOutputShutdown;
 use super::interest::interest;
 use super::lifetime::Life;
+use super::line::Line;
 use super::node::{HEAD, TAIL};
 use super::op::Op;
-use super::relay::{self, Line};
+use super::relay;
 use super::shared::Shared;
 use super::signal::News;
 use super::slow::Inbound;
@@ -374,13 +376,16 @@ impl Core {
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
     /// through each of them, one after the other.
     fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
-        match elsewhere.pop_front() {
-            Some(line) => line.pass(Farewell {
-                shared: self.shared.clone(),
-                elsewhere,
-            }),
-            None => self.dissolve(),
-        }
+        let Some(line) = elsewhere.pop_front() else {
+            return self.dissolve();
+        };
+        let farewell = Farewell {
+            shared: self.shared.clone(),
+            line: line.clone(),
+            has_passed: false,
+            elsewhere,
+        };
+        line.pass(farewell, |farewell| farewell.has_passed = true);
     }
 
     /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
@@ -587,14 +592,36 @@ impl Core {
 /// first.
 struct Farewell {
     shared: Arc<Shared>,
+    line: Arc<Line>,
+    /// The handler at the end of the line has heard the last events.
+    has_passed: bool,
     /// The handlers that it has not passed.
     elsewhere: VecDeque<Arc<Line>>,
 }
 
 impl Drop for Farewell {
     fn drop(&mut self) {
+        let (line, has_passed) = (self.line.clone(), self.has_passed);
         let elsewhere = std::mem::take(&mut self.elsewhere);
-        self.shared
-            .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
+        let go_on = move |core: &Core| {
+            if !has_passed {
+                line.say_the_rest(core);
+            }
+            core.at_rest(|core| core.depart(elsewhere));
+        };
+        #[cfg(tidegate_mutants)]
+        if tidegate_sys::os::sim::is_mutant("B7-end-overtakes-rest-elsewhere") {
+            self.shared
+                .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
+            return;
+        }
+        // Behind what has come from there, which may wait for others.
+        let shared = self.shared.clone();
+        let task = Task::new(move || {
+            if let Some(core) = shared.core() {
+                core.enter(|core| core.at_rest(go_on));
+            }
+        });
+        self.line.come_back(task);
     }
 }

@@ -7,8 +7,8 @@
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
 //! - `register`: how a channel begins; `look_up`, `tries`: what it connects to. `journal`: what of its life is logged.
-//! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`, `relay`,
-//!   `elsewhere`: one channel on its loop.
+//! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`:
+//!   one channel on its loop; `elsewhere`, `relay`, `line`, `far_side`: handlers on the loops of other groups.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
 //! - `group`, `drain`, `drain_report`, `drain_times`, `drain_watch`, `linger`: many channels at once; letting them send what they have, and go.
 
@@ -36,6 +36,7 @@ mod entry;
 mod errand;
 pub mod events;
 mod family;
+mod far_side;
 mod future;
 mod gone;
 pub mod group;
@@ -48,6 +49,7 @@ mod journal;
 mod kind;
 pub(crate) mod life;
 pub(crate) mod lifetime;
+mod line;
 mod linger;
 pub(crate) mod look_up;
 mod mask;

@@ -129,12 +129,17 @@ impl Core {
         match root {
             Root::Listener(job) => self.run_listener(job),
             Root::HeadOp(op) => self.head_op(op),
+            // The last events may be under way on other loops. Nothing comes behind them.
+            Root::Fire(_) if self.has(flag::ENDING) => {}
+            Root::Message(Inbound::Read, msg) if self.has(flag::ENDING) => self.tail_message(msg),
+            Root::Message(_, event) if self.has(flag::ENDING) => self.tail_user_event(event),
+            Root::Exception(cause) if self.has(flag::ENDING) => self.tail_exception(cause),
             Root::Fire(kind) => self.emit(kind, HEAD),
             Root::Message(kind, msg) => self.emit_message(kind, HEAD, msg),
             Root::Exception(cause) => self.emit_event(Event::Exception(HEAD, cause)),
             Root::Writability => {
                 self.clear(flag::WRITABILITY_QUEUED);
-                if !self.has(flag::ENDED) {
+                if !self.has(flag::ENDING) {
                     self.emit_from_head(Inbound::Writability);
                 }
             }

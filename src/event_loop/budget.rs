@@ -56,6 +56,20 @@ pub(crate) enum Allowance {
     Queued,
 }
 
+#[cfg(feature = "sim")]
+impl Allowance {
+    /// A simulation may have fewer tasks in a turn.
+    pub(crate) fn in_simulation(self) -> Self {
+        match tidegate_sys::os::sim::tasks_max() {
+            Some(tasks) => Self::Look {
+                ns: IDLE_SHARE_NS as i64,
+                tasks,
+            },
+            None => self,
+        }
+    }
+}
+
 /// The account of one loop.
 #[derive(Clone, Copy)]
 pub(crate) struct Budget {

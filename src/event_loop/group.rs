@@ -121,7 +121,7 @@ impl EventLoopGroup {
     }
 
     /// `loops` has at least one.
-    pub(super) fn of(loops: Vec<EventLoop>) -> Self {
+    pub(crate) fn of(loops: Vec<EventLoop>) -> Self {
         let owners = loops
             .iter()
             .map(|l| Arc::clone(l.shared().owner()))

@@ -176,6 +176,19 @@ impl EventLoop {
         }
     }
 
+    /// Queues a task behind those that other threads have given so far, also in the loop's own turn. Not refused for want of
+    /// room: then it goes where listeners do.
+    pub(crate) fn execute_behind_others(&self, task: Task) {
+        let pushed = match self.ensure_started() {
+            Ok(()) => self.shared().tasks().push(task),
+            Err(_) => Err(Refused::Closed(task)),
+        };
+        match pushed {
+            Ok(pushed) => self.shared().pushed(pushed),
+            Err(Refused::Full(task) | Refused::Closed(task)) => self.host().run_listener(task),
+        }
+    }
+
     /// The loop as the host of promises.
     pub(crate) fn host(&self) -> Arc<dyn ListenerHost> {
         Arc::clone(self.shared()) as Arc<dyn ListenerHost>

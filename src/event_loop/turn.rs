@@ -39,6 +39,8 @@ impl LoopCore {
         let began = self.cached_now();
         let ratio = self.handle().shared().ratio();
         let allowance = self.budget.get().allot(io, ratio);
+        #[cfg(feature = "sim")]
+        let allowance = allowance.in_simulation();
         if self.has_tasks(began) {
             self.run_task_phase(allowance, began);
         } else {

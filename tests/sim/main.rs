@@ -16,6 +16,8 @@
 //!   Whoever saw a channel unwritable hears of the change. No descriptor is left, no task panics.
 //! * The same seed is the same run, byte for byte.
 //!
+//! Programs of handlers on several loops, with promises of their own, are in `relays`.
+//!
 //! `make sim` runs 10,000 seeds; `SEED=7 make sim` one, with its log in target/sim.log. `SEEDS`, `FIRST` and `STEPS`
 //! change how many, from where, and how long.
 
@@ -28,6 +30,8 @@ mod handlers;
 mod lingering;
 mod model;
 mod program;
+mod relay_stages;
+mod relays;
 mod stories;
 mod wire;
 
@@ -41,6 +45,9 @@ use program::{Finding, run};
 /// Seeds of a plain `cargo test`.
 const SEEDS: u64 = 200;
 const STEPS: u64 = 200;
+
+/// Enough was found: with `FAILURES=1` nobody looks for more.
+static IS_OVER: AtomicBool = AtomicBool::new(false);
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
@@ -68,7 +75,6 @@ fn random_programs_keep_every_promise() {
     let first = number("FIRST").unwrap_or(0);
     let began = Instant::now();
     let next = AtomicU64::new(first);
-    let is_over = AtomicBool::new(false);
     let failed: Mutex<Vec<Finding>> = Mutex::new(Vec::new());
     let totals = Mutex::new(program::Totals::default());
     let threads = std::thread::available_parallelism()
@@ -77,7 +83,7 @@ fn random_programs_keep_every_promise() {
     std::thread::scope(|scope| {
         for _ in 0..threads {
             scope.spawn(|| {
-                while !is_over.load(Ordering::Relaxed) {
+                while !IS_OVER.load(Ordering::Relaxed) {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
                     if seed >= first + seeds {
                         break;
@@ -88,7 +94,9 @@ fn random_programs_keep_every_promise() {
                         let mut failed = failed.lock().unwrap();
                         failed.push(finding);
                         let enough = number("FAILURES").unwrap_or(10) as usize;
-                        is_over.store(failed.len() >= enough, Ordering::Relaxed);
+                        if failed.len() >= enough {
+                            IS_OVER.store(true, Ordering::Relaxed);
+                        }
                     }
                     let done = seed - first + 1;
                     if done.is_multiple_of(1_000) {

@@ -98,6 +98,11 @@ pub fn resumes_max() -> Option<u16> {
     with(|kernel| Some(kernel.plan.resumes_max))
 }
 
+/// What the plan of this thread's simulation says of tasks.
+pub fn tasks_max() -> Option<u32> {
+    with(|kernel| kernel.plan.tasks_max)
+}
+
 /// Until when somebody has waited, in nanoseconds of the clock of this thread's simulation, instead of working or being kept from
 /// it. What is later than that is late because of work, or for want of a processor, not because nobody looked.
 pub fn waited_until() -> Option<u64> {

@@ -25,6 +25,9 @@ pub struct Plan {
     /// How many messages a channel may hand on by `resume` before others have their turn; on a real kernel it is 1,024, which
     /// few runs get to.
     pub resumes_max: u16,
+    /// How many tasks a loop runs in one turn, if that is less than its budget says: with few, what loops do for each other mixes
+    /// in many ways.
+    pub tasks_max: Option<u32>,
     /// Whether the log keeps its lines, or only their digest.
     pub keeps_log: bool,
     /// What goes wrong, by lot.
@@ -119,6 +122,7 @@ impl Plan {
             recv_buffer: 131_072..=131_072,
             descriptors_max: 20_000,
             resumes_max: 1024,
+            tasks_max: None,
             keeps_log: true,
             faults: Faults::NONE,
             failing: Vec::new(),
@@ -164,6 +168,7 @@ impl Plan {
             send_buffer: 512..=512 << random.below(7),
             recv_buffer: 256..=256 << random.below(8),
             resumes_max: 1 << random.below(11),
+            tasks_max: None,
             faults,
             ..Self::calm(seed)
         }
