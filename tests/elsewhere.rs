@@ -14,6 +14,8 @@ use tidegate::{
     Message, Pipeline,
 };
 
+const DEADLINE: Duration = Duration::from_secs(20);
+
 fn group(name: &str) -> EventLoopGroup {
     EventLoopGroup::builder()
         .threads(1)
@@ -27,7 +29,7 @@ fn wait<T>(
     channel: &mut EmbeddedChannel,
     mut look: impl FnMut(&mut EmbeddedChannel) -> Option<T>,
 ) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + DEADLINE;
     loop {
         channel.run_pending();
         if let Some(found) = look(channel) {
@@ -229,4 +231,62 @@ fn what_a_decoder_elsewhere_has_left_over_keeps_reading_back() {
     }
     let most = most.load(Ordering::Relaxed);
     assert!(most <= 64 + 16, "{most} packets under way");
+}
+
+/// Notes what comes; the first line waits until it may be handled.
+struct Slow {
+    may_begin: Option<mpsc::Receiver<()>>,
+    lines: mpsc::Sender<Vec<u8>>,
+}
+
+impl Handler for Slow {
+    fn channel_read(&mut self, _: &mut Context<'_>, msg: Message) -> HandlerResult {
+        if let Some(may_begin) = self.may_begin.take() {
+            may_begin.recv_timeout(DEADLINE)?;
+        }
+        let line = msg.downcast::<BytesMut>().expect("a line");
+        self.lines.send(line.to_vec())?;
+        Ok(())
+    }
+}
+
+/// A decoder with a thousand messages of one read at hand keeps them while 64 are on their way to the loop of another group, and
+/// goes on when those are handled; wherever it is itself.
+///
+/// Rules: 6.7, B12
+#[test]
+fn what_was_read_waits_for_a_handler_elsewhere() {
+    const PACKETS: usize = 20;
+    for decodes_here in [true, false] {
+        let (decoding, handling) = (group("decoding"), group("handling"));
+        let left = Arc::<AtomicUsize>::default();
+        let (begin, may_begin) = mpsc::channel();
+        let (lines, seen) = mpsc::channel();
+        let counts = Counts(left.clone());
+        let mut channel = EmbeddedChannel::new(|pipeline| {
+            if decodes_here {
+                pipeline.add_last(LineDecoder::new(8))?;
+            } else {
+                pipeline.add_last_on_named(&decoding, "lines", || LineDecoder::new(8))?;
+            }
+            pipeline.add_last(counts)?;
+            let may_begin = Some(may_begin);
+            pipeline.add_last_on(&handling, move || Slow { may_begin, lines })
+        })
+        .unwrap();
+        let packet = |at: usize| {
+            let lines = (0..PACKET).map(|line| format!("{}\n", at * PACKET + line));
+            BytesMut::from(lines.collect::<String>().as_bytes())
+        };
+        channel.feed((0..PACKETS).map(packet));
+        if decodes_here {
+            channel.run_pending();
+            assert_eq!(left.load(Ordering::Relaxed), 64);
+        }
+        begin.send(()).unwrap();
+        for line in 0..PACKETS * PACKET {
+            let got = wait(&mut channel, |_| seen.try_recv().ok());
+            assert_eq!(got, line.to_string().as_bytes());
+        }
+    }
 }

@@ -7,8 +7,9 @@
 //!
 //! What can't arrive and has nobody who waits for it ends the channel.
 
+use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tidegate_sys::mem::Task;
 
@@ -42,6 +43,11 @@ pub(crate) struct Line {
     pub(super) passing: AtomicU16,
     /// A read() came back while too much was undelivered: its stamp. Only for the channel's loop.
     held: AtomicU16,
+    /// Too much is undelivered, since when there was: who may not emit meanwhile. Only for the channel's loop, as `was_held`.
+    holds: Mutex<Vec<Arc<Shared>>>,
+    is_holding: AtomicBool,
+    /// A line behind has held back what this one's handler has to emit, and no read() has come by since.
+    pub(super) was_held: AtomicBool,
     /// Bits of [`INACTIVE`] and [`UNREGISTERED`]: what was sent to the handler's side, and what came back. Only for the
     /// channel's loop.
     pub(super) last_sent: AtomicU8,
@@ -71,6 +77,9 @@ impl Line {
             reads_under_way: AtomicUsize::new(0),
             passing: AtomicU16::new(UNSTAMPED),
             held: AtomicU16::new(UNSTAMPED),
+            holds: Mutex::default(),
+            is_holding: AtomicBool::new(false),
+            was_held: AtomicBool::new(false),
             last_sent: AtomicU8::new(0),
             last_passed: AtomicU8::new(0),
             is_dead: AtomicBool::new(false),
@@ -145,7 +154,7 @@ impl Line {
         if !self.is_wanted(core, stamp) {
             return;
         }
-        if self.undelivered.load(Ordering::Relaxed) >= UNDELIVERED_MAX {
+        if self.is_holding() {
             self.held.store(self.stamp(), Ordering::Relaxed);
         } else {
             core.op_read(relay);
@@ -158,9 +167,38 @@ impl Line {
         stamp != UNSTAMPED && self.is_wanted(core, stamp)
     }
 
-    /// Half of what was undelivered has been handled.
+    pub(super) fn is_holding(&self) -> bool {
+        self.is_holding.load(Ordering::Relaxed)
+    }
+
+    /// Read() is kept back, and these emit nothing more of what was read.
+    pub(super) fn hold(&self, sides: Vec<Arc<Shared>>) {
+        self.is_holding.store(true, Ordering::Relaxed);
+        sides.iter().for_each(|side| side.hold());
+        *self.holds() = sides;
+    }
+
+    /// The contrary. False if nothing was held.
+    pub(super) fn let_go(&self) -> bool {
+        let was_holding = self.is_holding.swap(false, Ordering::Relaxed);
+        for side in mem::take(&mut *self.holds()) {
+            side.unhold();
+        }
+        was_holding
+    }
+
+    fn holds(&self) -> MutexGuard<'_, Vec<Arc<Shared>>> {
+        self.holds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Half of what was undelivered has been handled. If there is too much again by now, that is said once more.
     pub(super) fn release_reading(&self, core: &Core, relay: Index) {
-        if self.take_held(core) {
+        if self.undelivered.load(Ordering::Relaxed) >= UNDELIVERED_MAX {
+            return;
+        }
+        let was_holding = self.let_go();
+        // Who was held waits for a read(), even if none has come by.
+        if self.take_held(core) || was_holding && core.auto_read() {
             core.op_read(relay);
         }
     }

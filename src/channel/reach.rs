@@ -28,9 +28,7 @@ impl Shared {
     pub(crate) fn attach(&self, core: &Rc<Core>) {
         let slot = core.lp.attach(core.clone());
         let metadata = core.transport.borrow().metadata();
-        self.is_server.store(metadata.is_server, Ordering::Relaxed);
-        self.has_disconnect
-            .store(metadata.has_disconnect, Ordering::Relaxed);
+        self.take_after(metadata);
         self.slot.store(slot, Ordering::Relaxed);
     }
 

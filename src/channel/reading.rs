@@ -12,7 +12,7 @@ use tidegate_sys::os::{Ready, io as sys};
 use super::core::{Core, Gate, Root, attention, flag};
 use super::events::PeerClosing;
 use super::lifetime::Life;
-use super::node::HEAD;
+use super::node::{HEAD, Index};
 use super::signal::Signal;
 use super::slow::Inbound;
 use super::stream::{self, PeerOf};
@@ -92,10 +92,21 @@ impl Core {
         self.shared.serves_another() && wished().unwrap_or_else(|| self.face.auto_read())
     }
 
-    /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended.
-    pub(crate) fn reading_wanted(&self) -> bool {
+    /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended; and that no handler
+    /// behind it, on another group's loop, has more on its way than it may.
+    pub(crate) fn reading_wanted(&self, index: Index) -> bool {
+        if self.shared.is_held() {
+            return self.reading_wanted_though_held(index);
+        }
         self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
             || self.auto_read_elsewhere()
+    }
+
+    /// Auto-read does not count for those before a relay that holds. On the far side of one all are before it.
+    #[cold]
+    fn reading_wanted_though_held(&self, index: Index) -> bool {
+        self.has(flag::READ_PENDING | flag::DRAINING)
+            || self.auto_read() && !self.shared.serves_another() && !self.is_held_at(index)
     }
 
     /// Switches auto-read (D2). On asks for a read through the pipeline.
@@ -583,6 +594,7 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
+            && !self.shared.is_held()
             && self.may_take_more(reads)
     }
 

@@ -12,12 +12,13 @@
 //! the relay toward the head. Each direction keeps its order, also where either side has something left over (`line`).
 //!
 //! At most 64 messages are on their way to the handler: from then on the relay keeps read() back until
-//! half of them were handled.
+//! half of them were handled, and the handlers before it emit nothing more of what was read already (`hold`).
 //!
 //! The read() of auto-read does not travel. It says nothing that the handler does not know, so the relay passes it straight
 //! on, unless something there waits for reads: a handler that overrides `read`, or a resume that is parked. Whether so is
 //! looked at behind each message; when that changes, a read() is sent after those that passed by in the meantime. The first
-//! read() since auto-read was switched on always travels: what was parked there waits for it. One that travels or is kept back
+//! read() since auto-read was switched on, or since a relay behind held back what is emitted there, always travels: what was
+//! parked there waits for it. One that travels or is kept back
 //! when auto-read is switched off is taken back, and one that travels when the handler is taken out goes on.
 //!
 //! A handler elsewhere may end before its channel does: it panics, or its loop ends. Then the channel closes, and the relay
@@ -41,7 +42,7 @@ use super::core::{Context, Core, Handler, flag};
 use super::far_side::{Make, Settling, ignores_reads};
 use super::handler::HandlerResult;
 use super::line::{Crossing, INACTIVE, Line, UNDELIVERED_MAX, UNREGISTERED};
-use super::node::{HEAD, TAIL};
+use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::pipeline::Pipeline;
@@ -76,6 +77,24 @@ impl Relay {
         }
     }
 
+    /// Nothing more is to come: read() is kept back, and a decoder before the relay that has a thousand messages of one read at
+    /// hand keeps them, on whichever loop it is.
+    #[cold]
+    fn hold(&self, ctx: &mut Context<'_>) {
+        if self.line.is_holding() {
+            return;
+        }
+        let nodes = &ctx.core.nodes;
+        let before = nodes.linked().take_while(|at| *at != ctx.node.index());
+        let lines = before.filter_map(|at| line(nodes, at));
+        let far = lines.map(|line| {
+            line.was_held.store(true, Ordering::Relaxed);
+            line.remote.clone()
+        });
+        self.line
+            .hold([ctx.core.shared.clone()].into_iter().chain(far).collect());
+    }
+
     fn send_op(&self, op: Op) -> HandlerResult {
         let crossing = Crossing::new(&self.line.channel, Some(&self.line), op);
         // Whoever waits for it learns of its end.
@@ -98,14 +117,24 @@ impl Relay {
 
 /// The lines to handlers of this pipeline that live elsewhere, head to tail.
 pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
-    let line = |index| {
-        let line = nodes.get(index).peek(|handler| {
-            let any: &dyn Any = handler;
-            any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
-        });
-        line.flatten()
-    };
-    nodes.linked().filter_map(line).collect()
+    nodes.linked().filter_map(|at| line(nodes, at)).collect()
+}
+
+/// The line of the relay in this place, if it is one.
+fn line(nodes: &Nodes<dyn Handler>, at: Index) -> Option<Arc<Line>> {
+    let line = nodes.get(at).peek(|handler| {
+        let any: &dyn Any = handler;
+        any.downcast_ref::<Relay>().map(|relay| relay.line.clone())
+    });
+    line.flatten()
+}
+
+impl Core {
+    /// Whether a relay behind this node holds back what is before it. Only asked while one does.
+    pub(super) fn is_held_at(&self, index: Index) -> bool {
+        let mut behind = self.nodes.linked().skip_while(|at| *at != index);
+        behind.any(|at| line(&self.nodes, at).is_some_and(|line| line.is_holding()))
+    }
 }
 
 /// The input has ended or the channel closes: what handlers elsewhere hold back is no longer held back.
@@ -141,7 +170,7 @@ impl Handler for Relay {
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.line.try_send(Core::dissolve);
         // No read() is lost with it, or nothing would be read any more.
-        let is_held = self.line.take_held(ctx.core);
+        let is_held = self.line.let_go() | self.line.take_held(ctx.core);
         let under_way = self.line.reads_under_way.load(Ordering::Acquire) > 0;
         if ctx.is_active() && (is_held || under_way || ctx.auto_read()) {
             ctx.read();
@@ -172,7 +201,10 @@ impl Handler for Relay {
     }
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
-        self.line.undelivered.fetch_add(1, Ordering::Relaxed);
+        let undelivered = self.line.undelivered.fetch_add(1, Ordering::Relaxed) + 1;
+        if undelivered >= UNDELIVERED_MAX {
+            self.hold(ctx);
+        }
         self.line
             .send(move |core| core.emit_message(Inbound::Read, HEAD, msg));
         // Behind the message in the queue, and behind what a decoder there has left over of the ones before: when this runs,
@@ -254,7 +286,8 @@ impl Handler for Relay {
 
     fn read(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         let switches = self.line.channel.shared().auto_read_switches();
-        let is_as_before = mem::replace(&mut self.switches, switches) == switches;
+        let is_as_before = mem::replace(&mut self.switches, switches) == switches
+            && !self.line.was_held.swap(false, Ordering::Relaxed);
         if is_as_before && ctx.auto_read() && self.line.ignores_reads.load(Ordering::Relaxed) {
             let stamp = self.line.stamp();
             self.line.pass_read(ctx.core, ctx.node.index(), stamp);

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use super::Attributes;
 use super::address::Address;
 use super::lifetime::Life;
+use super::transport::Metadata;
 use crate::event_loop::EventLoop;
 
 /// No slot yet, or no longer.
@@ -57,6 +58,15 @@ impl fmt::Debug for ChannelId {
     }
 }
 
+/// What a channel is, as bits.
+mod nature {
+    pub(super) const IS_SERVER: u8 = 1 << 0;
+    /// The transport can undo a connect.
+    pub(super) const HAS_DISCONNECT: u8 = 1 << 1;
+    /// The far side of a relay: its promises are another channel's.
+    pub(super) const SERVES_ANOTHER: u8 = 1 << 2;
+}
+
 /// See the module's page.
 pub(crate) struct Shared {
     id: ChannelId,
@@ -70,11 +80,10 @@ pub(crate) struct Shared {
     auto_read: AtomicU8,
     /// Nothing can be written any more. The watermark's bit is set then, and stays.
     output_shut: AtomicBool,
-    pub(crate) is_server: AtomicBool,
-    /// The transport can undo a connect.
-    pub(crate) has_disconnect: AtomicBool,
-    /// This is the far side of a relay: its promises are another channel's.
-    serves_another: AtomicBool,
+    /// What it is: bits of `nature`.
+    nature: AtomicU8,
+    /// Relays on whose other side too much is undelivered, for the handlers before them: nobody here emits more than was read.
+    holds: AtomicU16,
     /// On the far side of a relay: how often its handlers have switched auto-read without its having reached the channel.
     switching: AtomicU16,
     /// Bytes in the outbound buffer, written by the loop alone.
@@ -136,9 +145,8 @@ impl Shared {
             life: AtomicU8::new(Life::Open as u8),
             auto_read: AtomicU8::new(1),
             output_shut: AtomicBool::new(false),
-            is_server: AtomicBool::new(false),
-            has_disconnect: AtomicBool::new(false),
-            serves_another: AtomicBool::new(false),
+            nature: AtomicU8::new(0),
+            holds: AtomicU16::new(0),
             switching: AtomicU16::new(0),
             queued: AtomicUsize::new(0),
             submitted: AtomicUsize::new(0),
@@ -220,11 +228,39 @@ impl Shared {
 
     /// See the field.
     pub(crate) fn serve_another(&self) {
-        self.serves_another.store(true, Ordering::Relaxed);
+        self.nature.store(nature::SERVES_ANOTHER, Ordering::Relaxed);
     }
 
     pub(crate) fn serves_another(&self) -> bool {
-        self.serves_another.load(Ordering::Relaxed)
+        self.is_by_nature(nature::SERVES_ANOTHER)
+    }
+
+    #[inline]
+    fn is_by_nature(&self, bit: u8) -> bool {
+        self.nature.load(Ordering::Relaxed) & bit != 0
+    }
+
+    /// What its transport makes it. By whoever made it, before others have it.
+    pub(crate) fn take_after(&self, metadata: Metadata) {
+        let is_server = u8::from(metadata.is_server) * nature::IS_SERVER;
+        let has_disconnect = u8::from(metadata.has_disconnect) * nature::HAS_DISCONNECT;
+        let before = self.nature.load(Ordering::Relaxed) & nature::SERVES_ANOTHER;
+        self.nature
+            .store(before | is_server | has_disconnect, Ordering::Relaxed);
+    }
+
+    /// Whether some relay holds back what handlers have to emit. `reading_wanted` asks which.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.load(Ordering::Relaxed) != 0
+    }
+
+    pub(crate) fn hold(&self) {
+        self.holds.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn unhold(&self) {
+        self.holds.fetch_sub(1, Ordering::Relaxed);
     }
 
     pub(crate) fn set_marks(&self, low: usize, high: usize) {
@@ -296,11 +332,11 @@ impl Shared {
     }
 
     pub(crate) fn has_disconnect(&self) -> bool {
-        self.has_disconnect.load(Ordering::Relaxed)
+        self.is_by_nature(nature::HAS_DISCONNECT)
     }
 
     pub(crate) fn is_server(&self) -> bool {
-        self.is_server.load(Ordering::Relaxed)
+        self.is_by_nature(nature::IS_SERVER)
     }
 
     pub(crate) fn life(&self) -> Life {

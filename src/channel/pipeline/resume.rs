@@ -67,7 +67,7 @@ impl Core {
         if index == HEAD
             || self.attention.get() & IN_THE_WAY != 0
             || self.resumes.get() >= resumes_max()
-            || !self.reading_wanted()
+            || !self.reading_wanted(index)
         {
             return None;
         }
@@ -105,7 +105,7 @@ impl Core {
         let state = self.nodes.get(node).resume();
         let (wanted, credit) = match state {
             Resume::AskedWithCredit => (true, true),
-            Resume::Asked => (self.reading_wanted(), false),
+            Resume::Asked => (self.reading_wanted(node), false),
             Resume::Idle | Resume::Parked => {
                 // The handler was taken out meanwhile. Who waits for the end of its chain need not know.
                 if unparked && emitted {
