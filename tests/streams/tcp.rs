@@ -179,6 +179,11 @@ fn chunks_pinned_by(
         send(&mut echo, b"y");
         send(&mut sink, &[b'n'; 300_000]);
     }
+    // The turn in which the last of it came is over, and has looked at its chunks.
+    for _ in 0..2 {
+        let turn = group.next().submit(|| ());
+        turn.sync_timeout(DEADLINE).unwrap();
+    }
     group.metrics().arena_pinned_chunks
 }
 
