@@ -603,18 +603,18 @@ impl Drop for Farewell {
     fn drop(&mut self) {
         let (line, has_passed) = (self.line.clone(), self.has_passed);
         let elsewhere = std::mem::take(&mut self.elsewhere);
-        let go_on = move |core: &Core| {
-            if !has_passed {
-                line.say_the_rest(core);
-            }
-            core.at_rest(|core| core.depart(elsewhere));
-        };
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B7-end-overtakes-rest-elsewhere") {
             self.shared
                 .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
             return;
         }
+        let go_on = move |core: &Core| {
+            if !has_passed {
+                line.say_the_rest(core);
+            }
+            core.at_rest(|core| core.depart(elsewhere));
+        };
         // Behind what has come from there, which may wait for others.
         let shared = self.shared.clone();
         let task = Task::new(move || {
