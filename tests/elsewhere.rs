@@ -250,7 +250,7 @@ impl Handler for Slow {
     }
 }
 
-/// A decoder with a thousand messages of one read at hand keeps them while 64 are on their way to the loop of another group, and
+/// A decoder with thousands of messages of one read at hand keeps them while 1,024 are on their way to another loop, and
 /// goes on when those are handled; wherever it is itself.
 ///
 /// Rules: 6.7, B12
@@ -281,7 +281,7 @@ fn what_was_read_waits_for_a_handler_elsewhere() {
         channel.feed((0..PACKETS).map(packet));
         if decodes_here {
             channel.run_pending();
-            assert_eq!(left.load(Ordering::Relaxed), 64);
+            assert_eq!(left.load(Ordering::Relaxed), 1024);
         }
         begin.send(()).unwrap();
         for line in 0..PACKETS * PACKET {

@@ -20,6 +20,7 @@ use super::handle::Place;
 use super::lifetime::Life;
 use super::node::Index;
 use super::op::Op;
+use super::pipeline::resumes_max;
 use super::shared::Shared;
 use super::signal::Signal;
 use super::slow::Inbound;
@@ -27,6 +28,12 @@ use crate::error::{Error, ErrorKind};
 
 /// Messages on their way to the other loop before reading pauses: four batches of reads.
 pub(super) const UNDELIVERED_MAX: usize = 64;
+
+/// Messages on their way before what was read already is kept back as well, until half of them were handled: as many as a
+/// decoder has in one turn. They are small if they are so many.
+pub(super) fn held_from() -> usize {
+    usize::from(resumes_max())
+}
 
 /// The way from the channel's loop to the handler's.
 pub(crate) struct Line {
@@ -154,7 +161,7 @@ impl Line {
         if !self.is_wanted(core, stamp) {
             return;
         }
-        if self.is_holding() {
+        if self.undelivered.load(Ordering::Relaxed) >= UNDELIVERED_MAX || self.is_holding() {
             self.held.store(self.stamp(), Ordering::Relaxed);
         } else {
             core.op_read(relay);
@@ -191,14 +198,19 @@ impl Line {
         self.holds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Half of what was undelivered has been handled. If there is too much again by now, that is said once more.
-    pub(super) fn release_reading(&self, core: &Core, relay: Index) {
-        if self.undelivered.load(Ordering::Relaxed) >= UNDELIVERED_MAX {
-            return;
-        }
-        let was_holding = self.let_go();
+    /// One message less is on its way; whether that is a reason to [`release`](Self::release).
+    pub(super) fn one_less(&self) -> bool {
+        let before = self.undelivered.fetch_sub(1, Ordering::Relaxed);
+        before == UNDELIVERED_MAX / 2 || before == (held_from() / 2).max(1)
+    }
+
+    /// Half of what was too much has been handled. If it is too much again by now, that comes once more.
+    pub(super) fn release(&self, core: &Core, relay: Index) {
+        let undelivered = self.undelivered.load(Ordering::Relaxed);
+        let was_holding = undelivered < held_from() && self.let_go();
+        let is_read = undelivered < UNDELIVERED_MAX && self.take_held(core);
         // Who was held waits for a read(), even if none has come by.
-        if self.take_held(core) || was_holding && core.auto_read() {
+        if is_read || was_holding && core.auto_read() {
             core.op_read(relay);
         }
     }

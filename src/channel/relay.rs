@@ -11,8 +11,9 @@
 //! inlet and goes on from the relay toward the tail, what it asks for arrives at the outlet and goes on from
 //! the relay toward the head. Each direction keeps its order, also where either side has something left over (`line`).
 //!
-//! At most 64 messages are on their way to the handler: from then on the relay keeps read() back until
-//! half of them were handled, and the handlers before it emit nothing more of what was read already (`hold`).
+//! With 64 messages on their way to the handler the relay keeps read() back until half of them were handled. With 1,024, which
+//! takes a decoder before it, the handlers before it emit nothing more of what was read already (`hold`), until half of those
+//! were.
 //!
 //! The read() of auto-read does not travel. It says nothing that the handler does not know, so the relay passes it straight
 //! on, unless something there waits for reads: a handler that overrides `read`, or a resume that is parked. Whether so is
@@ -41,7 +42,7 @@ use super::attributes::Attributes;
 use super::core::{Context, Core, Handler, attention, flag};
 use super::far_side::{Make, Settling, ignores_reads};
 use super::handler::HandlerResult;
-use super::line::{Crossing, INACTIVE, Line, UNDELIVERED_MAX, UNREGISTERED};
+use super::line::{Crossing, INACTIVE, Line, UNREGISTERED, held_from};
 use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
@@ -226,7 +227,7 @@ impl Handler for Relay {
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
         let undelivered = self.line.undelivered.fetch_add(1, Ordering::Relaxed) + 1;
-        if undelivered >= UNDELIVERED_MAX {
+        if undelivered >= held_from() {
             self.hold(ctx);
         }
         self.line
@@ -247,8 +248,8 @@ impl Handler for Relay {
                     }
                 });
             }
-            if line.undelivered.fetch_sub(1, Ordering::Relaxed) == UNDELIVERED_MAX / 2 {
-                line.to_relay_at_rest(&relay, Line::release_reading);
+            if line.one_less() {
+                line.to_relay_at_rest(&relay, Line::release);
             }
         };
         let told = self

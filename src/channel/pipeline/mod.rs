@@ -33,6 +33,8 @@ mod watch;
 use std::any::Any;
 use std::fmt;
 
+pub(super) use resume::resumes_max;
+
 use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::into_handler::{IntoHandler, into_type, kind_of};

@@ -15,13 +15,13 @@ use super::visit::Visit;
 const RESUMES_PER_DISPATCH: u16 = 1024;
 
 #[cfg(not(feature = "sim"))]
-fn resumes_max() -> u16 {
+pub(in crate::channel) fn resumes_max() -> u16 {
     RESUMES_PER_DISPATCH
 }
 
 /// A simulation may have fewer, so that short runs come to what is left over.
 #[cfg(feature = "sim")]
-fn resumes_max() -> u16 {
+pub(in crate::channel) fn resumes_max() -> u16 {
     tidegate_sys::os::sim::resumes_max().unwrap_or(RESUMES_PER_DISPATCH)
 }
 
