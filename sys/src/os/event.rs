@@ -247,7 +247,7 @@ const NOTHING: Report = Report { events: 0, u64: 0 };
 
 /// The batch of one wait.
 ///
-/// It does not grow, as Netty's does from 4,096 on: whatever waits for the end of a batch would wait for 30 ms where 4,096
+/// It does not grow, as Netty's does from 4,096 on: whatever waits for the end of a batch would wait for 30 to 50 ms where 4,096
 /// channels are ready, and the larger batch saves nothing that can be measured (an echo on 1,000 and on 10,000 connections). What
 /// does not fit is not lost, it comes with the next wait.
 ///
