@@ -7,8 +7,8 @@
 //! - `node`, `nodes`, `names`, `kind`, `slow`, `mask`, `op`: what a pipeline is made of; `spare`: what it is lent.
 //! - `transport`, `signal`, `outbound`: what carries the bytes, and what waits to be sent; `stream`: how streams do.
 //! - `register`: how a channel begins; `look_up`, `tries`: what it connects to. `journal`: what of its life is logged.
-//! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `interest`, `writing`, `root`, `tail`, `configure`:
-//!   one channel on its loop; `elsewhere`, `relay`, `line`, `far_side`: handlers on the loops of other groups.
+//! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `input_end`, `interest`, `writing`, `root`, `tail`,
+//!   `configure`: one channel on its loop; `elsewhere`, `relay`, `line`, `far_side`: handlers on the loops of other groups.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
 //! - `group`, `drain`, `drain_report`, `drain_times`, `drain_watch`, `linger`: many channels at once; letting them send what they have, and go.
 
