@@ -290,3 +290,55 @@ fn what_was_read_waits_for_a_handler_elsewhere() {
         }
     }
 }
+
+/// Puts two handlers behind itself, in its own pipeline on its loop: one that is slow, on a third loop, and a decoder.
+struct Nests {
+    group: EventLoopGroup,
+}
+
+/// Each message twice in one line, for the decoder behind.
+struct Twice;
+
+impl Handler for Twice {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        let line = msg.downcast::<BytesMut>().expect("a line");
+        let text = String::from_utf8_lossy(&line);
+        ctx.fire_channel_read(BytesMut::from(format!("{text}\n{text}\n").as_bytes()));
+        Ok(())
+    }
+}
+
+impl Handler for Nests {
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        let mut pipeline = ctx.pipeline();
+        pipeline.add_last(LineDecoder::new(8))?;
+        pipeline.add_last_on(&self.group, || Twice)?;
+        pipeline.add_last_named("second", LineDecoder::new(8))?;
+        Ok(())
+    }
+}
+
+/// A relay that holds back what is before it does not hold what is behind, on another loop either: nobody would let that go.
+///
+/// Rules: 6.7, B12
+#[test]
+fn what_stands_behind_a_relay_is_not_held_by_it() {
+    const PACKETS: usize = 10;
+    let (nesting, third) = (group("nesting"), group("third"));
+    let mut channel = EmbeddedChannel::new(|pipeline| {
+        pipeline.add_last_on(&nesting, move || Nests { group: third })
+    })
+    .unwrap();
+    let packet = |at: usize| {
+        let lines = (0..PACKET).map(|line| format!("{}\n", at * PACKET + line));
+        BytesMut::from(lines.collect::<String>().as_bytes())
+    };
+    channel.feed((0..PACKETS).map(packet));
+    for line in 0..PACKETS * PACKET {
+        for _ in 0..2 {
+            let got = wait(&mut channel, EmbeddedChannel::read_inbound);
+            let got = got.downcast::<BytesMut>().expect("a line");
+            assert_eq!(got, line.to_string().as_bytes());
+        }
+    }
+}

@@ -95,18 +95,17 @@ impl Core {
     /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended; and that no handler
     /// behind it, on another group's loop, has more on its way than it may.
     pub(crate) fn reading_wanted(&self, index: Index) -> bool {
-        if self.shared.is_held() {
+        if self.shared.holds() != 0 {
             return self.reading_wanted_though_held(index);
         }
         self.has(flag::AUTO_READ | flag::READ_PENDING | flag::DRAINING)
             || self.auto_read_elsewhere()
     }
 
-    /// Auto-read does not count for those before a relay that holds. On the far side of one all are before it.
+    /// Auto-read does not count for those before a relay that holds.
     #[cold]
     fn reading_wanted_though_held(&self, index: Index) -> bool {
-        self.has(flag::READ_PENDING | flag::DRAINING)
-            || self.auto_read() && !self.shared.serves_another() && !self.is_held_at(index)
+        self.has(flag::READ_PENDING | flag::DRAINING) || self.auto_read() && !self.is_held_at(index)
     }
 
     /// Switches auto-read (D2). On asks for a read through the pipeline.
@@ -594,7 +593,7 @@ impl Core {
             && flags & flag::INPUT_SHUT == 0
             && self.life.get() == Life::Active
             && self.attention.get() & attention::SUSPENDED == 0
-            && !self.shared.is_held()
+            && self.shared.holds() == 0
             && self.may_take_more(reads)
     }
 

@@ -39,7 +39,7 @@ use tidegate_sys::mem::Task;
 use super::Channel;
 use super::address::Address;
 use super::attributes::Attributes;
-use super::core::{Context, Core, Handler, attention, flag};
+use super::core::{Context, Core, Handler, flag};
 use super::far_side::{Make, Settling, ignores_reads};
 use super::handler::HandlerResult;
 use super::line::{Crossing, INACTIVE, Line, UNREGISTERED, held_from};
@@ -116,29 +116,6 @@ impl Relay {
     }
 }
 
-/// What the handler has fired and what stands behind something left over does not get through any more: messages that no longer
-/// come by it would overtake it.
-fn forget_messages(core: &Core, relay: Index) {
-    if core.attention.get() & attention::SUSPENDED == 0 {
-        return;
-    }
-    if core.first_kind.get() == Inbound::Read && core.first_from.get().index() == relay {
-        // The slot stays taken, so that what comes stands behind the list.
-        core.first_kind.set(Inbound::Spilled);
-        drop(core.first_msg.take());
-    }
-    let is_else =
-        |event: &Event| !matches!(event, Event::Message(Inbound::Read, from, _) if *from == relay);
-    let forget = |events: &mut Vec<Event>| {
-        let (kept, gone) = mem::take(events).into_iter().partition(is_else);
-        *events = kept;
-        gone
-    };
-    let gone: [Vec<Event>; 2] =
-        core.with_slow(|slow| [forget(&mut slow.list), forget(&mut slow.stack)]);
-    drop(gone);
-}
-
 /// The lines to handlers of this pipeline that live elsewhere, head to tail.
 pub(crate) fn lines(nodes: &Nodes<dyn Handler>) -> VecDeque<Arc<Line>> {
     nodes.linked().filter_map(|at| line(nodes, at)).collect()
@@ -156,8 +133,15 @@ fn line(nodes: &Nodes<dyn Handler>, at: Index) -> Option<Arc<Line>> {
 impl Core {
     /// Whether a relay behind this node holds back what is before it. Only asked while one does.
     pub(super) fn is_held_at(&self, index: Index) -> bool {
-        let mut behind = self.nodes.linked().skip_while(|at| *at != index);
-        behind.any(|at| line(&self.nodes, at).is_some_and(|line| line.is_holding()))
+        let is_holding = |at: &Index| line(&self.nodes, *at).is_some_and(|line| line.is_holding());
+        let here = || self.nodes.linked().filter(is_holding).count();
+        // What holds a far side and does not stand here stands in the channel's pipeline, behind all of it.
+        self.shared.serves_another() && usize::from(self.shared.holds()) > here()
+            || self
+                .nodes
+                .linked()
+                .skip_while(|at| *at != index)
+                .any(|at| is_holding(&at))
     }
 }
 
@@ -193,7 +177,8 @@ impl Handler for Relay {
 
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         self.line.try_send(Core::dissolve);
-        forget_messages(ctx.core, ctx.node.index());
+        // Messages that no longer come by it would overtake those.
+        ctx.core.forget_left_over(ctx.node.index());
         // No read() is lost with it, or nothing would be read any more.
         let is_held = self.line.let_go() | self.line.take_held(ctx.core);
         let under_way = self.line.reads_under_way.load(Ordering::Acquire) > 0;

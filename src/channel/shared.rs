@@ -82,7 +82,7 @@ pub(crate) struct Shared {
     output_shut: AtomicBool,
     /// What it is: bits of `nature`.
     nature: AtomicU8,
-    /// Relays on whose other side too much is undelivered, for the handlers before them: nobody here emits more than was read.
+    /// Relays on whose other side too much is undelivered, and that stand behind handlers of this side.
     holds: AtomicU16,
     /// On the far side of a relay: how often its handlers have switched auto-read without its having reached the channel.
     switching: AtomicU16,
@@ -249,10 +249,10 @@ impl Shared {
             .store(before | is_server | has_disconnect, Ordering::Relaxed);
     }
 
-    /// Whether some relay holds back what handlers have to emit. `reading_wanted` asks which.
+    /// How many relays hold back what handlers before them have to emit.
     #[inline]
-    pub(crate) fn is_held(&self) -> bool {
-        self.holds.load(Ordering::Relaxed) != 0
+    pub(crate) fn holds(&self) -> u16 {
+        self.holds.load(Ordering::Relaxed)
     }
 
     pub(crate) fn hold(&self) {

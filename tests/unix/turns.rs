@@ -125,7 +125,7 @@ fn an_idle_server_accepts_so_many_at_a_time_as_the_option_says() {
 
 /// Clients that wait have had nothing yet: where a turn serves many channels, as many are accepted.
 ///
-/// Rules: D7, 3.2
+/// Rules: D7
 #[test]
 fn a_busy_loop_accepts_as_many_as_it_serves() {
     const SERVED: usize = 100;

@@ -211,6 +211,28 @@ impl Core {
         self.queue_what_came();
     }
 
+    /// The messages that `from` has emitted and that stand behind what is left over go nowhere.
+    pub(in crate::channel) fn forget_left_over(&self, from: Index) {
+        if self.attention.get() & attention::SUSPENDED == 0 {
+            return;
+        }
+        if self.first_kind.get() == Inbound::Read && self.first_from.get().index() == from {
+            // The slot stays taken, so that what comes stands behind the list.
+            self.first_kind.set(Inbound::Spilled);
+            drop(self.first_msg.take());
+        }
+        let is_else =
+            |event: &Event| !matches!(event, Event::Message(Inbound::Read, at, _) if *at == from);
+        let forget = |events: &mut Vec<Event>| {
+            let (kept, gone) = mem::take(events).into_iter().partition(is_else);
+            *events = kept;
+            gone
+        };
+        let gone: [Vec<Event>; 2] =
+            self.with_slow(|slow| [forget(&mut slow.list), forget(&mut slow.stack)]);
+        drop(gone);
+    }
+
     /// What was emitted while the dispatch stood still comes from outside of it, and so behind what is left over: a message
     /// behind the rest of the one before, the end of a batch behind its last message.
     fn queue_what_came(&self) {
