@@ -157,7 +157,7 @@ sweep: ## the knobs of the tuning page at several values: curves and tables into
 	@$(CARGO) build --release $(PEERS)
 	@target/peers/release/sweep $(if $(findstring --curves,$(SWEEP)),,--out docs) $(if $(TIME),--seconds $(TIME)) $(SWEEP)
 
-counts: ## system calls and instructions per message of each echo server (4 minutes)
+counts: ## system calls, instructions and lines of memory per message of each echo server (5 minutes)
 	@$(call need,strace,strace)
 	@$(call need,valgrind,valgrind)
 	@$(CARGO) build --release $(PEERS)

@@ -6,6 +6,10 @@
 # closing. Counts, unlike times, are the same on a busy machine, but for the share of waits at 64 connections: it
 # depends on how many messages have arrived by the time of the next wait. So the bare loop also counts for itself, at
 # full speed; those figures are compared with what the bare loop is meant to do.
+# At last the lines of memory (64 bytes) and the pages (4 KiB) outside of the kernel that one ping-pong on one connection touches,
+# from a trace of lackey. After each sleep the first cache holds little of them: with many connections a wait brings many messages, and
+# the instructions count; with one connection the lines do.
+#
 # Exit status 1 if the bare loop makes 5 % more calls than that, in which case it is no reference.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -59,6 +63,48 @@ instructions() {
     awk '/Collected :/ { print $4; found = 1 } END { exit !found }' "$scratch/callgrind"
 }
 
+# What one message touches, as "code lines, code pages, data lines, data pages": the median over the second half of $1 messages. A turn
+# goes from one passage to the next of an instruction that is executed once for each message.
+touched() {
+    start_server valgrind --trace-children=yes --tool=lackey --trace-mem=yes --log-file="$scratch/trace" -- --cpu 0 "${options[@]}"
+    load --messages "$1"
+    stop_server
+    awk -v messages="$1" '
+        function median(of, count, i, j, held) {
+            for (i = 2; i <= count; i++) {
+                held = of[i]
+                for (j = i - 1; j > 0 && of[j] > held; j--) of[j + 1] = of[j]
+                of[j + 1] = held
+            }
+            return of[int((count + 1) / 2)]
+        }
+        function see(kind, address, line, page) {
+            page = kind substr(address, 1, length(address) - 3)
+            line = page substr(address, length(address) - 2, 1) int((index("0123456789abcdef", substr(address, length(address) - 1, 1)) - 1) / 4)
+            if (!(line in seen)) { seen[line]; lines[kind]++ }
+            if (!(page in seen)) { seen[page]; pages[kind]++ }
+        }
+        $1 !~ /^[ILSM]$/ { next }
+        { address = substr($2, 1, index($2, ",") - 1) }
+        FNR == NR { if ($1 == "I") passed[address]++; next }
+        FNR == 1 || !turn_begins {
+            for (each in passed)
+                if (passed[each] >= messages && passed[each] <= messages + 12 && (turn_begins == "" || each < turn_begins)) turn_begins = each
+            if (turn_begins == "") exit 1
+        }
+        $1 == "I" && address == turn_begins {
+            if (++turns > messages / 2 && turns < messages) {
+                count++
+                a[count] = lines["I"]; b[count] = pages["I"]; c[count] = lines["D"]; d[count] = pages["D"]
+            }
+            split("", seen); split("", lines); split("", pages)
+        }
+        turns >= messages / 2 - 1 { see($1 == "I" ? "I" : "D", address) }
+        END { if (!count) exit 1; printf "%d %d %d %d\n", median(a, count), median(b, count), median(c, count), median(d, count) }
+    ' "$scratch/trace" "$scratch/trace"
+    rm "$scratch/trace"
+}
+
 printf '%-8s %-12s %7s %7s %7s %7s %13s   per message\n' load server recv send wait other instructions
 while read -r name connections window messages; do
     for server_name in $servers; do
@@ -74,6 +120,16 @@ while read -r name connections window messages; do
             }'
     done
 done <<<"$cases"
+
+echo
+printf '%-8s %-12s %7s %7s %7s %7s   per message, of lines and pages\n' load server code pages data pages
+connections=1 window=1
+for server_name in $servers; do
+    choose "$server_name"
+    touched 400 >"$scratch/touched"
+    read -r code code_pages data data_pages <"$scratch/touched"
+    printf '%-8s %-12s %7d %7d %7d %7d\n' pp1 "$server_name" "$code" "$code_pages" "$data" "$data_pages"
+done
 
 # At full speed, by its own counters. A window is answered by one recv and one send; with 64 connections a wait brings
 # 25 to 50 of them, with one connection one.
