@@ -27,6 +27,7 @@ mod errno;
 mod errno_more;
 mod errno_table;
 mod handlers;
+mod held;
 mod lingering;
 mod model;
 mod program;
