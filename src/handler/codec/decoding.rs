@@ -28,6 +28,7 @@ use crate::buffer::{Bytes, Message};
 use crate::channel::Context;
 use crate::codec::Decoder;
 use crate::error::{Error, ErrorKind, Failure};
+use crate::handler::queue::relax;
 
 /// At the end of the input a decoder may give so many messages in a row without taking bytes: an end marker, and what it
 /// may have kept inside. Ours; Netty's decodeLast may give any number, but only once.
@@ -337,6 +338,7 @@ impl Decoding {
                 return false;
             };
             self.kept = self.kept.saturating_sub(1);
+            relax(&mut self.queue);
             match msg.into_bytes_mut() {
                 Ok(bytes) => {
                     self.batch |= batch::RECEIVED;

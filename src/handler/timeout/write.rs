@@ -9,6 +9,7 @@ use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult};
 use crate::event_loop::Time;
 use crate::future::{Completion, Promise};
+use crate::handler::queue::relax;
 
 /// Closes the channel when a write has not been completed in time.
 ///
@@ -117,6 +118,7 @@ impl Handler for WriteTimeout {
 
     fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
         self.prune(ctx);
+        relax(&mut self.pending);
         let (Some(period), Some(oldest)) = (self.period, self.pending.front()) else {
             self.alarm.rings();
             return Ok(());
