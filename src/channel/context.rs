@@ -472,6 +472,13 @@ impl<'a> Context<'a> {
         self.core.set_user_writability(index, writable)
     }
 
+    /// Whether the input ended before its end: this side has closed it or shut it, or the connection broke, and the peer had
+    /// not ended it before. For who makes something of the last bytes, in `channel_inactive` or at
+    /// [`ChannelInputShutdown`](super::events::ChannelInputShutdown): they are a part of something then.
+    pub fn input_was_cut(&self) -> bool {
+        self.core.face.input_was_cut()
+    }
+
     /// True while the channel is connected or bound.
     pub fn is_active(&self) -> bool {
         self.core.is_active()

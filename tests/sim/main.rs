@@ -22,6 +22,7 @@
 //! change how many, from where, and how long.
 
 mod acts;
+mod breaks;
 mod datagrams;
 mod errno;
 mod errno_more;

@@ -197,7 +197,9 @@ impl Decoding {
         }
     }
 
-    /// No more bytes will come: everything that is left is emitted, and what no message could be made of is an error.
+    /// No more bytes will come: everything that is left is emitted. The decoder is told that this is the end, and what no message
+    /// could be made of is an error of the peer's. Where the input was cut a part of a message is no message, whatever the
+    /// decoder would make of it at an end, and no error: the pipeline has heard of a reset, and a close of this side is none.
     ///
     /// All in one callback: this is only reached when nothing is held back any more, except if a handler before this one
     /// made up the end of the input.
@@ -216,12 +218,17 @@ impl Decoding {
         while !self.queue.is_empty() {
             self.fire_next(decoder, ctx);
         }
-        self.decode_last(decoder, ctx);
+        let is_whole = !ctx.input_was_cut();
+        if is_whole {
+            self.decode_last(decoder, ctx);
+        } else {
+            while self.fire_next(decoder, ctx) {}
+        }
         if self.batch & batch::FIRED != 0 {
             ctx.fire_channel_read_complete();
         }
         let left = self.cumulation.take();
-        if !left.is_empty() && !self.stuck {
+        if is_whole && !left.is_empty() && !self.stuck {
             ctx.fire_exception_caught(truncated::<D>(left.len()));
         }
     }
