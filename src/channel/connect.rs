@@ -289,12 +289,28 @@ impl Core {
         });
     }
 
+    /// The timer is due. A loop that was held comes to it before it has heard how the connect has ended: that counts.
     fn connect_timed_out(&self) {
-        let remote = self.look_at_rare(|rare| {
-            let connecting = rare.connecting.as_mut()?;
-            connecting.timer = None;
-            Some(connecting.remote.clone())
-        });
+        let has_timer = |connecting: &mut Connecting| connecting.timer.take().map(drop);
+        if self
+            .look_at_rare(|rare| has_timer(rare.connecting.as_mut()?))
+            .is_none()
+        {
+            return;
+        }
+        if self.transport.borrow().as_fd().is_some() {
+            match self.with_transport(|transport, io| transport.check_connect(io)) {
+                Ok(Progress::Done) => self.connected(),
+                Ok(Progress::Pending) => self.connect_is_late(),
+                Err(error) => self.connect_failed(error),
+            }
+        } else if !self.behind_news(|core| core.enter(Self::connect_is_late)) {
+            self.connect_is_late();
+        }
+    }
+
+    fn connect_is_late(&self) {
+        let remote = self.look_at_rare(|rare| Some(rare.connecting.as_ref()?.remote.clone()));
         let Some(remote) = remote else { return };
         let ms = self.connect_timeout_ms();
         self.connect_failed(Error::new(

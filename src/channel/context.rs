@@ -266,6 +266,48 @@ impl<'a> Context<'a> {
         self.core.lp.move_timer(timer, self.core.lp.now() + delay)
     }
 
+    /// Asks whether there is something for this channel that its loop has not seen to: bytes, an end or an error that lie in
+    /// the kernel, or room for what waits to be sent. If so `timer(key)` is called once that was dealt with, and this is true.
+    ///
+    /// For a `timer` that is about to take silence for a fault. A loop that a task or another channel has held comes to its
+    /// timers before it has asked for everything; a peer is not to be blamed for that. Ask once, and decide when called back.
+    /// It costs a system call.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tidegate::{Context, Handler, HandlerResult, Message};
+    ///
+    /// const OVER: u64 = 0;
+    /// const SURELY_OVER: u64 = 1;
+    ///
+    /// /// Waits so long for the first bytes.
+    /// struct Impatient(Duration, bool);
+    ///
+    /// impl Handler for Impatient {
+    ///     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+    ///         ctx.timer(self.0, OVER);
+    ///         ctx.fire_channel_active();
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+    ///         self.1 = true;
+    ///         ctx.fire_channel_read(msg);
+    ///         Ok(())
+    ///     }
+    ///
+    ///     fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+    ///         if !self.1 && !(key == OVER && ctx.catch_up(SURELY_OVER)) {
+    ///             ctx.close();
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// ```
+    pub fn catch_up(&mut self, key: u64) -> bool {
+        self.core.catch_up(self.index(), key)
+    }
+
     /// The loop's time as of its last reading: since the phase of its turn began, or newer. Costs a load; for
     /// remembering when something happened.
     #[inline]
@@ -428,6 +470,13 @@ impl<'a> Context<'a> {
     /// channel.
     pub fn set_user_writability(&mut self, index: u32, writable: bool) -> Result<(), Error> {
         self.core.set_user_writability(index, writable)
+    }
+
+    /// Whether the input ended before its end: this side has closed it or shut it, or the connection broke, and the peer had
+    /// not ended it before. For who makes something of the last bytes, in `channel_inactive` or at
+    /// [`ChannelInputShutdown`](super::events::ChannelInputShutdown): they are a part of something then.
+    pub fn input_was_cut(&self) -> bool {
+        self.core.face.input_was_cut()
     }
 
     /// True while the channel is connected or bound.

@@ -34,9 +34,17 @@ impl Core {
     pub(super) fn end_of_input(&self) {
         self.clear(flag::READABLE | flag::READ_PENDING);
         self.set(flag::INPUT_SHUT);
+        let is_ours = self.has(flag::INPUT_SHUT_ASKED);
+        // Behind a reset that a write was told of, a read finds an end as well (sk_err of Linux is told once).
+        let is_broken = self.seen.get().intersects(Ready::ERROR);
+        self.shared.end_input(!is_ours && !is_broken);
         self.push_root(Root::Drain);
         if !self.has(flag::ALLOW_HALF_CLOSURE) {
-            return self.peer_has_closed();
+            return if is_ours {
+                self.push_root(Root::Close(input_is_over(), Promise::void()));
+            } else {
+                self.peer_has_closed();
+            };
         }
         if self.seen.get().intersects(Ready::ERROR)
             && let Some(error) = stream::broken(&**self.transport.borrow())
@@ -102,4 +110,12 @@ impl Core {
         }
         self.silence(ready);
     }
+}
+
+#[cold]
+fn input_is_over() -> Error {
+    Error::new(
+        ErrorKind::ChannelClosed,
+        "the input was shut down on this side; without ALLOW_HALF_CLOSURE that closes the channel",
+    )
 }

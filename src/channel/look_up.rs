@@ -72,6 +72,15 @@ impl Core {
     }
 
     fn look_up_timed_out(&self) {
+        let is_answered = self.look_at_rare(|rare| {
+            let look_up = rare.look_up.as_mut()?;
+            look_up.timer = None;
+            Some(look_up.answer.is_done())
+        });
+        // Who answered in time is on the way here: a loop that was held comes to its timers first.
+        if is_answered == Some(true) {
+            return;
+        }
         let Some(look_up) = self.take_look_up() else {
             return;
         };

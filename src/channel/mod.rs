@@ -10,12 +10,14 @@
 //! - `core`, `entry`, `life`, `gone`, `abandon`, `lifetime`, `bind`, `connect`, `reading`, `input_end`, `interest`, `writing`, `root`, `tail`,
 //!   `configure`: one channel on its loop; `elsewhere`, `relay`, `line`, `far_side`: handlers on the loops of other groups.
 //! - `shared`, `reach`, `channel`, `close_future`, `errand`, `future`: one channel for every thread.
+//! - `catch_up`: what a channel hears before its silence is taken for a fault.
 //! - `group`, `drain`, `drain_report`, `drain_times`, `drain_watch`, `linger`: many channels at once; letting them send what they have, and go.
 
 mod abandon;
 mod address;
 pub mod attributes;
 mod bind;
+mod catch_up;
 #[allow(
     clippy::module_inception,
     reason = "the handle has the module's name, as Netty's Channel has its package's"

@@ -65,6 +65,10 @@ mod nature {
     pub(super) const HAS_DISCONNECT: u8 = 1 << 1;
     /// The far side of a relay: its promises are another channel's.
     pub(super) const SERVES_ANOTHER: u8 = 1 << 2;
+    /// The peer has ended its side in order. No nature, as the next one, but it holds from then on.
+    pub(super) const PEER_HAS_ENDED: u8 = 1 << 3;
+    /// The input has ended otherwise: this side has shut it, or the connection broke.
+    pub(super) const INPUT_CUT: u8 = 1 << 4;
 }
 
 /// See the module's page.
@@ -233,6 +237,22 @@ impl Shared {
 
     pub(crate) fn serves_another(&self) -> bool {
         self.is_by_nature(nature::SERVES_ANOTHER)
+    }
+
+    /// The input has ended, in order or not. By the loop, before the pipeline hears of it.
+    pub(crate) fn end_input(&self, in_order: bool) {
+        let bit = if in_order {
+            nature::PEER_HAS_ENDED
+        } else {
+            nature::INPUT_CUT
+        };
+        self.nature.fetch_or(bit, Ordering::Relaxed);
+    }
+
+    /// See [`Context::input_was_cut`](super::core::Context::input_was_cut).
+    pub(crate) fn input_was_cut(&self) -> bool {
+        let is_whole = self.is_by_nature(nature::PEER_HAS_ENDED);
+        self.is_by_nature(nature::INPUT_CUT) || !is_whole && self.life() >= Life::Closing
     }
 
     #[inline]

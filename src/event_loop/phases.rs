@@ -264,7 +264,7 @@ impl LoopCore {
 
     /// Whether a task from another thread can be run now.
     #[inline]
-    pub(super) fn has_remote(&self) -> bool {
+    pub(crate) fn has_remote(&self) -> bool {
         self.remote.borrow_mut().has_next() || self.handle().shared().has_insistent()
     }
 

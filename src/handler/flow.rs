@@ -2,8 +2,10 @@
 //! holds messages, never bytes, and asks for nothing by itself.
 
 use std::collections::VecDeque;
+use std::mem;
 
-use crate::buffer::Message;
+use super::queue::relax;
+use crate::buffer::{Bytes, Message};
 use crate::channel::{Context, Handler, HandlerResult};
 
 /// Lets one message pass for each `read()` while auto-read is off, and keeps the others (H51). With auto-read on all pass,
@@ -14,7 +16,8 @@ use crate::channel::{Context, Handler, HandlerResult};
 /// batch that brought only messages that wait stays here. (In Netty it comes when the last one that waits is gone.)
 ///
 /// What waits is emitted before the end of input and before `channel_inactive`, and when the handler is removed. How much
-/// can wait is what one read becomes: nothing more is read while something waits.
+/// can wait is what one read becomes: nothing more is read while something waits. Bytes that wait are copied out of the memory
+/// that the loop receives into, and the room of a long queue is given back when it has become short.
 ///
 /// ```
 /// use tidegate::channel::options::AUTO_READ;
@@ -38,6 +41,8 @@ use crate::channel::{Context, Handler, HandlerResult};
 pub struct FlowControl {
     /// While it is not empty this handler's resume is asked for or parked; so a `read()` comes to it, not to `read`.
     queue: VecDeque<Message>,
+    /// The first so many of them were made our own: 0 <= kept <= queue.len()
+    kept: usize,
     /// A read() went on to the transport and has not been answered.
     is_asked: bool,
     /// Something passed in this batch.
@@ -49,12 +54,23 @@ impl FlowControl {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// What waits when a batch has ended waits for somebody's read(), perhaps for long: it is to pin no receive arena.
+    #[cold]
+    fn keep(&mut self, ctx: &Context<'_>) {
+        for msg in self.queue.iter_mut().skip(self.kept) {
+            let came = mem::replace(msg, Bytes::new().into());
+            *msg = ctx.compact(came);
+        }
+        self.kept = self.queue.len();
+    }
 }
 
 impl Handler for FlowControl {
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.kept = 0;
         if !self.queue.is_empty() {
-            for msg in self.queue.drain(..) {
+            for msg in mem::take(&mut self.queue) {
                 ctx.fire_channel_read(msg);
             }
             ctx.fire_channel_read_complete();
@@ -75,7 +91,10 @@ impl Handler for FlowControl {
     }
 
     fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if std::mem::take(&mut self.has_emitted) || self.queue.is_empty() {
+        if !self.queue.is_empty() {
+            self.keep(ctx);
+        }
+        if mem::take(&mut self.has_emitted) || self.queue.is_empty() {
             ctx.fire_channel_read_complete();
         }
         Ok(())
@@ -90,6 +109,8 @@ impl Handler for FlowControl {
 
     fn resume(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         if let Some(msg) = self.queue.pop_front() {
+            self.kept = self.kept.saturating_sub(1);
+            relax(&mut self.queue);
             ctx.fire_channel_read(msg);
         }
         if !self.queue.is_empty() {

@@ -1,5 +1,6 @@
 //! `FlowControl`: which messages pass when, behind a handler that makes many of one.
 
+use tidegate::buffer::BytesMut;
 use tidegate::channel::options::AUTO_READ;
 use tidegate::handler::flow::FlowControl;
 use tidegate::{EmbeddedChannel, OptionSet};
@@ -262,4 +263,27 @@ fn it_may_come_late() {
     assert_eq!(inbound(&mut channel), [""; 0]);
     channel.run(|channel| channel.read());
     assert_eq!(inbound(&mut channel), ["a1"]);
+}
+
+/// What waits may wait for long, and is a small part of the block that it was read into.
+#[test]
+fn bytes_that_wait_hold_no_block_of_the_receive_memory() {
+    let mut options = OptionSet::new();
+    options.set(AUTO_READ, false).unwrap();
+    let mut channel =
+        EmbeddedChannel::with_options(&options, |p| p.add_last(FlowControl::new())).unwrap();
+    let mut block = BytesMut::with_capacity(100_000);
+    block.extend_from_slice(b"onetwo");
+    let (one, two) = (block.split_to(3), block.split_to(3));
+    channel.pipeline(|p| {
+        p.fire_channel_read(one);
+        p.fire_channel_read(two);
+        p.fire_channel_read_complete();
+    });
+    assert!(block.try_reclaim(100_000), "somebody holds a part of it");
+    for expected in ["one", "two"] {
+        channel.run(|channel| channel.read());
+        let got = channel.read_inbound().unwrap();
+        assert_eq!(got.as_bytes(), Some(expected.as_bytes()));
+    }
 }

@@ -189,6 +189,12 @@ fn an_end_within_the_header() {
     half.feed(["PROXY TCP4 192."]);
     half.feed_eof();
     assert_eq!(half.check().unwrap_err().kind(), ErrorKind::Truncated);
+
+    let mut half = channel(ProxyProtocol::required());
+    half.write_inbound("PROXY TCP4 192.").unwrap();
+    half.run(|channel| channel.close());
+    half.check()
+        .expect("nobody is blamed for a close of this side");
     assert!(!half.channel().is_open());
 
     let mut silent = channel(ProxyProtocol::required());

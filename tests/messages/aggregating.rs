@@ -99,7 +99,7 @@ fn a_message_above_the_limit_is_an_error_and_ignored() {
     );
 }
 
-/// A channel that ends within a message says so before it is inactive.
+/// An input that ends within a message says so before the channel is inactive.
 ///
 /// Rules: H24
 #[test]
@@ -109,6 +109,16 @@ fn an_end_within_a_message_is_an_error() -> Result<(), Failure> {
     assert_eq!(inbound(&mut channel), ["read_complete"]);
     channel.finish()?;
     assert_eq!(inbound(&mut channel), ["Truncated", "inactive"]);
+
+    let mut channel = brackets(&Default::default());
+    channel.feed(parts(&["(a"]));
+    assert_eq!(inbound(&mut channel), ["read_complete"]);
+    channel.run(|channel| channel.close());
+    assert_eq!(
+        inbound(&mut channel),
+        ["inactive"],
+        "it was this side's close"
+    );
     Ok(())
 }
 

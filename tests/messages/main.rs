@@ -6,6 +6,7 @@ mod datagrams;
 mod decoding;
 mod edits;
 mod encoding;
+mod ends;
 mod random;
 mod support;
 mod transforming;

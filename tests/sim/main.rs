@@ -22,11 +22,13 @@
 //! change how many, from where, and how long.
 
 mod acts;
+mod breaks;
 mod datagrams;
 mod errno;
 mod errno_more;
 mod errno_table;
 mod handlers;
+mod held;
 mod lingering;
 mod model;
 mod program;

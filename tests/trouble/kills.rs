@@ -10,7 +10,7 @@ use tidegate::EventLoopGroup;
 
 use crate::support::{
     Player, Random, Tally, assert_serves, descriptors, follows, plain_client, reset_on_close,
-    serve, stop, stream, until,
+    serve, stop, stream, tell, until,
 };
 
 /// Connections that are broken off.
@@ -53,15 +53,40 @@ fn break_off(address: SocketAddr, seed: u64) {
     }
 }
 
-/// Rules: A25, A40, A44, C20
-#[test]
-fn a_thousand_clients_may_break_off_at_any_point() {
+/// The server of the thousand, which says what is left of them. In a process of its own: other tests of this one open and
+/// close descriptors too.
+pub fn serve_who_break_off() {
     let group = EventLoopGroup::builder().threads(2).build().unwrap();
     let tally = Arc::new(Tally::default());
     let (server, address) = serve(&group, &tally);
+    // What is made once is there.
     assert_serves(address);
-    until("the first has gone", || tally.count(|t| &t.removed) == 1);
+    let channels = || {
+        let of_each = group.iter().map(|each| each.metrics().channels);
+        of_each.sum::<u64>()
+    };
+    until("only the server is left", || channels() == 1);
     let before = descriptors();
+    tell(&format!("listening on {address}"));
+    let mut word = String::new();
+    std::io::stdin().read_line(&mut word).unwrap();
+    until("all have gone", || {
+        tally.count(|t| &t.removed) == 1 + CLIENTS
+    });
+    tally.assert_settled();
+    assert_serves(address);
+    until("only the server is left", || channels() == 1);
+    tell(&format!("left {}", descriptors() - before));
+    server.close().sync().unwrap();
+    stop(&group);
+    tell("settled");
+}
+
+/// Rules: A25, A40, A44, C20
+#[test]
+fn a_thousand_clients_may_break_off_at_any_point() {
+    let mut server = Player::start("server of who break off", None);
+    let address = server.line("listening on ").parse().unwrap();
     thread::scope(|scope| {
         for thread in 0..THREADS {
             scope.spawn(move || {
@@ -71,22 +96,9 @@ fn a_thousand_clients_may_break_off_at_any_point() {
             });
         }
     });
-    until("all have gone", || {
-        tally.count(|t| &t.removed) == 1 + CLIENTS
-    });
-    tally.assert_settled();
-    assert_serves(address);
-    let channels = || {
-        group
-            .iter()
-            .map(|each| each.metrics().channels)
-            .sum::<u64>()
-    };
-    until("only the server is left", || channels() == 1);
-    // Other tests of this process open and close their own.
-    until("no descriptor is left", || descriptors() <= before);
-    server.close().sync().unwrap();
-    stop(&group);
+    server.say("all");
+    assert_eq!(server.line("left "), "0", "descriptors");
+    server.line("settled");
 }
 
 /// A process that sends and reads for ever.

@@ -340,6 +340,7 @@ fn play_the_part() {
     match (role.as_str(), address) {
         ("chatterbox", Some(address)) => super::kills::chatter(address),
         ("reader", Some(address)) => super::peers::read_all(address),
+        ("server of who break off", None) => super::kills::serve_who_break_off(),
         ("crowded server", None) => super::descriptors::serve_crowded(),
         other => panic!("no such part: {other:?}"),
     }

@@ -78,7 +78,7 @@ pub trait Aggregate {
 ///
 /// - A message above the limit is one [`TooLong`](ErrorKind::TooLong) error, as soon as that is known.
 /// - A beginning within a message is [`Malformed`](ErrorKind::Malformed); both are dropped.
-/// - A channel that ends within a message is [`Truncated`](ErrorKind::Truncated).
+/// - A peer that ends its side within a message is [`Truncated`](ErrorKind::Truncated).
 /// - Parts outside of a message (of one that was dropped) are ignored.
 ///
 /// Errors reach the next handler's `exception_caught`. While a message is incomplete and auto-read is off, it asks
@@ -253,11 +253,11 @@ impl<A: Aggregate + 'static> Handler for Aggregator<A> {
     }
 
     fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if self.whole.take().is_some() {
+        if self.whole.take().is_some() && !ctx.input_was_cut() {
             ctx.fire_exception_caught(Error::new(
                 ErrorKind::Truncated,
                 format!(
-                    "the channel ended within a message of {} bytes so far",
+                    "the input ended within a message of {} bytes so far",
                     self.size
                 ),
             ));

@@ -47,8 +47,9 @@ use crate::codec::Decoder;
 /// replaced they go to the new handler.
 ///
 /// Errors of the decoder reach the next handler's `exception_caught` between the messages before and after them. When the
-/// input ends with bytes that make no message, that is an error too
-/// ([`Truncated`](crate::error::ErrorKind::Truncated), of the peer); Netty drops them without a word.
+/// peer ends its input with bytes that make no message, that is an error too
+/// ([`Truncated`](crate::error::ErrorKind::Truncated), of the peer); Netty drops them without a word. A reset, or a close of this
+/// side, is no end of the input: `decode_eof` is not asked then, and a part of a message is dropped.
 #[derive(Debug)]
 pub struct ByteToMessage<D> {
     decoder: D,

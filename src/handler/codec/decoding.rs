@@ -28,6 +28,7 @@ use crate::buffer::{Bytes, Message};
 use crate::channel::Context;
 use crate::codec::Decoder;
 use crate::error::{Error, ErrorKind, Failure};
+use crate::handler::queue::relax;
 
 /// At the end of the input a decoder may give so many messages in a row without taking bytes: an end marker, and what it
 /// may have kept inside. Ours; Netty's decodeLast may give any number, but only once.
@@ -196,7 +197,9 @@ impl Decoding {
         }
     }
 
-    /// No more bytes will come: everything that is left is emitted, and what no message could be made of is an error.
+    /// No more bytes will come: everything that is left is emitted. The decoder is told that this is the end, and what no message
+    /// could be made of is an error of the peer's. Where the input was cut a part of a message is no message, whatever the
+    /// decoder would make of it at an end, and no error: the pipeline has heard of a reset, and a close of this side is none.
     ///
     /// All in one callback: this is only reached when nothing is held back any more, except if a handler before this one
     /// made up the end of the input.
@@ -215,12 +218,17 @@ impl Decoding {
         while !self.queue.is_empty() {
             self.fire_next(decoder, ctx);
         }
-        self.decode_last(decoder, ctx);
+        let is_whole = !ctx.input_was_cut();
+        if is_whole {
+            self.decode_last(decoder, ctx);
+        } else {
+            while self.fire_next(decoder, ctx) {}
+        }
         if self.batch & batch::FIRED != 0 {
             ctx.fire_channel_read_complete();
         }
         let left = self.cumulation.take();
-        if !left.is_empty() && !self.stuck {
+        if is_whole && !left.is_empty() && !self.stuck {
             ctx.fire_exception_caught(truncated::<D>(left.len()));
         }
     }
@@ -337,6 +345,7 @@ impl Decoding {
                 return false;
             };
             self.kept = self.kept.saturating_sub(1);
+            relax(&mut self.queue);
             match msg.into_bytes_mut() {
                 Ok(bytes) => {
                     self.batch |= batch::RECEIVED;

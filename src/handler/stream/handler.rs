@@ -15,6 +15,7 @@ use crate::buffer::Message;
 use crate::channel::{Context, DrainHold, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind};
 use crate::future::Promise;
+use crate::handler::queue::relax;
 
 /// Chunks per flush if nobody says otherwise: with chunks of 8 KiB a little more than the default watermark, so it
 /// only matters to inputs whose chunks count little (file regions count nothing).
@@ -153,7 +154,9 @@ impl ChunkedWrite {
     /// Takes the first entry out.
     fn pop(&mut self) -> Option<Entry> {
         self.flushed = self.flushed.saturating_sub(1);
-        self.queue.pop_front()
+        let first = self.queue.pop_front();
+        relax(&mut self.queue);
+        first
     }
 
     fn pop_transfer(&mut self) -> Option<Transfer> {

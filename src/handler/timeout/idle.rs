@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use super::period::{cancel, may_begin, period, rest};
+use super::period::{Alarm, may_begin, period};
 use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult, OutboundMark};
 use crate::error::Error;
-use crate::event_loop::{Time, TimerKey};
+use crate::event_loop::Time;
 use crate::future::Promise;
 
 /// What did not happen.
@@ -34,8 +34,9 @@ pub struct IdleEvent {
 /// asked; and again after each further period.
 ///
 /// While a batch of reads is under way the reader is not idle; what counts is the end of the batch. A write counts when
-/// it is completed or has failed, not when it was asked for. A read costs two stores; a write costs a promise of its own
-/// where it had none, and only if writes are watched.
+/// it is completed or has failed, not when it was asked for. What has come by the end of a period is read before anything
+/// is told, and what then finds room is sent, also if the loop was held for long. A read costs two stores; a write costs a
+/// promise of its own where it had none, and only if writes are watched.
 ///
 /// With [`observe_output`](Self::observe_output) the repeated events of writer and all stay away while the channel gets on
 /// with sending something large.
@@ -68,7 +69,7 @@ pub struct IdleState {
 #[derive(Debug, Default)]
 struct Watch {
     period: Option<Duration>,
-    timer: Option<TimerKey>,
+    alarm: Alarm,
     /// Nothing has been told since something happened.
     is_first: bool,
 }
@@ -85,6 +86,9 @@ const READER: usize = 0;
 const WRITER: usize = 1;
 const ALL: usize = 2;
 const KINDS: [IdleKind; 3] = [IdleKind::Reader, IdleKind::Writer, IdleKind::All];
+
+/// Keys of `timer`: the kind, and from here on the kind for whom the channel was looked at once more.
+const CAUGHT_UP: u64 = KINDS.len() as u64;
 
 /// Keys of `write_done`: whether somebody else waits for the write.
 const OBSERVED: u64 = 0;
@@ -142,9 +146,11 @@ impl IdleState {
         self.last_write = ctx.now();
         // What waits already was not written in this handler's time.
         self.output_has_changed(ctx);
-        for (key, watch) in (0..).zip(&mut self.watches) {
-            watch.is_first = true;
-            watch.timer = watch.period.map(|period| ctx.timer(period, key));
+        for kind in 0..KINDS.len() {
+            self.watches[kind].is_first = true;
+            if let Some(period) = self.watches[kind].period {
+                self.set(ctx, kind, period);
+            }
         }
     }
 
@@ -180,8 +186,14 @@ impl IdleState {
             || self.seen.mark.has_progressed_since(before.mark)
     }
 
-    /// One of the timers is due (H34).
-    fn due(&mut self, ctx: &mut Context<'_>, kind: usize) {
+    fn set(&mut self, ctx: &mut Context<'_>, kind: usize, left: Duration) {
+        let since = self.since(kind);
+        self.watches[kind].alarm.set(ctx, left, since, kind as u64);
+    }
+
+    /// One of the timers is due (H34). What has come by now is looked for first, once.
+    fn due(&mut self, ctx: &mut Context<'_>, kind: usize, may_catch_up: bool) {
+        self.watches[kind].alarm.rings();
         let Some(period) = self.watches[kind].period else {
             return;
         };
@@ -189,14 +201,16 @@ impl IdleState {
         let left = if is_busy {
             period
         } else {
-            rest(period, self.since(kind), ctx.now())
+            let alarm = &self.watches[kind].alarm;
+            alarm.left(period, self.since(kind), ctx.now())
         };
-        let is_idle = left.is_zero();
-        let next = if is_idle { period } else { left };
-        self.watches[kind].timer = Some(ctx.timer(next, kind as u64));
-        if !is_idle || !ctx.channel().is_open() {
+        if !left.is_zero() {
+            return self.set(ctx, kind, left);
+        }
+        if !ctx.channel().is_open() || may_catch_up && ctx.catch_up(kind as u64 + CAUGHT_UP) {
             return;
         }
+        self.set(ctx, kind, period);
         let is_first = std::mem::take(&mut self.watches[kind].is_first);
         if kind != READER && self.observe_output && self.output_has_changed(ctx) && !is_first {
             return;
@@ -225,7 +239,7 @@ impl Handler for IdleState {
 
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         for watch in &mut self.watches {
-            cancel(ctx, &mut watch.timer);
+            watch.alarm.cancel(ctx);
         }
         Ok(())
     }
@@ -246,7 +260,7 @@ impl Handler for IdleState {
 
     fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         for watch in &mut self.watches {
-            cancel(ctx, &mut watch.timer);
+            watch.alarm.cancel(ctx);
         }
         ctx.fire_channel_inactive();
         Ok(())
@@ -286,9 +300,8 @@ impl Handler for IdleState {
 
     fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
         match key {
-            0 => self.due(ctx, READER),
-            1 => self.due(ctx, WRITER),
-            _ => self.due(ctx, ALL),
+            0..CAUGHT_UP => self.due(ctx, key as usize, true),
+            _ => self.due(ctx, (key - CAUGHT_UP) as usize, false),
         }
         Ok(())
     }

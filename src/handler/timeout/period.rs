@@ -23,6 +23,51 @@ pub(super) fn rest(period: Duration, since: Time, now: Time) -> Duration {
     period.saturating_sub(now.saturating_since(since))
 }
 
+/// The timer of a watch that counts from when something happened.
+///
+/// What happened is noted with the loop's cached time, which is older than it in a turn in which somebody held the loop. So a
+/// timer that is late does not believe in a time that is over since something which happened after it was set: that counts
+/// as if it had happened now.
+#[derive(Debug, Default)]
+pub(super) struct Alarm {
+    timer: Option<TimerKey>,
+    due: Time,
+    /// What had happened when it was set.
+    counted: Time,
+}
+
+impl Alarm {
+    pub(super) fn is_set(&self) -> bool {
+        self.timer.is_some()
+    }
+
+    /// Sets it anew; `since` is when the last thing happened.
+    pub(super) fn set(&mut self, ctx: &mut Context<'_>, left: Duration, since: Time, key: u64) {
+        self.cancel(ctx);
+        self.timer = Some(ctx.timer(left, key));
+        self.due = ctx.now() + left;
+        self.counted = since;
+    }
+
+    /// The timer has come.
+    pub(super) fn rings(&mut self) {
+        self.timer = None;
+    }
+
+    pub(super) fn cancel(&mut self, ctx: &mut Context<'_>) {
+        cancel(ctx, &mut self.timer);
+    }
+
+    /// What is left of the period now that it has come; zero if it is over.
+    pub(super) fn left(&self, period: Duration, since: Time, now: Time) -> Duration {
+        let left = rest(period, since, now);
+        if left.is_zero() && since != self.counted && now > self.due {
+            return period;
+        }
+        left
+    }
+}
+
 /// Shows the pipeline that time is over, and asks to be called back when that was handled, to close. An error that no
 /// handler takes closes the channel at the tail, which makes it the reason that pending writes are given.
 pub(super) fn expire(ctx: &mut Context<'_>, text: String) {
@@ -43,6 +88,11 @@ pub(super) fn close(ctx: &mut Context<'_>, key: u64) -> HandlerResult {
 pub(super) fn may_begin(ctx: &Context<'_>) -> bool {
     ctx.is_active() && ctx.channel().is_registered()
 }
+
+/// Keys of a watch's `timer`: its time is over; it is, and the channel has been looked at once more
+/// ([`Context::catch_up`]).
+pub(super) const DUE: u64 = 0;
+pub(super) const CAUGHT_UP: u64 = 1;
 
 /// Cancels a timer that may not be set.
 pub(super) fn cancel(ctx: &mut Context<'_>, timer: &mut Option<TimerKey>) {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::period::{cancel, close, expire, period, rest};
+use super::period::{CAUGHT_UP, DUE, cancel, close, expire, period, rest};
 use crate::channel::{Context, Handler, HandlerResult, OutboundMark};
 use crate::event_loop::{Time, TimerKey};
 
@@ -15,7 +15,7 @@ const LOOKS: u32 = 8;
 ///
 /// The pipeline sees an error of kind [`TimedOut`](crate::ErrorKind::TimedOut), once, and then the channel closes. While
 /// nothing waits no timer is set, and a flush costs one look at the outbound buffer. What is written and flushed while the
-/// peer does not read gives it no more time.
+/// peer does not read gives it no more time. If the kernel has room when time is over, that is used before anybody is blamed.
 ///
 /// Put it first, so that it sees the flushes of all others, and on the channel's own loop: it guards nothing when it was
 /// added with `add_last_on`.
@@ -62,24 +62,33 @@ impl UnwritableGuard {
         };
         let mark = ctx.outbound_mark();
         if mark.is_waiting() {
-            self.mark = mark;
-            self.since = ctx.now();
-            self.timer = Some(ctx.timer(next_look(period, period), 0));
+            self.begin_at(ctx, period, mark);
         }
     }
 
-    fn look(&mut self, ctx: &mut Context<'_>, period: Duration) {
+    /// Its time begins now: by the clock that the timer has read.
+    fn begin_at(&mut self, ctx: &mut Context<'_>, period: Duration, mark: OutboundMark) {
+        self.mark = mark;
+        self.timer = Some(ctx.timer(next_look(period, period), DUE));
+        self.since = ctx.now();
+    }
+
+    fn look(&mut self, ctx: &mut Context<'_>, period: Duration, rung: Option<TimerKey>, key: u64) {
         let mark = ctx.outbound_mark();
         if !mark.is_waiting() || !ctx.channel().is_open() {
             return;
         }
         if mark.has_progressed_since(self.mark) {
-            self.mark = mark;
-            self.since = ctx.now();
+            return self.begin_at(ctx, period, mark);
         }
         let left = rest(period, self.since, ctx.now());
         if !left.is_zero() {
-            self.timer = Some(ctx.timer(next_look(period, left), 0));
+            self.timer = Some(ctx.timer(next_look(period, left), DUE));
+            return;
+        }
+        if key == DUE && ctx.catch_up(CAUGHT_UP) {
+            // It counts as set: no flush begins anew meanwhile.
+            self.timer = rung;
             return;
         }
         let waiting = ctx.unsent_bytes();
@@ -123,10 +132,10 @@ impl Handler for UnwritableGuard {
         close(ctx, key)
     }
 
-    fn timer(&mut self, ctx: &mut Context<'_>, _key: u64) -> HandlerResult {
-        self.timer = None;
+    fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
+        let rung = self.timer.take();
         if let Some(period) = self.period {
-            self.look(ctx, period);
+            self.look(ctx, period, rung, key);
         }
         Ok(())
     }

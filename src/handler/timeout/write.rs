@@ -4,11 +4,12 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::period::{cancel, close, expire, period, rest};
+use super::period::{Alarm, CAUGHT_UP, DUE, close, expire, period};
 use crate::buffer::Message;
 use crate::channel::{Context, Handler, HandlerResult};
-use crate::event_loop::{Time, TimerKey};
+use crate::event_loop::Time;
 use crate::future::{Completion, Promise};
+use crate::handler::queue::relax;
 
 /// Closes the channel when a write has not been completed in time.
 ///
@@ -16,7 +17,8 @@ use crate::future::{Completion, Promise};
 /// The pipeline sees an error of kind [`TimedOut`](crate::ErrorKind::TimedOut), once, and then the channel closes, which
 /// fails the write (H37). One timer serves all writes; a write without a promise is given one.
 ///
-/// A write that was never flushed is late too.
+/// A write that was never flushed is late too. What the kernel has room for by then is sent first: a loop that was held for
+/// long does not blame the peer for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -35,8 +37,8 @@ use crate::future::{Completion, Promise};
 #[derive(Debug)]
 pub struct WriteTimeout {
     period: Option<Duration>,
-    /// Set exactly while `pending` is not empty, until time is over.
-    timer: Option<TimerKey>,
+    /// Set exactly while `pending` is not empty, until time is over for sure.
+    alarm: Alarm,
     /// Oldest first; those that are done leave when somebody looks.
     pending: VecDeque<Pending>,
     is_over: bool,
@@ -55,10 +57,16 @@ impl WriteTimeout {
     pub fn new(limit: Duration) -> Self {
         Self {
             period: period(limit),
-            timer: None,
+            alarm: Alarm::default(),
             pending: VecDeque::new(),
             is_over: false,
         }
+    }
+
+    fn set(&mut self, ctx: &mut Context<'_>, left: Duration) {
+        let oldest = self.pending.front();
+        let since = oldest.map_or(Time::ZERO, |oldest| oldest.since);
+        self.alarm.set(ctx, left, since, DUE);
     }
 
     /// Forgets the oldest writes that are done.
@@ -78,7 +86,7 @@ impl WriteTimeout {
 
 impl Handler for WriteTimeout {
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        cancel(ctx, &mut self.timer);
+        self.alarm.cancel(ctx);
         self.prune(ctx);
         self.pending = VecDeque::new();
         Ok(())
@@ -97,8 +105,8 @@ impl Handler for WriteTimeout {
             completion: promise.completion(),
             is_alone,
         });
-        if self.timer.is_none() {
-            self.timer = Some(ctx.timer(period, 0));
+        if !self.alarm.is_set() {
+            self.set(ctx, period);
         }
         ctx.write_with(msg, promise);
         Ok(())
@@ -108,16 +116,20 @@ impl Handler for WriteTimeout {
         close(ctx, key)
     }
 
-    fn timer(&mut self, ctx: &mut Context<'_>, _key: u64) -> HandlerResult {
-        self.timer = None;
+    fn timer(&mut self, ctx: &mut Context<'_>, key: u64) -> HandlerResult {
         self.prune(ctx);
+        relax(&mut self.pending);
         let (Some(period), Some(oldest)) = (self.period, self.pending.front()) else {
+            self.alarm.rings();
             return Ok(());
         };
-        let left = rest(period, oldest.since, ctx.now());
+        let left = self.alarm.left(period, oldest.since, ctx.now());
         if !left.is_zero() {
-            self.timer = Some(ctx.timer(left, 0));
-        } else if ctx.channel().is_open() {
+            self.set(ctx, left);
+        } else if !ctx.channel().is_open() {
+            self.alarm.rings();
+        } else if !(key == DUE && ctx.catch_up(CAUGHT_UP)) {
+            self.alarm.rings();
             self.is_over = true;
             expire(ctx, format!("a write was not completed within {period:?}"));
         }

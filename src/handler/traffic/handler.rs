@@ -20,6 +20,7 @@ use crate::channel::{Context, DrainHold, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind};
 use crate::event_loop::Time;
 use crate::future::Promise;
+use crate::handler::queue::relax;
 
 /// The keys of the two timers.
 const WRITE: u64 = 1;
@@ -194,6 +195,7 @@ impl TrafficShaping {
 
     fn pop(&mut self) -> Option<Held> {
         let first = self.queue.pop_front()?;
+        relax(&mut self.queue);
         self.flushed = self.flushed.saturating_sub(1);
         self.queued -= first.size;
         self.meter.counter.sub_queued(first.size);

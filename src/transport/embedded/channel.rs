@@ -238,11 +238,15 @@ impl EmbeddedChannel {
         self.lp.take_panic().map(String::from)
     }
 
-    /// Closes the channel. True if messages are left to read on either side.
+    /// Ends the test: the peer has sent all it wanted to, and the channel is closed. True if messages are left to read on either
+    /// side. So decoders see to their last bytes, as at an end of input; behind a close of this side they do not.
     ///
     /// # Errors
     /// The first error that reached the tail.
     pub fn finish(&mut self) -> Result<bool, Failure> {
+        if self.channel.is_open() {
+            self.channel.shared().end_input(true);
+        }
         self.with_loop(|this| this.channel.close());
         self.check()?;
         Ok(!self.ends.inbound.borrow().is_empty() || !self.ends.outbound.borrow().is_empty())

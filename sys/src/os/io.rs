@@ -213,20 +213,23 @@ pub const SHUTDOWN_WAKES: bool = cfg!(any(
 
 /// Blocks the calling thread until the descriptor has something for `interest`, an end or an error; false if the time
 /// (forever without one) was over before, or a signal came. The kind of wait that blocking calls with a time-out are
-/// made of; loops have selectors.
+/// made of; loops have selectors. With a timeout of zero it only asks.
 ///
 /// `Unsupported` for descriptors that the system can't wait for: devices and terminals on macOS. Regular files are
 /// always ready.
 pub fn wait(fd: BorrowedFd<'_>, interest: Interest, timeout: Option<Duration>) -> io::Result<bool> {
-    // A thread that waits would stop the simulation's clock.
-    simulated!(fd, |_kernel, _file| Err(io::ErrorKind::Unsupported.into()));
-    let mut events = 0;
+    let mut events: libc::c_short = 0;
     if interest.contains(Interest::READ) {
         events |= libc::POLLIN;
     }
     if interest.contains(Interest::WRITE) {
         events |= libc::POLLOUT;
     }
+    // A thread that waits would stop the simulation's clock; one that only asks does not.
+    simulated!(fd, |kernel, file| match timeout {
+        Some(Duration::ZERO) => Ok(kernel.is_ready(file, u32::from(events.unsigned_abs()))),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    });
     let mut entry = libc::pollfd {
         fd: fd.as_raw_fd(),
         events,

@@ -132,6 +132,11 @@ impl Kernel {
         self.log_wait("epoll wait", set, answer)
     }
 
+    /// poll(2) of one file, which only asks.
+    pub(in crate::os) fn is_ready(&mut self, file: FileId, asked: u32) -> bool {
+        self.poll_file(file) & (asked | ERR | HUP) != 0
+    }
+
     /// poll(2): `list` names files with what they ask for, and gets what is ready.
     pub(super) fn poll(
         &mut self,

@@ -1,34 +1,23 @@
-//! A TCP proxy: for each client a connection to the real server, and two pipelines back to back.
-//!
-//!     cargo run --release --example tcp_proxy -- --listen 127.0.0.1:8008 --to 127.0.0.1:8007
-//!
-//! Back-pressure: a side is read only while the other side takes what it is given, so a slow reader costs at most a
-//! watermark of memory per direction. Half-close: the end of one direction is passed on after everything that came
-//! before it, and the other direction lives on. When a side has closed, the other one closes after its last write.
-//!
-//! Both sides live on the loop of the client's connection. They still speak through [`Channel`], whose calls are
-//! direct on that loop and would be tasks between two.
+//! One side of a proxied connection, and the server that makes them in pairs.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use tidegate::channel::events::{ChannelInputShutdownReadComplete, ChannelOutputShutdown};
-use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ};
+use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, SO_LINGER};
 use tidegate::{
-    Bootstrap, Channel, Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message,
+    Bootstrap, Channel, Context, EventLoopGroup, Failure, Handler, HandlerResult, Message,
     ServerBootstrap,
 };
 
-#[path = "common/args.rs"]
-mod args;
-#[path = "common/limits.rs"]
-mod limits;
-#[path = "common/stop.rs"]
-mod stop;
-#[path = "common/tell.rs"]
-mod tell;
+use crate::tell;
 
-const USAGE: &str = "tcp_proxy [--listen HOST:PORT] [--to HOST:PORT] [--threads N]";
+/// Proxies whatever connects to what listens at `to`.
+pub fn server(boss: &EventLoopGroup, workers: &EventLoopGroup, to: String) -> ServerBootstrap {
+    ServerBootstrap::new(boss, workers)
+        .child_option(ALLOW_HALF_CLOSURE, true)
+        .child_option(AUTO_READ, false)
+        .child_handler(move |pipeline| pipeline.add_last(Side::of_client(to.clone())))
+}
 
 /// One side. Its auto-read is off until the other side is there.
 struct Side {
@@ -38,6 +27,8 @@ struct Side {
     other: Option<Channel>,
     input_ended: bool,
     output_ended: bool,
+    /// An error ended it.
+    is_broken: bool,
 }
 
 impl Side {
@@ -47,6 +38,7 @@ impl Side {
             other: None,
             input_ended: false,
             output_ended: false,
+            is_broken: false,
         }
     }
 
@@ -56,6 +48,7 @@ impl Side {
             other: Some(client),
             input_ended: false,
             output_ended: false,
+            is_broken: false,
         }
     }
 
@@ -84,7 +77,7 @@ impl Side {
                 if client.is_open() {
                     eprintln!("tcp_proxy: {}", tell::explain(error));
                 }
-                client.close();
+                reset(&client);
             }
         });
     }
@@ -141,49 +134,28 @@ impl Handler for Side {
         Ok(())
     }
 
-    fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         if let Some(other) = self.other.take() {
-            other.write_and_flush("").close_when_done();
+            if self.is_broken || ctx.input_was_cut() {
+                reset(&other);
+            } else {
+                other.write_and_flush("").close_when_done();
+            }
         }
         Ok(())
     }
 
     fn exception_caught(&mut self, ctx: &mut Context<'_>, _cause: Failure) -> HandlerResult {
         // Mostly a reset. channel_inactive does the rest.
+        self.is_broken = true;
         ctx.close();
         Ok(())
     }
 }
 
-fn main() -> ExitCode {
-    tell::run("tcp_proxy", serve)
-}
-
-fn serve() -> Result<(), Error> {
-    let mut args = args::Args::from_env(USAGE);
-    let listen: String = args.get("listen", "127.0.0.1:8008".to_owned());
-    let to: String = args.get("to", "127.0.0.1:8007".to_owned());
-    let threads: usize = args.get("threads", 0);
-    args.finish();
-
-    limits::raise_descriptors();
-    let stop = stop::Stop::on_signals()?;
-    let boss = EventLoopGroup::new(1)?;
-    let workers = EventLoopGroup::new(threads)?;
-    let server = ServerBootstrap::new(&boss, &workers)
-        .child_option(ALLOW_HALF_CLOSURE, true)
-        .child_option(AUTO_READ, false)
-        .child_handler(move |pipeline| pipeline.add_last(Side::of_client(to.clone())))
-        .bind(listen.as_str())
-        .sync()?;
-    if let Some(address) = server.local_address() {
-        tell::say(&format!("listening on {address}"));
-    }
-    let stopped = stop.wait(Some(&server));
-    for group in [&boss, &workers] {
-        group
-            .shutdown_gracefully(Duration::ZERO, Duration::from_secs(5))
-            .sync()?;
-    }
-    stopped
+/// Closes a connection so that its peer sees no end: what it has got so far is not all. A close that does not wait for what is
+/// not sent yet resets (socket(7), tcp(7)). If it is closed already, or can't be reset, the close is all there is to do.
+fn reset(channel: &Channel) {
+    channel.set_option(SO_LINGER, Some(Duration::ZERO));
+    channel.close();
 }
