@@ -42,15 +42,28 @@ pub(crate) enum Accept<A> {
 }
 
 /// The memory of a listener.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Acceptor {
     overload: AcceptOverload,
     /// Held while shedding is chosen: giving it back lets one client be accepted and told off.
     reserve: Option<OwnedFd>,
+    open_reserve: fn() -> io::Result<OwnedFd>,
     /// Rests since the last success, for want of descriptors.
     rests: u64,
     /// Set by an error of the socket itself.
     broken_until: Option<Time>,
+}
+
+impl Default for Acceptor {
+    fn default() -> Self {
+        Self {
+            overload: AcceptOverload::default(),
+            reserve: None,
+            open_reserve: fd::open_reserve,
+            rests: 0,
+            broken_until: None,
+        }
+    }
 }
 
 impl Acceptor {
@@ -62,7 +75,7 @@ impl Acceptor {
     pub(crate) fn set_overload(&mut self, overload: AcceptOverload) -> io::Result<()> {
         self.reserve = match overload {
             AcceptOverload::Pause => None,
-            AcceptOverload::Shed => Some(fd::open_reserve()?),
+            AcceptOverload::Shed => Some((self.open_reserve)()?),
         };
         self.overload = overload;
         Ok(())
@@ -125,16 +138,47 @@ impl Acceptor {
             );
         }
         if self.overload == AcceptOverload::Shed {
-            // Given back, it leaves room for one client after the other; then it is taken again. Somebody else may
-            // have been faster both times: then this rest sheds nobody, and the next one tries again.
-            drop(self.reserve.take());
-            let is_empty = shed(accept, count);
-            self.reserve = fd::open_reserve().ok();
-            if is_empty {
-                return Accept::Empty;
-            }
+            return self.shed(accept, listener, count);
         }
         Accept::Rest(EXHAUSTED_REST)
+    }
+
+    /// Accepts clients only to close their connections. The reserve, given back, leaves room for one after the other; then it is
+    /// taken again. Somebody else may have been faster both times: then this rest sheds nobody, and the next one tries again.
+    fn shed<A>(
+        &mut self,
+        mut accept: impl FnMut() -> io::Result<A>,
+        listener: &dyn Display,
+        count: &AcceptCounters,
+    ) -> Accept<A> {
+        drop(self.reserve.take());
+        let mut outcome = Accept::Rest(EXHAUSTED_REST);
+        for _ in 0..SHED_MAX {
+            match accept() {
+                Ok(client) => {
+                    // Room for both: descriptors have become free meanwhile.
+                    if let Ok(reserve) = (self.open_reserve)() {
+                        self.reserve = Some(reserve);
+                        count.accepted.add(1);
+                        self.note_success(listener);
+                        return Accept::One(client);
+                    }
+                    // Counted first: who sees the connection close may look at the count.
+                    count.shed.add(1);
+                    drop(client);
+                }
+                Err(error) => match AcceptFailure::of(&error) {
+                    AcceptFailure::Empty => {
+                        outcome = Accept::Empty;
+                        break;
+                    }
+                    AcceptFailure::Client => count.failed_clients.add(1),
+                    AcceptFailure::Exhausted | AcceptFailure::Listener => break,
+                },
+            }
+        }
+        self.reserve = (self.open_reserve)().ok();
+        outcome
     }
 
     #[inline]
@@ -146,27 +190,10 @@ impl Acceptor {
     }
 }
 
-/// Accepts clients only to close their connections. True if the queue ran empty.
-fn shed<A>(mut accept: impl FnMut() -> io::Result<A>, count: &AcceptCounters) -> bool {
-    for _ in 0..SHED_MAX {
-        match accept() {
-            Ok(client) => {
-                // Counted first: who sees the connection close may look at the count.
-                count.shed.add(1);
-                drop(client);
-            }
-            Err(error) => match AcceptFailure::of(&error) {
-                AcceptFailure::Empty => return true,
-                AcceptFailure::Client => count.failed_clients.add(1),
-                AcceptFailure::Exhausted | AcceptFailure::Listener => return false,
-            },
-        }
-    }
-    false
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
 
     const EMFILE: i32 = 24;
@@ -227,21 +254,69 @@ mod tests {
         assert_eq!(count.rests.get(), 1);
     }
 
+    thread_local! {
+        static DESCRIPTORS: Cell<u32> = const { Cell::new(0) };
+    }
+
+    /// A client that takes one of the descriptors there are.
+    struct Client;
+
+    impl Client {
+        fn of(_: u32) -> Self {
+            DESCRIPTORS.set(DESCRIPTORS.get() - 1);
+            Self
+        }
+    }
+
+    impl Drop for Client {
+        fn drop(&mut self) {
+            DESCRIPTORS.set(DESCRIPTORS.get() + 1);
+        }
+    }
+
+    /// An acceptor that sheds, where so many descriptors are left besides its reserve.
+    fn shedding(left: u32) -> Acceptor {
+        let mut acceptor = Acceptor::default();
+        acceptor.set_overload(AcceptOverload::Shed).unwrap();
+        DESCRIPTORS.set(left + 1);
+        acceptor.open_reserve = || match DESCRIPTORS.get() {
+            0 => Err(io::Error::from_raw_os_error(EMFILE)),
+            _ => fd::open_reserve(),
+        };
+        acceptor
+    }
+
+    /// Rules: D23
     #[test]
     fn shedding_tells_off_so_many_clients_and_rests() {
         let count = AcceptCounters::default();
-        let mut acceptor = Acceptor::default();
-        acceptor.set_overload(AcceptOverload::Shed).unwrap();
+        let mut acceptor = shedding(0);
         let mut answers = vec![Err(EMFILE)];
         answers.extend((0..20).map(Ok));
-        let mut accept = script(&answers);
+        let mut script_of_clients = script(&answers);
+        let mut accept = || script_of_clients().map(Client::of);
         let outcome = acceptor.accept(&mut accept, &"x", &count);
         assert!(matches!(outcome, Ok(Accept::Rest(EXHAUSTED_REST))));
         assert_eq!(count.shed.get(), u64::from(SHED_MAX));
         assert!(acceptor.reserve.is_some());
         // The queue ran empty while shedding: readiness will tell.
-        let outcome = acceptor.accept(script(&[Err(EMFILE), Ok(1)]), &"x", &count);
+        let mut script_of_clients = script(&[Err(EMFILE), Ok(1)]);
+        let outcome = acceptor.accept(|| script_of_clients().map(Client::of), &"x", &count);
         assert!(matches!(outcome, Ok(Accept::Empty)));
+        assert!(acceptor.reserve.is_some());
+    }
+
+    /// Somebody has closed a descriptor between the accept that found none and the next.
+    ///
+    /// Rules: D23
+    #[test]
+    fn nobody_is_told_off_while_there_is_room() {
+        let count = AcceptCounters::default();
+        let mut acceptor = shedding(1);
+        let mut script_of_clients = script(&[Err(EMFILE), Ok(1)]);
+        let outcome = acceptor.accept(|| script_of_clients().map(Client::of), &"x", &count);
+        assert!(matches!(outcome, Ok(Accept::One(_))));
+        assert_eq!((count.shed.get(), count.accepted.get()), (0, 1));
         assert!(acceptor.reserve.is_some());
     }
 
