@@ -16,7 +16,7 @@ mod side;
 mod tell;
 
 const DEADLINE: Duration = Duration::from_secs(60);
-const ANSWER: [u8; 100_000] = [7; 100_000];
+static ANSWER: [u8; 100_000] = [7; 100_000];
 
 /// A proxy, and what it proxies for.
 struct Proxy {
