@@ -9,13 +9,14 @@
 //! - `server`: [`ServerBootstrap`].
 //! - `acceptor`: the last handler of a server's pipeline, which makes the children.
 //! - `resolver`: [`Resolver`], names into addresses, off the loops.
-//! - `look_ups`: who waits for which name of the system's.
+//! - `look_ups`: who waits for which name of the system's. `hosts`: those that this machine knows by itself.
 //! - `recipe`: what both kinds collect.
 //! - `opening`: a new channel on its loop.
 //! - `loops`: [`Loops`], where channels are to live.
 
 mod acceptor;
 mod client;
+mod hosts;
 mod look_ups;
 mod loops;
 mod opening;

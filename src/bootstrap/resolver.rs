@@ -2,8 +2,10 @@
 
 use std::net::ToSocketAddrs;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::look_ups::LookUps;
+use super::hosts;
+use super::look_ups::{Line, LookUps};
 use crate::channel::look_up::looking_up;
 use crate::channel::{Address, Channel};
 use crate::error::{Error, ErrorKind};
@@ -26,6 +28,9 @@ pub trait Resolver: Send + Sync {
 ///
 /// Up to 16 names are looked up at a time, each once: who asks for one that is being looked up waits for the same answer. So a
 /// name whose server is silent does not hold up the others, however many connects there are to it. Nothing is remembered.
+///
+/// While 16 names wait for silent servers, for half a minute perhaps, `localhost` and what /etc/hosts has are answered from there.
+/// Others wait in line, for 15 seconds at most: then they fail with [`ErrorKind::Exhausted`], the machine's fault.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemResolver;
 
@@ -33,9 +38,20 @@ pub struct SystemResolver;
 /// server is silent.
 const THREADS_MAX: usize = 16;
 
-static LOOK_UPS: LookUps = LookUps::new(Pool::new("tidegate-resolve", THREADS_MAX), |host| {
-    Ok((host, 0).to_socket_addrs()?.collect())
-});
+/// How long a name waits for one of these. Longer than a look-up takes of which the only server is silent, by default (two times 5 s:
+/// resolv.conf(5)): so one that comes together with these has its turn.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+static LOOK_UPS: LookUps = LookUps::new(
+    Pool::new("tidegate-resolve", THREADS_MAX),
+    |host| Ok((host, 0).to_socket_addrs()?.collect()),
+    Line {
+        here: Pool::new("tidegate-hosts", 1),
+        find_here: hosts::find,
+        watch: Pool::new("tidegate-line", 1),
+        patience: PATIENCE,
+    },
+);
 
 impl Resolver for SystemResolver {
     fn resolve(&self, host: &Arc<str>, port: u16, answer: TaskPromise<Vec<Address>>) {
@@ -107,8 +123,6 @@ pub(super) fn resolved(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::future::OnCaller;
 

@@ -148,12 +148,11 @@ impl ProxyProtocol {
         if self.buffer.is_empty() {
             return;
         }
-        if ctx.input_was_cut() {
-            // What it would have become nobody knows.
-            self.buffer = BytesMut::new();
-            return;
-        }
         if self.is_required || is_header(&self.buffer) {
+            if ctx.input_was_cut() {
+                self.buffer = BytesMut::new();
+                return;
+            }
             let length = self.buffer.len();
             self.fail(
                 ctx,

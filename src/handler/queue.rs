@@ -6,8 +6,8 @@ use std::collections::VecDeque;
 const KEPT_MAX: usize = 64;
 
 /// Called when something has left the queue: gives back the room of a burst. What stays is at most four times what waits, so
-/// that a queue which grows again is not moved about for each message.
-#[inline]
+/// that a queue which grows again is not moved about for each message. Not inlined: where messages do not wait nothing is to change.
+#[inline(never)]
 pub(super) fn relax<T>(queue: &mut VecDeque<T>) {
     if queue.capacity() > KEPT_MAX && queue.len() <= queue.capacity() / 4 {
         queue.shrink_to((queue.len() * 2).max(KEPT_MAX / 2));

@@ -45,20 +45,24 @@ impl Pool {
         }
     }
 
-    /// Runs `job` with what it carries on one of the threads. Gives the cargo back if there is none and the system
-    /// refuses to start one.
+    /// Runs `job` with what it carries on one of the threads; says whether it waits in line until one is free. Gives the cargo
+    /// back if there is none and the system refuses to start one.
     pub(crate) fn run<T: Send + 'static>(
         &'static self,
         cargo: T,
         job: impl FnOnce(T) + Send + 'static,
-    ) -> Result<(), T> {
+    ) -> Result<bool, T> {
         let mut state = self.lock();
-        if state.idle <= state.jobs.len() && state.threads < self.threads_max {
+        let mut waits = state.idle <= state.jobs.len();
+        if waits && state.threads < self.threads_max {
             let started = thread::Builder::new()
                 .name(self.name.to_owned())
                 .spawn(|| self.serve());
             match started {
-                Ok(_) => state.threads += 1,
+                Ok(_) => {
+                    state.threads += 1;
+                    waits = false;
+                }
                 Err(_) if state.threads > 0 => {}
                 Err(_) => return Err(cargo),
             }
@@ -66,7 +70,12 @@ impl Pool {
         state.jobs.push_back(Box::new(move || job(cargo)));
         drop(state);
         self.work.notify_one();
-        Ok(())
+        Ok(waits)
+    }
+
+    /// How many threads there may be.
+    pub(crate) fn threads_max(&self) -> usize {
+        self.threads_max
     }
 
     /// The life of a thread.

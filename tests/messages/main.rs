@@ -8,6 +8,7 @@ mod edits;
 mod encoding;
 mod ends;
 mod random;
+mod slow;
 mod support;
 mod transforming;
 mod typed;

@@ -39,8 +39,8 @@ pub enum Cumulator {
     Merge,
     /// Inputs are kept as they are until as many bytes have come as the decoder needs
     /// ([`Decoder::needs`](crate::codec::Decoder::needs)), and are then joined in one step. For frames of many reads: each
-    /// byte is copied once, into memory of the right size. The price is that the reads pin their arenas until then. With
-    /// a decoder that does not say what it needs this is `Merge`.
+    /// byte is copied once, into memory of the right size. The price is that the reads pin their arenas until then; those of
+    /// less than 32 KiB do not, they are copied as they come. With a decoder that does not say what it needs this is `Merge`.
     Composite,
 }
 
@@ -61,6 +61,8 @@ pub(super) struct Cumulation {
     /// Inputs behind `src` that wait to be joined; only with [`Cumulator::Composite`].
     parts: Vec<BytesMut>,
     parts_len: usize,
+    /// Whether the last of them is a copy, and grows by small inputs.
+    copies: bool,
     pub(super) cumulator: Cumulator,
 }
 
@@ -84,13 +86,33 @@ impl Cumulation {
             self.more();
             return true;
         }
-        self.parts_len += input.len();
-        self.parts.push(input);
+        self.push_part(input);
         let is_enough = self.src.len() + self.parts_len >= needs;
         if is_enough {
             self.join();
         }
         is_enough
+    }
+
+    /// A small input is copied: of few bytes the whole block that they were read into would wait, and a peer may send one byte
+    /// at a time.
+    fn push_part(&mut self, input: BytesMut) {
+        if input.len() >= SMALL_MAX {
+            self.parts_len += input.len();
+            self.copies = false;
+            self.parts.push(input);
+        } else if self.parts.is_empty() {
+            self.make_own(input.len());
+            self.src.extend_from_slice(&input);
+            self.own_max = self.own_max.max(self.src.len());
+        } else {
+            self.parts_len += input.len();
+            match self.parts.last_mut() {
+                Some(last) if self.copies => last.extend_from_slice(&input),
+                _ => self.parts.push(BytesMut::from(&input[..])),
+            }
+            self.copies = true;
+        }
     }
 
     /// Appends the inputs that wait.

@@ -53,7 +53,7 @@ pub(crate) fn close(socket: OwnedFd, lingers: bool, io: &mut Io<'_>) -> Progress
         signal.closed();
     });
     match handed {
-        Ok(()) => Progress::Pending,
+        Ok(_) => Progress::Pending,
         Err(socket) => {
             tracing::warn!(
                 "no thread could be started to close a lingering socket; the kernel sends the rest in the background"
