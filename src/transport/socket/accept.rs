@@ -24,6 +24,10 @@ const EXHAUSTED_REST: Duration = Duration::from_millis(50);
 /// How long after an error of the listening socket itself the next attempt is made. Netty's figure.
 const BROKEN_REST: Duration = Duration::from_secs(1);
 
+/// A server at the limit gets a descriptor with each client that leaves, and rests again behind the next one. It is told of once in so
+/// long.
+const TOLD_REST: Duration = Duration::from_secs(60);
+
 /// Failed clients in a row before others have their turn: each took a place in the queue, but an errno that comes
 /// without one would have us spin.
 const FAILED_CLIENTS_MAX: u32 = 64;
@@ -48,8 +52,12 @@ pub(crate) struct Acceptor {
     /// Held while shedding is chosen: giving it back lets one client be accepted and told off.
     reserve: Option<OwnedFd>,
     open_reserve: fn() -> io::Result<OwnedFd>,
-    /// Rests since the last success, for want of descriptors.
+    /// Rests for want of descriptors since the log was told of one, or that accepting goes on.
     rests: u64,
+    /// When that was.
+    told_at: Option<Time>,
+    /// Whether it has still to hear that accepting goes on.
+    is_told: bool,
     /// Set by an error of the socket itself.
     broken_until: Option<Time>,
 }
@@ -61,6 +69,8 @@ impl Default for Acceptor {
             reserve: None,
             open_reserve: fd::open_reserve,
             rests: 0,
+            told_at: None,
+            is_told: false,
             broken_until: None,
         }
     }
@@ -130,10 +140,16 @@ impl Acceptor {
         count: &AcceptCounters,
     ) -> Accept<A> {
         count.rests.add(1);
-        self.rests += 1;
-        if self.rests == 1 {
+        let now = clock::now();
+        let was_told = |at: Time| now.saturating_since(at) < TOLD_REST;
+        if self.is_told || self.told_at.is_some_and(was_told) {
+            self.rests += 1;
+        } else {
+            self.told_at = Some(now);
+            self.is_told = true;
+            let untold_rests = std::mem::take(&mut self.rests);
             tracing::warn!(
-                %listener, %error, overload = ?self.overload,
+                %listener, %error, overload = ?self.overload, untold_rests,
                 "accepting rests until a descriptor is free; raise the limit (ulimit -n) or accept fewer clients"
             );
         }
@@ -183,8 +199,9 @@ impl Acceptor {
 
     #[inline]
     fn note_success(&mut self, listener: &dyn Display) {
-        if self.rests > 0 {
-            let rests = std::mem::take(&mut self.rests);
+        if self.is_told {
+            self.is_told = false;
+            let rests = std::mem::take(&mut self.rests) + 1;
             tracing::info!(%listener, rests, "accepting goes on");
         }
     }
@@ -284,6 +301,32 @@ mod tests {
             _ => fd::open_reserve(),
         };
         acceptor
+    }
+
+    /// A server at its limit rests behind each client that comes in place of one that has left.
+    #[test]
+    fn the_log_is_told_once_in_a_while() {
+        let count = AcceptCounters::default();
+        let mut acceptor = Acceptor::default();
+        let mut rest_and_go_on = |acceptor: &mut Acceptor| {
+            for answers in [[Err(EMFILE)], [Err(EMFILE)], [Ok(1)]] {
+                acceptor.accept(script(&answers), &"x", &count).unwrap();
+            }
+        };
+        rest_and_go_on(&mut acceptor);
+        let first = acceptor.told_at;
+        assert!(first.is_some() && !acceptor.is_told);
+        assert_eq!(acceptor.rests, 0);
+        for _ in 0..10 {
+            rest_and_go_on(&mut acceptor);
+        }
+        assert_eq!(acceptor.told_at, first);
+        assert_eq!((acceptor.rests, count.rests.get()), (20, 22));
+        // As if that was long ago.
+        acceptor.told_at = None;
+        rest_and_go_on(&mut acceptor);
+        assert!(acceptor.told_at.is_some());
+        assert_eq!(acceptor.rests, 0);
     }
 
     /// Rules: D23
