@@ -308,7 +308,7 @@ mod tests {
     fn the_log_is_told_once_in_a_while() {
         let count = AcceptCounters::default();
         let mut acceptor = Acceptor::default();
-        let mut rest_and_go_on = |acceptor: &mut Acceptor| {
+        let rest_and_go_on = |acceptor: &mut Acceptor| {
             for answers in [[Err(EMFILE)], [Err(EMFILE)], [Ok(1)]] {
                 acceptor.accept(script(&answers), &"x", &count).unwrap();
             }
