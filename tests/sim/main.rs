@@ -24,6 +24,7 @@
 mod acts;
 mod breaks;
 mod datagrams;
+mod endings;
 mod errno;
 mod errno_more;
 mod errno_table;

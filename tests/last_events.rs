@@ -1,0 +1,209 @@
+//! What is told when a loop ends while its channels have much to say: what they have at hand, and the last events behind it.
+
+use std::net::TcpListener;
+use std::net::TcpStream;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tidegate::codec::LineDecoder;
+use tidegate::{
+    Bootstrap, Channel, Context, Error, EventLoop, EventLoopGroup, Handler, HandlerResult,
+    LocalEventLoop, Message,
+};
+
+/// Long enough for a machine that does other things; nothing waits for it when all is well.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+/// More rounds of resumes than a loop has for tasks without end.
+const LINES: usize = 100_000;
+
+/// Counts messages, and tells the last events with the count.
+struct Counts(Sender<String>, usize);
+
+impl Counts {
+    fn tell(&self, what: &str) -> HandlerResult {
+        let _ = self.0.send(format!("{what} after {}", self.1));
+        Ok(())
+    }
+}
+
+impl Handler for Counts {
+    fn channel_read(&mut self, _ctx: &mut Context<'_>, _msg: Message) -> HandlerResult {
+        self.1 += 1;
+        Ok(())
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.tell("inactive")?;
+        ctx.fire_channel_inactive();
+        Ok(())
+    }
+
+    fn channel_unregistered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.tell("unregistered")?;
+        ctx.fire_channel_unregistered();
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.tell("removed")
+    }
+}
+
+fn last(count: usize) -> [String; 3] {
+    ["inactive", "unregistered", "removed"].map(|what| format!("{what} after {count}"))
+}
+
+/// A client whose peer is there and says nothing.
+fn client(
+    event_loop: &EventLoop,
+    fill: impl Fn(&mut tidegate::Pipeline<'_>) -> Result<(), Error> + Send + Sync + 'static,
+) -> (tidegate::ChannelFuture, TcpListener) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let connected = Bootstrap::new(event_loop)
+        .handler(fill)
+        .connect(listener.local_addr().unwrap());
+    (connected, listener)
+}
+
+fn connected(
+    group: &EventLoopGroup,
+    fill: impl Fn(&mut tidegate::Pipeline<'_>) -> Result<(), Error> + Send + Sync + 'static,
+) -> (Channel, TcpStream) {
+    let (connected, listener) = client(&group.next(), fill);
+    let channel = connected.sync_timeout(DEADLINE).unwrap();
+    (channel, listener.accept().unwrap().0)
+}
+
+/// As if they had been read at once.
+fn feed_lines(channel: &Channel) {
+    let fed = channel.edit(|pipeline| {
+        pipeline.fire_channel_read(BytesMut::from("\n".repeat(LINES).as_bytes()));
+        Ok::<_, Error>(())
+    });
+    drop(fed);
+}
+
+fn heard(told: &Receiver<String>) -> Vec<String> {
+    told.try_iter().collect()
+}
+
+/// As a story: a decoder had a hundred thousand lines at hand when the loop was stopped. The first 32,000 came, and no last
+/// events at all.
+///
+/// Rules: A25, A45, 6.7
+#[test]
+fn what_a_decoder_has_at_hand_comes_before_its_loop_ends() {
+    for is_graceful in [true, false] {
+        let group = EventLoopGroup::new(1).unwrap();
+        let (tell, told) = mpsc::channel();
+        let (channel, _peer) = connected(&group, move |pipeline| {
+            pipeline.add_last(LineDecoder::new(8))?;
+            pipeline.add_last(Counts(tell.clone(), 0))
+        });
+        feed_lines(&channel);
+        let ended = if is_graceful {
+            group.shutdown_gracefully(Duration::ZERO, Duration::ZERO)
+        } else {
+            group.stop()
+        };
+        ended.sync_timeout(DEADLINE).unwrap();
+        assert_eq!(heard(&told), last(LINES));
+    }
+}
+
+/// The same on a loop of the host's, which is dropped.
+///
+/// Rules: A25, A45, 6.7
+#[test]
+fn what_a_decoder_has_at_hand_comes_before_a_local_loop_is_gone() {
+    let local = LocalEventLoop::new().unwrap();
+    let (tell, told) = mpsc::channel();
+    let (connected, _peer) = client(local.handle(), move |pipeline| {
+        pipeline.add_last(LineDecoder::new(8))?;
+        pipeline.add_last(Counts(tell.clone(), 0))
+    });
+    let channel = local.block_on(connected).unwrap().unwrap();
+    feed_lines(&channel);
+    drop(local);
+    assert_eq!(heard(&told), last(LINES));
+}
+
+/// And where the decoder is on another group's loop, which is stopped.
+///
+/// Rules: A25, A45, B12, 6.7
+#[test]
+fn what_a_decoder_elsewhere_has_at_hand_comes_before_its_loop_ends() {
+    let (group, others) = (
+        EventLoopGroup::new(1).unwrap(),
+        EventLoopGroup::new(1).unwrap(),
+    );
+    let (tell, told) = mpsc::channel();
+    let elsewhere = others.clone();
+    let (channel, _peer) = connected(&group, move |pipeline| {
+        pipeline.add_last_on(&elsewhere, || LineDecoder::new(8))?;
+        pipeline.add_last(Counts(tell.clone(), 0))
+    });
+    let (go, gone) = mpsc::channel::<()>();
+    let busy = others
+        .next()
+        .submit(move || _ = gone.recv_timeout(DEADLINE));
+    feed_lines(&channel);
+    channel.event_loop().submit(|| ()).sync().unwrap();
+    let ended = others.stop();
+    drop(go);
+    busy.sync().unwrap();
+    ended.sync_timeout(DEADLINE).unwrap();
+    channel.close_future().sync_timeout(DEADLINE).unwrap();
+    let expected = last(LINES);
+    let told: Vec<_> = (0..3).map(|_| told.recv_timeout(DEADLINE)).collect();
+    assert_eq!(told, expected.map(Ok));
+    group.stop().sync_timeout(DEADLINE).unwrap();
+}
+
+/// As a story: five thousand writes waited for a peer that does not read, each with a listener. The listeners ran, and the
+/// handlers never heard of the end.
+///
+/// Rules: A25, A26, A45, F3
+#[test]
+fn the_last_events_come_behind_any_number_of_listeners() {
+    const WRITES: usize = 20_000;
+    let group = EventLoopGroup::new(1).unwrap();
+    let (tell, told) = mpsc::channel();
+    let (channel, _peer) = connected(&group, move |pipeline| {
+        pipeline.add_last(Counts(tell.clone(), 0))
+    });
+    let (failed, failures) = mpsc::channel();
+    for _ in 0..WRITES {
+        let failed = failed.clone();
+        // Not flushed.
+        channel.write_future("x").add_listener(move |_, result| {
+            let _ = failed.send(result.is_err());
+        });
+    }
+    group.stop().sync_timeout(DEADLINE).unwrap();
+    assert_eq!(failures.try_iter().filter(|failed| *failed).count(), WRITES);
+    assert_eq!(heard(&told), last(0));
+}
+
+/// Queues itself for ever.
+fn again(event_loop: EventLoop) {
+    let next = event_loop.clone();
+    let _over = event_loop.execute(move || again(next));
+}
+
+/// Rules: A25, A45, E21
+#[test]
+fn tasks_without_end_do_not_keep_a_decoder_from_emptying_itself() {
+    let group = EventLoopGroup::new(1).unwrap();
+    let (tell, told) = mpsc::channel();
+    let (channel, _peer) = connected(&group, move |pipeline| {
+        pipeline.add_last(LineDecoder::new(8))?;
+        pipeline.add_last(Counts(tell.clone(), 0))
+    });
+    again(group.next());
+    feed_lines(&channel);
+    group.stop().sync_timeout(DEADLINE).unwrap();
+    assert_eq!(heard(&told), last(LINES));
+}
