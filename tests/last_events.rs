@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use tidegate::codec::LineDecoder;
 use tidegate::{
-    Bootstrap, Channel, Context, Error, EventLoop, EventLoopGroup, Handler, HandlerResult,
+    Bootstrap, Channel, Context, Error, EventLoop, EventLoopGroup, Failure, Handler, HandlerResult,
     LocalEventLoop, Message,
 };
 
@@ -206,4 +206,252 @@ fn tasks_without_end_do_not_keep_a_decoder_from_emptying_itself() {
     feed_lines(&channel);
     group.stop().sync_timeout(DEADLINE).unwrap();
     assert_eq!(heard(&told), last(LINES));
+}
+
+/// Fires all there is from the head when it is told of the end.
+struct Fires(mpsc::Sender<String>, &'static str);
+
+impl Fires {
+    fn hear(&self, ctx: &mut Context<'_>, what: &str) -> HandlerResult {
+        let _ = self.0.send(format!("{} {what}", self.1));
+        if what == "inactive" || what == "unregistered" || what == "removed" {
+            let mut pipeline = ctx.pipeline();
+            pipeline.fire_channel_registered();
+            pipeline.fire_channel_active();
+            pipeline.fire_channel_read("late");
+            pipeline.fire_channel_read_complete();
+            pipeline.fire_user_event_triggered(Message::new(1_u8));
+            pipeline.fire_channel_writability_changed();
+            pipeline.fire_exception_caught(Failure::msg("late"));
+            pipeline.fire_channel_inactive();
+            pipeline.fire_channel_unregistered();
+        }
+        Ok(())
+    }
+}
+
+impl Handler for Fires {
+    fn channel_registered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_registered();
+        self.hear(ctx, "registered")
+    }
+
+    fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_active();
+        self.hear(ctx, "active")
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        ctx.fire_channel_read(msg);
+        self.hear(ctx, "read")
+    }
+
+    fn channel_read_complete(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_read_complete();
+        self.hear(ctx, "read_complete")
+    }
+
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        ctx.fire_user_event_triggered(event);
+        self.hear(ctx, "event")
+    }
+
+    fn channel_writability_changed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_writability_changed();
+        self.hear(ctx, "writability")
+    }
+
+    fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
+        ctx.fire_exception_caught(cause);
+        self.hear(ctx, "exception")
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_inactive();
+        self.hear(ctx, "inactive")
+    }
+
+    fn channel_unregistered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        ctx.fire_channel_unregistered();
+        self.hear(ctx, "unregistered")
+    }
+
+    fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.hear(ctx, "removed")
+    }
+}
+
+/// Of the three on their way nobody hears twice, and of nothing else; here as well as on another group's loop.
+///
+/// Rules: A25, A26, B12
+#[test]
+fn what_is_fired_from_the_head_during_the_last_events_goes_nowhere() {
+    for is_elsewhere in [false, true] {
+        let (group, others) = (
+            EventLoopGroup::new(1).unwrap(),
+            EventLoopGroup::new(1).unwrap(),
+        );
+        let (tell, told) = mpsc::channel();
+        let elsewhere = others.clone();
+        let (channel, _peer) = connected(&group, move |pipeline| {
+            for name in ["a", "b"] {
+                let fires = Fires(tell.clone(), name);
+                match is_elsewhere {
+                    true => pipeline.add_last_on(&elsewhere, move || fires)?,
+                    false => pipeline.add_last(fires)?,
+                }
+            }
+            Ok(())
+        });
+        for lp in [&group, &others, &group, &others] {
+            lp.next().submit(|| ()).sync().unwrap();
+        }
+        let begun = heard(&told);
+        assert_eq!(
+            begun,
+            ["a registered", "b registered", "a active", "b active"]
+        );
+        channel.close().sync_timeout(DEADLINE).unwrap();
+        let expected = [
+            "a inactive",
+            "b inactive",
+            "a unregistered",
+            "b unregistered",
+            "b removed",
+            "a removed",
+        ];
+        let heard: Vec<_> = expected
+            .map(|_| told.recv_timeout(DEADLINE).unwrap())
+            .into();
+        let sorted = |mut lines: Vec<String>| {
+            lines.sort();
+            lines
+        };
+        if is_elsewhere {
+            assert_eq!(sorted(heard), sorted(expected.map(String::from).into()));
+        } else {
+            assert_eq!(heard, expected);
+        }
+        group.stop().sync_timeout(DEADLINE).unwrap();
+        others.stop().sync_timeout(DEADLINE).unwrap();
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [""; 0]);
+    }
+}
+
+/// Tells its name with each of the last events, and puts others behind itself.
+struct Nests {
+    name: &'static str,
+    tell: Sender<String>,
+    inner: Option<(EventLoopGroup, &'static str, &'static str)>,
+}
+
+impl Nests {
+    fn new(name: &'static str, tell: &Sender<String>) -> Self {
+        Self {
+            name,
+            tell: tell.clone(),
+            inner: None,
+        }
+    }
+
+    fn hear(&self, what: &str) -> HandlerResult {
+        let _ = self.tell.send(format!("{} {what}", self.name));
+        Ok(())
+    }
+}
+
+impl Handler for Nests {
+    fn handler_added(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        if let Some((group, elsewhere, here)) = self.inner.take() {
+            let tell = self.tell.clone();
+            let mut pipeline = ctx.pipeline();
+            pipeline.add_last_on(&group, move || Nests::new(elsewhere, &tell))?;
+            pipeline.add_last(Nests::new(here, &self.tell))?;
+        }
+        Ok(())
+    }
+
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        self.hear("read")?;
+        ctx.fire_channel_read(msg);
+        Ok(())
+    }
+
+    fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.hear("inactive")?;
+        ctx.fire_channel_inactive();
+        Ok(())
+    }
+
+    fn channel_unregistered(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
+        self.hear("unregistered")?;
+        ctx.fire_channel_unregistered();
+        Ok(())
+    }
+
+    fn handler_removed(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
+        self.hear("removed")
+    }
+}
+
+/// As a story: a handler on a second loop put one on a third behind itself. When the channel closed nobody waited for that: who
+/// stood behind it, on any of the loops, was removed without having heard of the end.
+///
+/// Rules: A25, A45, B12, B19
+#[test]
+fn the_last_events_pass_a_third_loop_before_anybody_leaves() {
+    const NAMES: [&str; 5] = ["a", "b", "c", "d", "e"];
+    for way in ["close", "shutdown", "the others first", "stop"] {
+        let groups = [0, 1, 2].map(|_| EventLoopGroup::new(1).unwrap());
+        let [own, second, third] = groups.clone();
+        let (tell, told) = mpsc::channel();
+        let (channel, _peer) = connected(&own, move |pipeline| {
+            let mut nests = Nests::new("b", &tell);
+            nests.inner = Some((third.clone(), "c", "d"));
+            pipeline.add_last(Nests::new("a", &tell))?;
+            pipeline.add_last_on(&second, move || nests)?;
+            pipeline.add_last(Nests::new("e", &tell))
+        });
+        channel.fire_channel_read("x");
+        for name in NAMES {
+            let read = told.recv_timeout(DEADLINE);
+            assert_eq!(read, Ok(format!("{name} read")), "{way}");
+        }
+        let graceful = |group: &EventLoopGroup| group.shutdown_gracefully(Duration::ZERO, DEADLINE);
+        match way {
+            "close" => drop(channel.close()),
+            "shutdown" => graceful(&groups[0]).sync_timeout(DEADLINE).unwrap(),
+            "stop" => own.stop().sync_timeout(DEADLINE).unwrap(),
+            _ => {
+                let ends = [2, 1, 0].map(|at: usize| graceful(&groups[at]));
+                for end in ends {
+                    end.sync_timeout(DEADLINE).unwrap();
+                }
+            }
+        }
+        let expected = 3 * NAMES.len();
+        let heard: Vec<_> = (0..expected)
+            .map(|_| told.recv_timeout(DEADLINE).expect(way))
+            .collect();
+        for what in ["inactive", "unregistered", "removed"] {
+            let mut names: Vec<_> = heard
+                .iter()
+                .filter_map(|it| it.strip_suffix(what))
+                .map(str::trim)
+                .collect();
+            if way == "stop" || what == "removed" {
+                names.sort_unstable();
+            }
+            assert_eq!(names, NAMES, "{way}: {heard:?}");
+        }
+        for name in NAMES {
+            let its: Vec<_> = heard.iter().filter(|it| it.starts_with(name)).collect();
+            let due = ["inactive", "unregistered", "removed"].map(|what| format!("{name} {what}"));
+            assert_eq!(its, due.iter().collect::<Vec<_>>(), "{way}");
+        }
+        for group in &groups {
+            group.stop().sync_timeout(DEADLINE).unwrap();
+        }
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [""; 0], "{way}");
+    }
 }

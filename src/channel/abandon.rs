@@ -28,7 +28,7 @@ impl Core {
         if self.attention.get() & attention::SUSPENDED != 0 {
             self.cut_off_resumes();
         } else if self.has(flag::ENDED) && !self.nodes.any_busy() {
-            self.dissolve();
+            self.depart_now();
         }
     }
 

@@ -1,4 +1,5 @@
-//! How channels end when their loops do: the last events, whatever their handlers have left over.
+//! How channels end when their loops do: the last events, whatever their handlers have left over. Random programs of it are in
+//! `last`.
 
 use std::cell::RefCell;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use tidegate::{Channel, Context, Error, Handler, HandlerResult, Message};
 const LIMIT: Duration = Duration::from_secs(60);
 
 /// Connected to nobody.
-struct Alone;
+pub struct Alone;
 
 impl Transport for Alone {
     fn metadata(&self) -> Metadata {
