@@ -11,7 +11,7 @@ use tidegate::codec::{LengthFieldPrepender, LineDecoder, StringDecoder};
 use tidegate::handler::typed::TypedHandler;
 use tidegate::{
     Context, EmbeddedChannel, Error, ErrorKind, EventLoopGroup, Failure, Handler, HandlerResult,
-    Message, Pipeline,
+    Message, Pipeline, Promise,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -280,6 +280,10 @@ fn what_was_read_waits_for_a_handler_elsewhere() {
         };
         channel.feed((0..PACKETS).map(packet));
         if decodes_here {
+            // The first read() comes back from the other loop.
+            wait(&mut channel, |_| {
+                (left.load(Ordering::Relaxed) > 0).then_some(())
+            });
             channel.run_pending();
             assert_eq!(left.load(Ordering::Relaxed), 1024);
         }
@@ -341,4 +345,73 @@ fn what_stands_behind_a_relay_is_not_held_by_it() {
             assert_eq!(got, line.to_string().as_bytes());
         }
     }
+}
+
+/// Told by an event, puts a handler at each end of its own pipeline; by another, takes them out again.
+struct Grows;
+
+/// Marks what comes by, in both directions.
+struct Marks(&'static str);
+
+impl Marks {
+    fn mark(&self, msg: Message) -> Message {
+        let text = msg.downcast::<String>().expect("a text");
+        Message::new(text + self.0)
+    }
+}
+
+impl Handler for Marks {
+    fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+        ctx.fire_channel_read(self.mark(msg));
+        Ok(())
+    }
+
+    fn write(&mut self, ctx: &mut Context<'_>, msg: Message, promise: Promise) -> HandlerResult {
+        ctx.write_with(self.mark(msg), promise);
+        Ok(())
+    }
+}
+
+impl Handler for Grows {
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if ctx.pipeline().contains("first") {
+            let mut pipeline = ctx.pipeline();
+            pipeline.remove_last()?;
+            pipeline.remove_first()?;
+            assert_eq!(pipeline.names().len(), 1);
+            return Ok(());
+        }
+        ctx.pipeline().add_first_named("first", Marks("1"))?;
+        ctx.pipeline().add_last_named("last", Marks("2"))?;
+        let pipeline = ctx.pipeline();
+        let ends = (pipeline.first(), pipeline.last());
+        assert_eq!(ends, (Some("first".into()), Some("last".into())));
+        assert_eq!(pipeline.names().len(), 3);
+        ctx.fire_user_event_triggered(event);
+        Ok(())
+    }
+}
+
+/// As a story: a handler elsewhere added one at the end of its own pipeline, which stood behind the way back to the channel and
+/// heard of nothing; one at the beginning stood before it, and its writes were refused.
+///
+/// Rules: B5, B12
+#[test]
+fn the_ends_of_a_pipeline_elsewhere_are_inside_of_its_ways_back() {
+    let group = group("growing");
+    let mut channel =
+        EmbeddedChannel::new(|pipeline| pipeline.add_last_on(&group, || Grows)).unwrap();
+    let handle = channel.channel().clone();
+    handle.fire_user_event_triggered(Message::new(0_u8));
+    handle.fire_channel_read(Message::new("in".to_owned()));
+    let read = wait(&mut channel, EmbeddedChannel::read_inbound);
+    assert_eq!(read.downcast::<String>().unwrap(), "in12");
+    let write = handle.write_and_flush(Message::new("out".to_owned()));
+    let written = wait(&mut channel, EmbeddedChannel::read_outbound);
+    assert_eq!(written.downcast::<String>().unwrap(), "out21");
+    wait(&mut channel, |_| write.is_done().then_some(()));
+    handle.fire_user_event_triggered(Message::new(0_u8));
+    handle.fire_channel_read(Message::new("in".to_owned()));
+    let read = wait(&mut channel, EmbeddedChannel::read_inbound);
+    assert_eq!(read.downcast::<String>().unwrap(), "in");
 }

@@ -237,7 +237,7 @@ fn what_was_written_before_a_local_loop_is_dropped_is_sent() {
     assert_eq!(read, "last words");
 }
 
-/// What went to another loop does not come back in time: those handlers are told there, these here.
+/// What went to another loop does not come back in time: those handlers are told there, these here, also if they stand behind.
 ///
 /// Rules: A45, B22
 #[test]
@@ -254,7 +254,8 @@ fn handlers_on_another_groups_loop_do_not_keep_those_here_from_leaving() {
         .handler(move |pipeline| {
             pipeline.add_last(Last("a", tell.clone()))?;
             let far = far.clone();
-            pipeline.add_last_on(&elsewhere, move || Last("far", far))
+            pipeline.add_last_on(&elsewhere, move || Last("far", far))?;
+            pipeline.add_last(Last("b", tell.clone()))
         })
         .connect(listener.local_addr().unwrap())
         .sync_timeout(DEADLINE)
@@ -263,7 +264,10 @@ fn handlers_on_another_groups_loop_do_not_keep_those_here_from_leaving() {
     let (go, gone) = mpsc::channel();
     let busy = others.next().submit(move || gone.recv_timeout(DEADLINE));
     group.stop().sync_timeout(DEADLINE).unwrap();
-    assert_eq!(heard(&told), LAST);
+    let [inactive, unregistered, removed] = LAST.map(str::to_owned);
+    let behind = ["b inactive", "b unregistered", "b removed"].map(str::to_owned);
+    let expected: Vec<_> = [inactive, unregistered].into_iter().chain(behind).collect();
+    assert_eq!(heard(&told), [expected, vec![removed]].concat());
     assert!(client.close_future().is_success() && !client.is_registered());
     go.send(()).unwrap();
     busy.sync().unwrap().unwrap();

@@ -14,6 +14,7 @@ impl Core {
     /// that is told so, and the handlers have their last events now.
     #[cold]
     pub(crate) fn give_up_close(&self) {
+        self.cut_off_resumes();
         let text = "the event loop ended before the transport had closed the channel";
         self.fail_close(Error::new(ErrorKind::Terminated, text));
     }
@@ -21,12 +22,13 @@ impl Core {
     /// The loop ends and the handlers of a closed channel are still there: the last events have not come back from another
     /// group's loop, and can't any more.
     pub(crate) fn leave_at_the_end(&self) {
-        if self.lp.gives_up_channels()
-            && self.has(flag::ENDED)
-            && self.attention.get() & attention::SUSPENDED == 0
-            && !self.nodes.any_busy()
-        {
-            self.dissolve();
+        if !self.lp.gives_up_channels() {
+            return;
+        }
+        if self.attention.get() & attention::SUSPENDED != 0 {
+            self.cut_off_resumes();
+        } else if self.has(flag::ENDED) && !self.nodes.any_busy() {
+            self.depart_now();
         }
     }
 

@@ -11,7 +11,7 @@ use super::address::Address;
 use super::core::{Context, Core, Handler, flag};
 use super::future::ChannelFuture;
 use super::handle::{HandlerHandle, LocalHandle};
-use super::mask::Mask;
+use super::mask::{self, Mask};
 use super::node::{Index, Node, Slab};
 use super::outbound::OutboundMark;
 use super::pipeline::Pipeline;
@@ -59,10 +59,13 @@ impl<'a> Context<'a> {
         self.core.is_watched() && ptr::eq(self.slab.as_ptr(), self.core.nodes.slab().as_ptr())
     }
 
-    /// At the end of the channel: this node has been told. A panic further on does not tell it twice.
+    /// At the end of the channel: this node has been told. A panic further on does not tell it twice, and whoever still emits
+    /// something does not reach it.
     pub(crate) fn heard_of_the_end(&self, bit: Mask) {
         if self.core.has(flag::ENDING) {
-            self.core.nodes.clear_mask(self.index(), bit);
+            let before = mask::REGISTERED | mask::ACTIVE | mask::READ | mask::READ_COMPLETE;
+            let others = before | mask::USER_EVENT | mask::WRITABILITY;
+            self.core.nodes.clear_mask(self.index(), bit | others);
         }
     }
 

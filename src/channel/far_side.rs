@@ -11,7 +11,8 @@ use super::address::Address;
 use super::core::{Context, Core, Handler, flag};
 use super::handle::Place;
 use super::handler::HandlerResult;
-use super::line::{Crossing, INACTIVE, Line, UNREGISTERED};
+use super::into_handler::kind_of;
+use super::line::{Crossing, INACTIVE, Line, UNREGISTERED, Way};
 use super::mask;
 use super::node::{HEAD, Index, TAIL};
 use super::op::Op;
@@ -19,7 +20,7 @@ use super::outbound::OutboundBuffer;
 use super::pipeline::Pipeline;
 use super::signal::Signal;
 use super::slow::{Event, Inbound};
-use super::transport::{Flush, Io, Metadata, Progress, Read, Transport};
+use super::transport::{Direction, Flush, Io, Metadata, Progress, Read, Transport};
 use crate::buffer::Message;
 use crate::error::{Error, ErrorKind, Failure};
 use crate::event_loop::LoopCore;
@@ -32,8 +33,9 @@ pub(super) type Make = Box<dyn FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + 
 pub(super) struct Settling {
     pub(super) line: Arc<Line>,
     pub(super) relay: Place,
-    /// The channel's parked resumes are no longer held back.
-    pub(super) drains: bool,
+    /// What the channel has gone through before: its handlers here were told or know of it, and parked resumes are no longer
+    /// held back once it drains.
+    pub(super) flags: u32,
     /// None once it has arrived.
     pub(super) make: Option<Make>,
 }
@@ -41,7 +43,7 @@ pub(super) struct Settling {
 impl Settling {
     pub(super) fn arrive(mut self) {
         let Some(make) = self.make.take() else { return };
-        if let Err(error) = settle(&self.line, &self.relay, make, self.drains) {
+        if let Err(error) = settle(&self.line, &self.relay, make, self.flags) {
             let _ = self.line.failure.set(error.clone());
             self.relay.enter(move |core, index| {
                 core.emit_event(Event::Exception(index, error.into()));
@@ -60,7 +62,7 @@ impl Drop for Settling {
 }
 
 /// Builds the handler's own pipeline; on its loop.
-fn settle(line: &Arc<Line>, relay: &Place, make: Make, drains: bool) -> Result<(), Error> {
+fn settle(line: &Arc<Line>, relay: &Place, make: Make, flags: u32) -> Result<(), Error> {
     let Some(lp) = LoopCore::current() else {
         return Ok(());
     };
@@ -73,9 +75,7 @@ fn settle(line: &Arc<Line>, relay: &Place, make: Make, drains: bool) -> Result<(
     );
     // Whether reading goes on is the channel's affair.
     core.clear(flag::AUTO_READ);
-    if drains {
-        core.set(flag::DRAINING);
-    }
+    core.set(flags);
     line.remote.attach(&core);
     // Unless it says otherwise.
     let mut made = Err(Error::new(
@@ -83,20 +83,21 @@ fn settle(line: &Arc<Line>, relay: &Place, make: Make, drains: bool) -> Result<(
         "a handler panicked while it was made on another group's loop",
     ));
     core.enter(|core| {
-        let mut pipeline = Pipeline::new(core);
-        made = pipeline
-            .add_last(Outlet {
-                line: line.clone(),
-                relay: relay.clone(),
-            })
-            .and_then(|()| make(&mut pipeline))
-            .and_then(|()| {
-                pipeline.add_last(Inlet {
-                    line: line.clone(),
-                    relay: relay.clone(),
-                    is_over: Cell::new(false),
-                })
-            });
+        // At both ends; what is added afterwards, now or later, stands between them.
+        let mut outlet = Outlet {
+            line: line.clone(),
+            relay: relay.clone(),
+        };
+        let mut inlet = Inlet {
+            line: line.clone(),
+            relay: relay.clone(),
+            is_over: Cell::new(false),
+        };
+        let (first, last) = (kind_of(&mut outlet), kind_of(&mut inlet));
+        made = core
+            .insert(HEAD, Box::new(outlet), None, first)
+            .and_then(|outlet| core.insert(outlet, Box::new(inlet), None, last))
+            .and_then(|_| make(&mut Pipeline::new(core)));
     });
     made
 }
@@ -133,7 +134,7 @@ impl Outlet {
     /// Not through the context's own methods: the promise was looked at when the handler gave it, and may be one of
     /// the handler's side.
     fn send_op(&self, op: Op) -> HandlerResult {
-        let crossing = Crossing::new(&self.line.channel, None, op);
+        let crossing = Crossing::new(&self.line, Way::ToRelay, op);
         // Whoever waits for it learns of its end.
         self.relay
             .enter(move |core, relay| crossing.land(core, relay));
@@ -210,6 +211,10 @@ impl Inlet {
     }
 
     fn send_last(&self, bit: u8, kind: Inbound) -> HandlerResult {
+        if self.line.is_dead.load(Ordering::Relaxed) {
+            // It is the end of this side alone. The relay tells those behind it when it is the channel's.
+            return Ok(());
+        }
         let line = self.line.clone();
         self.send(move |core, relay| {
             line.last_passed.fetch_or(bit, Ordering::Relaxed);
@@ -259,9 +264,29 @@ impl Handler for Inlet {
 }
 
 /// Under the handler's own pipeline there is no transport: its outlet keeps every operation. What closes it is the end of
-/// its loop or a panic of the handler, and then the channel has to go too.
+/// its loop or a panic of the handler, and then the channel has to go too. When its loop ends it waits for the last events of the
+/// channel, as long as the loop does.
 struct Nowhere {
     line: Arc<Line>,
+}
+
+impl Nowhere {
+    /// False if nothing will come from the channel any more.
+    fn close_channel(&self) -> bool {
+        let relay = self.line.relay.get();
+        let is_there = |relay: &Place| relay.is_there() && !relay.event_loop().is_shutdown();
+        if !relay.is_some_and(is_there) {
+            return false;
+        }
+        let channel = self.line.channel.shared();
+        // Where both are on one loop that ends, the channel has heard of it.
+        if !channel.in_event_loop() || self.line.is_dead.load(Ordering::Relaxed) {
+            // Not a close() from the tail: that would come through the relay, to the handler that is gone.
+            let text = "a handler on another group's loop has ended: it panicked, or its loop was shut down first";
+            Signal::new(channel.clone()).failed(Error::new(ErrorKind::Terminated, text));
+        }
+        true
+    }
 }
 
 impl Transport for Nowhere {
@@ -291,11 +316,15 @@ impl Transport for Nowhere {
     }
 
     fn close(&mut self, _io: &mut Io<'_>) -> Result<Progress, Error> {
-        // Not a close() from the tail: that would come through the relay, to the handler that is gone.
         self.line.is_dead.store(true, Ordering::Relaxed);
-        let text = "a handler on another group's loop has ended: it panicked, or its loop was shut down first";
-        let channel = self.line.channel.shared().clone();
-        Signal::new(channel).failed(Error::new(ErrorKind::Terminated, text));
+        self.close_channel();
         Ok(Progress::Done)
+    }
+
+    /// Its loop ends.
+    fn shutdown(&mut self, _io: &mut Io<'_>, _direction: Direction) -> Result<(), Error> {
+        let text = "the channel of this handler has ended";
+        let gone = || Error::new(ErrorKind::ChannelClosed, text);
+        self.close_channel().then_some(()).ok_or_else(gone)
     }
 }

@@ -13,6 +13,7 @@ use super::node::Index;
 use super::nodes::NodeId;
 use super::shared::Shared;
 use crate::error::{Error, ErrorKind};
+use crate::event_loop::EventLoop;
 
 fn call<H: Any>(
     handler: &mut dyn Handler,
@@ -56,8 +57,9 @@ impl<H: Any> HandlerHandle<H> {
     /// Queues `run` onto the handler's loop. It is not run, and nothing tells so, if the handler goes before.
     ///
     /// # Errors
-    /// [`ErrorKind::NoSuchHandler`] if the handler has left its pipeline, [`ErrorKind::Terminated`] if its loop has
-    /// ended.
+    /// [`ErrorKind::NoSuchHandler`] if the handler has left its pipeline, and as
+    /// [`EventLoop::execute`](crate::EventLoop::execute): [`ErrorKind::Terminated`] if its loop has ended,
+    /// [`ErrorKind::Rejected`] if the loop's queue is full.
     pub fn run(
         &self,
         run: impl FnOnce(&mut H, &mut Context<'_>) -> HandlerResult + Send + 'static,
@@ -66,20 +68,12 @@ impl<H: Any> HandlerHandle<H> {
             return Err(gone());
         }
         let node = self.node;
-        let submitted = self.shared.submit(
+        self.shared.try_submit(
             move |core| {
                 core.call_node(node, move |handler, ctx| call(handler, ctx, run));
             },
             true,
-        );
-        if submitted {
-            Ok(())
-        } else {
-            Err(Error::new(
-                ErrorKind::Terminated,
-                "the handler's event loop has ended",
-            ))
-        }
+        )
     }
 
     /// True while the handler is in its pipeline, as far as this thread can know.
@@ -110,6 +104,15 @@ impl Place {
             }
         };
         self.shared.submit(work, true)
+    }
+
+    /// Whether the handler is in its pipeline, as far as this thread can know.
+    pub(super) fn is_there(&self) -> bool {
+        self.is_there.load(Ordering::Acquire)
+    }
+
+    pub(super) fn event_loop(&self) -> &EventLoop {
+        &self.shared.event_loop
     }
 
     /// The place as the loop knows it, if the handler is still there.

@@ -194,6 +194,14 @@ impl Core {
     // ---- closing
 
     pub(crate) fn head_close(&self, promise: Promise) {
+        if self.shared.serves_another() && !self.lp.gives_up_channels() {
+            // What the channel has said is still on its way here, its last events behind it: it has to close first.
+            let asked =
+                self.with_transport(|transport, io| transport.shutdown(io, Direction::Output));
+            if asked.is_ok() {
+                return;
+            }
+        }
         let blamed = self.look_at_rare(|rare| rare.blamed.clone());
         self.head_close_for(blamed, promise);
     }
@@ -369,23 +377,45 @@ impl Core {
                 core.emit_from_head(Inbound::Unregistered);
                 core.run();
             }
-            core.at_rest(|core| core.depart(relay::lines(&core.nodes)));
+            core.at_rest(|core| core.depart(relay::lines(&core.nodes), None));
         });
     }
 
     /// The handlers leave, once the last events have come back from handlers on other loops: a marker follows the events
-    /// through each of them, one after the other.
-    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>) {
+    /// through each of them, one after the other. In the pipeline of a handler elsewhere, where the marker `outer` has come to,
+    /// nobody leaves yet: that one goes on.
+    fn depart(&self, mut elsewhere: VecDeque<Arc<Line>>, outer: Option<Box<Farewell>>) {
         let Some(line) = elsewhere.pop_front() else {
-            return self.dissolve();
+            return match outer {
+                None => self.dissolve(),
+                Some(outer) => outer.passed(),
+            };
         };
+        if outer.is_none() && self.lp.gives_up_channels() {
+            return self.depart_now();
+        }
         let farewell = Farewell {
             shared: self.shared.clone(),
             line: line.clone(),
             has_passed: false,
             elsewhere,
+            outer,
         };
-        line.pass(farewell, |farewell| farewell.has_passed = true);
+        line.pass(move |core| core.depart(relay::lines(&core.nodes), Some(Box::new(farewell))));
+    }
+
+    /// In the pipeline of a handler elsewhere, at the end of the channel: the handlers leave when they have heard of it.
+    pub(crate) fn leave_elsewhere(&self) {
+        self.at_rest(|core| core.depart(relay::lines(&core.nodes), None));
+    }
+
+    /// The handlers leave, and do not wait for those on other loops any longer: what these have not said yet those behind
+    /// them hear now.
+    pub(crate) fn depart_now(&self) {
+        for line in relay::lines(&self.nodes) {
+            line.say_the_rest(self);
+        }
+        self.dissolve();
     }
 
     /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
@@ -597,23 +627,34 @@ struct Farewell {
     has_passed: bool,
     /// The handlers that it has not passed.
     elsewhere: VecDeque<Arc<Line>>,
+    /// The marker of the channel's pipeline, if this is in the one of a handler elsewhere.
+    outer: Option<Box<Self>>,
+}
+
+impl Farewell {
+    fn passed(mut self) {
+        self.has_passed = true;
+    }
 }
 
 impl Drop for Farewell {
     fn drop(&mut self) {
         let (line, has_passed) = (self.line.clone(), self.has_passed);
         let elsewhere = std::mem::take(&mut self.elsewhere);
+        let outer = self.outer.take();
         #[cfg(tidegate_mutants)]
         if tidegate_sys::os::sim::is_mutant("B7-end-overtakes-rest-elsewhere") {
-            self.shared
-                .submit(move |core| core.enter(|core| core.depart(elsewhere)), true);
+            self.shared.submit(
+                move |core| core.enter(|core| core.depart(elsewhere, outer)),
+                true,
+            );
             return;
         }
         let go_on = move |core: &Core| {
             if !has_passed {
                 line.say_the_rest(core);
             }
-            core.at_rest(|core| core.depart(elsewhere));
+            core.at_rest(|core| core.depart(elsewhere, outer));
         };
         // Behind what has come from there, which may wait for others.
         let shared = self.shared.clone();

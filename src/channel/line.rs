@@ -235,20 +235,17 @@ impl Line {
         }
     }
 
-    /// Drops `marker` behind everything that was sent and the resumes that it has set off, or at once if the handler's side
-    /// has ended; `arrive` only in the first case.
-    pub(crate) fn pass<M: Send + 'static>(&self, marker: M, arrive: fn(&mut M)) {
-        self.try_send(move |core| {
-            core.at_rest(move |_| {
-                let mut marker = marker;
-                arrive(&mut marker);
-            });
-        });
+    /// Runs `arrive` with the handler's own pipeline behind everything that was sent and the resumes that it has set off, or
+    /// drops it at once if the handler's side has ended.
+    pub(crate) fn pass(&self, arrive: impl FnOnce(&Core) + Send + 'static) {
+        self.try_send(move |core| core.at_rest(arrive));
     }
 
-    /// Runs `task` on the channel's loop behind all that has come from the handler's side so far, wherever this is.
+    /// Runs `task` on the relay's loop behind all that has come from the handler's side so far, wherever this is.
     pub(crate) fn come_back(&self, task: Task) {
-        let event_loop = self.channel.event_loop();
+        // A relay may stand in the pipeline of a handler elsewhere.
+        let relay = self.relay.get().map(Place::event_loop);
+        let event_loop = relay.unwrap_or(self.channel.event_loop());
         if *event_loop != self.remote.event_loop {
             return event_loop.execute_behind_others(task);
         }
@@ -276,21 +273,27 @@ impl Line {
     }
 }
 
+/// Which way an operation goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    ToHandler,
+    ToRelay,
+}
+
 /// An operation on its way between the two loops. If it never arrives, whoever waits for it learns why; a close of a
 /// channel that has closed has what it wanted.
 pub(super) struct Crossing {
-    channel: Channel,
-    /// On the way to the handler.
-    line: Option<Arc<Line>>,
+    line: Arc<Line>,
+    way: Way,
     /// None once it has arrived.
     op: Option<Op>,
 }
 
 impl Crossing {
-    pub(super) fn new(channel: &Channel, line: Option<&Arc<Line>>, op: Op) -> Self {
+    pub(super) fn new(line: &Arc<Line>, way: Way, op: Op) -> Self {
         Self {
-            channel: channel.clone(),
-            line: line.cloned(),
+            line: line.clone(),
+            way,
             op: Some(op),
         }
     }
@@ -301,23 +304,46 @@ impl Crossing {
             core.op(from, op);
         }
     }
+
+    /// Why it did not arrive.
+    fn error(&self, closed: bool) -> Error {
+        let line = &*self.line;
+        let failure = line.failure.get().filter(|_| self.way == Way::ToHandler);
+        if let Some(failure) = failure {
+            return failure.clone();
+        }
+        let relay = line.relay.get();
+        let is_gone = line.is_dead.load(Ordering::Relaxed) || !relay.is_some_and(Place::is_there);
+        let is_over = match self.way {
+            Way::ToHandler => line.remote.event_loop.is_shutdown(),
+            Way::ToRelay => relay.is_some_and(|relay| relay.event_loop().is_shutdown()),
+        };
+        let (kind, text) = if closed {
+            (ErrorKind::ChannelClosed, "the channel has ended")
+        } else if is_over {
+            (
+                ErrorKind::Terminated,
+                "the event loop that an operation was on its way to has ended",
+            )
+        } else if is_gone {
+            (
+                ErrorKind::NoSuchHandler,
+                "a handler on another group's loop has left before the operation passed it",
+            )
+        } else {
+            (
+                ErrorKind::Rejected,
+                "an operation could not pass between the loops of two groups: a task queue is full; raise max_pending_tasks",
+            )
+        };
+        Error::new(kind, text)
+    }
 }
 
 impl Drop for Crossing {
     fn drop(&mut self) {
         let Some(op) = self.op.take() else { return };
-        let closed = self.channel.shared().life() == Life::Closed;
-        if let Some(failure) = self.line.as_ref().and_then(|line| line.failure.get()) {
-            return op.give_up(failure.clone(), closed);
-        }
-        let (kind, text) = if closed {
-            (ErrorKind::ChannelClosed, "the channel has ended")
-        } else {
-            (
-                ErrorKind::NoSuchHandler,
-                "a handler on another group's loop has left before the operation passed it",
-            )
-        };
-        op.give_up(Error::new(kind, text), closed);
+        let closed = self.line.channel.shared().life() == Life::Closed;
+        op.give_up(self.error(closed), closed);
     }
 }

@@ -122,14 +122,22 @@ impl Shared {
         call: impl FnOnce(&Core) + Send + 'static,
         wake: bool,
     ) -> bool {
+        self.try_submit(call, wake).is_ok()
+    }
+
+    /// The same, for who tells why it was refused.
+    pub(crate) fn try_submit(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Core) + Send + 'static,
+        wake: bool,
+    ) -> Result<(), Error> {
         let shared = self.clone();
         let task = move || _ = shared.meet(call);
-        let submitted = if wake {
+        if wake {
             self.event_loop.execute(task)
         } else {
             self.event_loop.execute_lazy(task)
-        };
-        submitted.is_ok()
+        }
     }
 
     /// Brings news to the loop's side: at once in the loop's turn, else as a task. Never refused, unless the channel or its
@@ -178,7 +186,7 @@ impl ListenerHost for Shared {
 
 impl KeyTarget for Shared {
     fn key_done(self: Arc<Self>, node: u64, key: u64, result: Result<(), Error>) {
-        self.on_loop(move |core| {
+        self.tell_core(move |core| {
             core.call_node(NodeId::from_bits(node), move |handler, ctx| {
                 handler.write_done(ctx, key, result)
             });

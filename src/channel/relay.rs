@@ -3,7 +3,7 @@
 //! ```text
 //! channel's loop:  head … -> [Relay] -> … tail
 //!                              |  ^   tasks, in order
-//! handler's loop:  [Outlet] <- handler -> [Inlet]
+//! handler's loop:  head [Outlet] <- handler -> [Inlet] tail
 //! ```
 //!
 //! The handler lives in a small pipeline of its own on a loop of the group (`far_side`), so its `Context` is the ordinary one.
@@ -23,7 +23,10 @@
 //! when auto-read is switched off is taken back, and one that travels when the handler is taken out goes on.
 //!
 //! A handler elsewhere may end before its channel does: it panics, or its loop ends. Then the channel closes, and the relay
-//! tells the last events itself to those behind it.
+//! tells the last events itself to those behind it. A loop that ends waits for those events, as long as it waits for anything; when it
+//! does not, the handler's own pipeline has them from itself.
+//!
+//! The handler may add others to its own pipeline, which may be elsewhere again: then relays stand there as they stand here.
 //!
 //! Auto-read is the channel's on both loops: the handler's `set_auto_read` travels like its operations, and what it holds
 //! back for a resume is held back while the channel does not read.
@@ -39,16 +42,16 @@ use tidegate_sys::mem::Task;
 use super::Channel;
 use super::address::Address;
 use super::attributes::Attributes;
-use super::core::{Context, Core, Handler, flag};
+use super::core::{Context, Core, Handler, Root, flag};
 use super::far_side::{Make, Settling, ignores_reads};
 use super::handler::HandlerResult;
-use super::line::{Crossing, INACTIVE, Line, UNREGISTERED, held_from};
+use super::line::{Crossing, INACTIVE, Line, UNREGISTERED, Way, held_from};
 use super::node::{HEAD, Index, TAIL};
 use super::nodes::Nodes;
 use super::op::Op;
 use super::pipeline::Pipeline;
 use super::shared::Shared;
-use super::slow::{Event, Inbound};
+use super::slow::Inbound;
 use crate::buffer::Message;
 use crate::error::{Error, Failure};
 use crate::event_loop::EventLoop;
@@ -97,7 +100,7 @@ impl Relay {
     }
 
     fn send_op(&self, op: Op) -> HandlerResult {
-        let crossing = Crossing::new(&self.line.channel, Some(&self.line), op);
+        let crossing = Crossing::new(&self.line, Way::ToHandler, op);
         // Whoever waits for it learns of its end.
         self.line.try_send(move |core| crossing.land(core, TAIL));
         Ok(())
@@ -108,10 +111,29 @@ impl Relay {
         Ok(())
     }
 
-    /// One of the last events, which come to those behind it in any case.
-    fn send_last(&self, bit: u8, call: impl FnOnce(&Core) + Send + 'static) -> HandlerResult {
+    /// One of the events that begin or end something there as well, so that the handler's side knows what it owes its handlers
+    /// if it ends before the channel.
+    fn send_first(&self, kind: Inbound, means: u32) -> HandlerResult {
+        self.line.send(move |core| {
+            core.set(means);
+            core.emit(kind, HEAD);
+        });
+        Ok(())
+    }
+
+    /// One of the last events, which come to those behind it in any case. Behind all that the handler has to say of those
+    /// before.
+    fn send_last(&self, bit: u8, kind: Inbound, means: u32) -> HandlerResult {
         self.line.last_sent.fetch_or(bit, Ordering::Relaxed);
-        self.line.try_send(call);
+        self.line.try_send(move |core| {
+            core.at_rest(move |core| {
+                core.set(flag::ENDING);
+                core.emit_from_head(kind);
+                core.run();
+                // Behind a panic it is owed still.
+                core.clear(means);
+            });
+        });
         Ok(())
     }
 }
@@ -162,7 +184,7 @@ impl Handler for Relay {
         let settling = Settling {
             line: self.line.clone(),
             relay,
-            drains: ctx.core.has(flag::DRAINING),
+            flags: ctx.core.flags.get() & (flag::DRAINING | flag::REGISTERED | flag::WAS_ACTIVE),
             make: Some(make),
         };
         let task = Task::new(move || settling.arrive());
@@ -176,7 +198,10 @@ impl Handler for Relay {
     }
 
     fn handler_removed(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        self.line.try_send(Core::dissolve);
+        self.line.try_send(match ctx.core.has(flag::ENDED) {
+            true => Core::leave_elsewhere,
+            false => Core::dissolve,
+        });
         // Messages that no longer come by it would overtake those.
         ctx.core.forget_left_over(ctx.node.index());
         // No read() is lost with it, or nothing would be read any more.
@@ -189,25 +214,19 @@ impl Handler for Relay {
     }
 
     fn channel_registered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_plain(Inbound::Registered)
+        self.send_first(Inbound::Registered, flag::REGISTERED)
     }
 
     fn channel_unregistered(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        // After what it has to say of channel_inactive.
-        self.send_last(UNREGISTERED, |core| {
-            core.at_rest(|core| {
-                core.emit_from_head(Inbound::Unregistered);
-                core.run();
-            });
-        })
+        self.send_last(UNREGISTERED, Inbound::Unregistered, flag::REGISTERED)
     }
 
     fn channel_active(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_plain(Inbound::Active)
+        self.send_first(Inbound::Active, flag::WAS_ACTIVE)
     }
 
     fn channel_inactive(&mut self, _ctx: &mut Context<'_>) -> HandlerResult {
-        self.send_last(INACTIVE, |core| core.emit(Inbound::Inactive, HEAD))
+        self.send_last(INACTIVE, Inbound::Inactive, flag::WAS_ACTIVE)
     }
 
     fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
@@ -267,8 +286,9 @@ impl Handler for Relay {
             ctx.fire_exception_caught(cause);
             return Ok(());
         }
+        // By way of what is said to one whose side has ended first.
         self.line
-            .send(move |core| core.emit_event(Event::Exception(HEAD, cause)));
+            .send(move |core| core.run_root(Root::Exception(cause)));
         Ok(())
     }
 

@@ -67,7 +67,7 @@ impl Core {
     /// Runs queued items, each with all that follows from it.
     #[cold]
     pub(crate) fn run_roots(&self) {
-        while self.root_items.get() < ITEMS_PER_TURN {
+        while self.root_items.get() < ITEMS_PER_TURN || self.is_rest_next() {
             // After a panic that a listener caught, say, everything waits until the channel has looked after it.
             const STOP: u16 = attention::SUSPENDED | attention::LOST;
             if self.in_transport.get() || self.attention.get() & STOP != 0 {
@@ -76,12 +76,21 @@ impl Core {
             let Some(root) = self.next_root() else {
                 break;
             };
-            self.root_items.set(self.root_items.get() + 1);
+            if !matches!(root, Root::Rest(_)) {
+                self.root_items.set(self.root_items.get() + 1);
+            }
             self.run_root(root);
             self.run();
             self.flush_put_off();
         }
         self.end_roots();
+    }
+
+    /// What a dispatch is to be followed by is followed by that alone: nothing is read and nothing comes from elsewhere
+    /// before the last of it, however many they are. They are as many as have come while the dispatch was suspended.
+    fn is_rest_next(&self) -> bool {
+        let is_rest = |roots: &mut Roots| matches!(roots.0.front(), Some(Root::Rest(_)));
+        self.roots.with(is_rest) == Some(true)
     }
 
     fn next_root(&self) -> Option<Root> {

@@ -27,9 +27,20 @@ use super::shared::{Closing, Phase};
 use super::timers::Timers;
 use crate::reactor::IoEvent;
 
-/// Rounds over all queues before the loop ends, for what follows from the last closes, and rounds of
-/// dropping. Bounded, because a task may queue another one for ever.
+/// Rounds over all queues before the loop ends in which only tasks and listeners run, and rounds of dropping. Bounded, because
+/// a task may queue another one for ever.
 const LAST_ROUNDS: usize = 16;
+
+/// Rounds in which channels go on with what they have left over, 1,024 messages of a decoder each. All of that is delivered: to
+/// this bound comes only a handler that always has more to emit. It is a receive buffer of 4 MiB in messages of one byte.
+const LEFT_OVER_ROUNDS: usize = 4_096;
+
+/// Rounds in which channels have other work, 64 listeners each. A channel's end lets only so much pass (`channel::root`); to
+/// this bound comes who bothers a channel that can't end.
+const ROOT_ROUNDS: usize = 65_536;
+
+/// Who is given up while its transport closes may turn out to have more to emit than the end waits for.
+const GIVE_UPS: usize = 2;
 
 impl LoopCore {
     /// Goes on with ending, if that was asked for. The last step of every turn.
@@ -228,9 +239,11 @@ impl LoopCore {
             self.run_tasks();
         }
         self.last_rounds();
-        if self.attached_len() > 0 {
-            self.give_up_channels();
-            self.last_rounds();
+        for _ in 0..GIVE_UPS {
+            if self.attached_len() > 0 {
+                self.give_up_channels();
+                self.last_rounds();
+            }
         }
         self.handle().shared().advance(Phase::Closed);
         self.end.set(EndState::Ended);
@@ -247,14 +260,19 @@ impl LoopCore {
 
     /// What follows from the last closes.
     fn last_rounds(&self) {
-        for _ in 0..LAST_ROUNDS {
+        let (mut of_tasks, mut left_over, mut of_roots) = (0, 0, 0);
+        while of_tasks < LAST_ROUNDS && left_over < LEFT_OVER_ROUNDS && of_roots < ROOT_ROUNDS {
             // A task may have opened a channel.
             self.tell_channels();
+            let has_channels = self.attached_len() > 0;
             let ready = self.run_ready();
             let roots = self.run_roots();
             let tasks = self.run_local_tasks();
-            if ready + roots + tasks == 0 {
-                break;
+            match has_channels {
+                true if ready > 0 => left_over += 1,
+                true if roots > 0 => of_roots += 1,
+                _ if ready + roots + tasks > 0 => of_tasks += 1,
+                _ => break,
             }
         }
     }

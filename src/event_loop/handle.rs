@@ -128,8 +128,8 @@ impl EventLoop {
     /// their promises fail with [`ErrorKind::Terminated`], because nobody on the loop will know when the
     /// transport is done; it ends by itself, and its descriptor may be open until then. Handlers have
     /// their last events in any case, in order: `channel_inactive`, `channel_unregistered`,
-    /// `handler_removed`. Only those that stand behind a handler on another group's loop may miss the
-    /// first two, which can't come back in time.
+    /// `handler_removed`. Those that stand behind a handler on another group's loop do not wait for what
+    /// it has to say, which can't come back in time.
     pub fn stop(&self) -> Completion {
         let closing = self.closing(Duration::ZERO, Duration::ZERO);
         self.request_closing(closing, true);

@@ -16,7 +16,7 @@
 //!   Whoever saw a channel unwritable hears of the change. No descriptor is left, no task panics.
 //! * The same seed is the same run, byte for byte.
 //!
-//! Programs of handlers on several loops, with promises of their own, are in `relays`.
+//! Programs of handlers on several loops, with promises of their own, are in `relays`; those of loops that end in `last`.
 //!
 //! `make sim` runs 10,000 seeds; `SEED=7 make sim` one, with its log in target/sim.log. `SEEDS`, `FIRST` and `STEPS`
 //! change how many, from where, and how long.
@@ -24,11 +24,13 @@
 mod acts;
 mod breaks;
 mod datagrams;
+mod endings;
 mod errno;
 mod errno_more;
 mod errno_table;
 mod handlers;
 mod held;
+mod last;
 mod lingering;
 mod model;
 mod program;

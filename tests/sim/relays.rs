@@ -512,9 +512,7 @@ impl Run {
                 // One that never came to be is not missed: the edit was too late.
                 let never_was = seen.is_late && seen.phase == Phase::New;
                 let is_over = seen.phase == Phase::Removed || never_was;
-                // A loop that ends waits for no decoder that has a thousand numbers left.
-                let is_gone = self.ends_group && seen.is_elsewhere;
-                if !is_over && !is_gone {
+                if !is_over {
                     complaints.push(format!("stage {id}: in the end {:?}", seen.phase));
                 }
             }

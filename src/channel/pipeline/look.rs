@@ -10,34 +10,37 @@ use std::marker::PhantomData;
 
 use super::super::handle::{HandlerHandle, LocalHandle};
 use super::super::kind::short_type_name;
-use super::super::node::{HEAD, Index, TAIL};
+use super::super::node::Index;
 use super::Pipeline;
 use crate::error::{Error, ErrorKind};
 
 impl Pipeline<'_> {
     /// The handlers' names, head to tail.
     pub fn names(&self) -> Vec<String> {
-        self.core.nodes.names()
+        let mut names = self.core.nodes.names();
+        if self.core.shared.serves_another() {
+            // Its ways back to the channel are no handlers of anybody's.
+            let count = names.len();
+            names = names.drain(1.min(count)..count.max(2) - 1).collect();
+        }
+        names
     }
 
     /// The name of the first handler, which is nearest to the head; `None` if the pipeline is empty.
     pub fn first(&self) -> Option<String> {
-        self.name_at(self.core.nodes.get(HEAD).next())
+        let first = self.core.nodes.get(self.head()).next();
+        (first != self.tail()).then(|| self.core.nodes.name(first))
     }
 
     /// The name of the last handler, which is nearest to the tail; `None` if the pipeline is empty.
     pub fn last(&self) -> Option<String> {
-        self.name_at(self.core.nodes.before(TAIL))
-    }
-
-    fn name_at(&self, index: Index) -> Option<String> {
-        // Between both ends, which are one node, there is nothing.
-        (index != HEAD).then(|| self.core.nodes.name(index))
+        let last = self.core.nodes.before(self.tail());
+        (last != self.head()).then(|| self.core.nodes.name(last))
     }
 
     /// True if no handler is in the pipeline.
     pub fn is_empty(&self) -> bool {
-        self.core.nodes.is_empty()
+        self.core.nodes.is_empty() || self.first().is_none()
     }
 
     /// True if a handler of that name is in the pipeline.

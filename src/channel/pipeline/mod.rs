@@ -39,7 +39,7 @@ use super::Channel;
 use super::core::{Core, Handler, Root};
 use super::into_handler::{IntoHandler, into_type, kind_of};
 use super::node::{HEAD, Index, TAIL};
-use super::slow::{Event, Inbound};
+use super::slow::Inbound;
 use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, ErrorKind, Failure};
 
@@ -62,7 +62,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::ChannelClosed`] once the channel has ended.
     pub fn add_last<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
-        self.insert_before(TAIL, None, handler.into_handler())
+        self.insert_before(self.tail(), None, handler.into_handler())
     }
 
     /// Adds a handler at the end under a name.
@@ -74,7 +74,7 @@ impl<'a> Pipeline<'a> {
         name: &str,
         handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
-        self.insert_before(TAIL, Some(name), handler.into_handler())
+        self.insert_before(self.tail(), Some(name), handler.into_handler())
     }
 
     /// Adds a handler at the beginning, named by its type.
@@ -82,7 +82,7 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// As [`add_last`](Self::add_last).
     pub fn add_first<M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
-        self.insert_after(HEAD, None, handler.into_handler())
+        self.insert_after(self.head(), None, handler.into_handler())
     }
 
     /// Adds a handler at the beginning under a name.
@@ -94,7 +94,7 @@ impl<'a> Pipeline<'a> {
         name: &str,
         handler: impl IntoHandler<M>,
     ) -> Result<(), Error> {
-        self.insert_after(HEAD, Some(name), handler.into_handler())
+        self.insert_after(self.head(), Some(name), handler.into_handler())
     }
 
     /// Adds a handler before the one of that name.
@@ -144,6 +144,22 @@ impl<'a> Pipeline<'a> {
     pub fn add_after_type<B: Any, M>(&mut self, handler: impl IntoHandler<M>) -> Result<(), Error> {
         let base = self.index_of_type::<B>()?;
         self.insert_after(base, None, handler.into_handler())
+    }
+
+    /// What stands before the first handler: in the pipeline of one elsewhere its way back to the channel.
+    fn head(&self) -> Index {
+        match self.core.shared.serves_another() {
+            true => self.core.nodes.get(HEAD).next(),
+            false => HEAD,
+        }
+    }
+
+    /// What stands behind the last handler.
+    fn tail(&self) -> Index {
+        match self.core.shared.serves_another() {
+            true => self.core.nodes.before(TAIL),
+            false => TAIL,
+        }
     }
 
     fn insert_before<H: Handler>(
@@ -199,8 +215,8 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_first(&mut self) -> Result<(), Error> {
-        let first = self.core.nodes.get(HEAD).next();
-        self.remove_at(first)
+        let first = self.core.nodes.get(self.head()).next();
+        self.remove_at((first != self.tail()).then_some(first))
     }
 
     /// Removes the last handler.
@@ -208,18 +224,17 @@ impl<'a> Pipeline<'a> {
     /// # Errors
     /// [`ErrorKind::NoSuchHandler`] if the pipeline is empty.
     pub fn remove_last(&mut self) -> Result<(), Error> {
-        let last = self.core.nodes.before(TAIL);
-        self.remove_at(last)
+        let last = self.core.nodes.before(self.tail());
+        self.remove_at((last != self.head()).then_some(last))
     }
 
-    fn remove_at(&mut self, index: Index) -> Result<(), Error> {
-        // Between both ends, which are one node, there is nothing.
-        if index == HEAD {
+    fn remove_at(&mut self, index: Option<Index>) -> Result<(), Error> {
+        let Some(index) = index else {
             return Err(Error::new(
                 ErrorKind::NoSuchHandler,
                 "the pipeline has no handlers",
             ));
-        }
+        };
         self.core.enter(|core| drop(core.remove_node(index)));
         Ok(())
     }
@@ -279,54 +294,54 @@ impl<'a> Pipeline<'a> {
 
     /// Sends channel_registered through the pipeline, from the head.
     pub fn fire_channel_registered(&mut self) {
-        self.fire(|core| core.emit(Inbound::Registered, HEAD));
+        self.fire(Root::Fire(Inbound::Registered));
     }
 
     /// Sends channel_unregistered through the pipeline, from the head. The handlers stay.
     pub fn fire_channel_unregistered(&mut self) {
-        self.fire(|core| core.emit(Inbound::Unregistered, HEAD));
+        self.fire(Root::Fire(Inbound::Unregistered));
     }
 
     /// Sends channel_active through the pipeline, from the head. The channel need not be active, and does not become so.
     pub fn fire_channel_active(&mut self) {
-        self.fire(|core| core.emit(Inbound::Active, HEAD));
+        self.fire(Root::Fire(Inbound::Active));
     }
 
     /// Sends channel_inactive through the pipeline, from the head. It closes nothing; when the channel does end, the
     /// handlers hear of it once more.
     pub fn fire_channel_inactive(&mut self) {
-        self.fire(|core| core.emit(Inbound::Inactive, HEAD));
+        self.fire(Root::Fire(Inbound::Inactive));
     }
 
     /// Sends a message through the pipeline, from the head.
     pub fn fire_channel_read(&mut self, msg: impl IntoMessage) {
         let msg = msg.into_message();
-        self.fire(|core| core.emit_message(Inbound::Read, HEAD, msg));
+        self.fire(Root::Message(Inbound::Read, msg));
     }
 
     /// Sends channel_read_complete through the pipeline, from the head.
     pub fn fire_channel_read_complete(&mut self) {
-        self.fire(|core| core.emit(Inbound::ReadComplete, HEAD));
+        self.fire(Root::Fire(Inbound::ReadComplete));
     }
 
     /// Sends a user event through the pipeline, from the head.
     pub fn fire_user_event_triggered(&mut self, event: Message) {
-        self.fire(|core| core.emit_message(Inbound::UserEvent, HEAD, event));
+        self.fire(Root::Message(Inbound::UserEvent, event));
     }
 
     /// Sends channel_writability_changed through the pipeline, from the head: "look at is_writable now".
     pub fn fire_channel_writability_changed(&mut self) {
-        self.fire(|core| core.emit(Inbound::Writability, HEAD));
+        self.fire(Root::Fire(Inbound::Writability));
     }
 
     /// Sends an error through the pipeline, from the head.
     pub fn fire_exception_caught(&mut self, cause: impl Into<Failure>) {
-        let cause = cause.into();
-        self.fire(|core| core.emit_event(Event::Exception(HEAD, cause)));
+        self.fire(Root::Exception(cause.into()));
     }
 
-    fn fire(&mut self, emit: impl FnOnce(&Core)) {
-        self.core.enter(emit);
+    /// As from the root queue, but at once.
+    fn fire(&mut self, event: Root) {
+        self.core.enter(|core| core.run_root(event));
     }
 }
 

@@ -211,6 +211,27 @@ impl Core {
         self.queue_what_came();
     }
 
+    /// The loop ends, and in the rounds that it had for it a handler has not come to the end of what it emits: it is not asked
+    /// again, and cannot ask. What has been emitted is delivered, and the last events are behind it.
+    #[cold]
+    pub(in crate::channel) fn cut_off_resumes(&self) {
+        if self.attention.get() & attention::SUSPENDED == 0 {
+            return;
+        }
+        self.empty_resume_slot();
+        self.with_slow(|slow| {
+            let is_else = |event: &Event| !matches!(event, Event::Resume { .. });
+            slow.stack.retain(is_else);
+            slow.list.retain(is_else);
+            slow.tail.retain(is_else);
+        });
+        tracing::warn!(
+            channel = %self.shared.id(),
+            pipeline = self.nodes.describe(),
+            "a handler always had more to emit when its event loop ended; it was not resumed any more"
+        );
+    }
+
     /// The messages that `from` has emitted and that stand behind what is left over go nowhere.
     pub(in crate::channel) fn forget_left_over(&self, from: Index) {
         if self.attention.get() & attention::SUSPENDED == 0 {

@@ -8,6 +8,7 @@
 //! - `loops`: on a loop that another thread writes to, and its end.
 //! - `draining`: how a drain ends.
 //! - `lingering`: the close of a channel that drains.
+//! - `resting`: what waits for the rest of a long dispatch.
 //! - `descriptor`: readiness of a real descriptor, on every selector.
 
 mod descriptor;
@@ -16,6 +17,7 @@ mod flushing;
 mod idle;
 mod lingering;
 mod loops;
+mod resting;
 mod steps;
 
 use std::cell::{Cell, RefCell};
