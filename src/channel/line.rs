@@ -259,8 +259,9 @@ impl Line {
     pub(crate) fn say_the_rest(&self, core: &Core) {
         let place = self.relay.get().and_then(|relay| relay.resolve(core));
         let Some(place) = place else { return };
-        let passed = self.last_passed.load(Ordering::Relaxed);
-        let due = self.last_sent.load(Ordering::Relaxed) & !passed;
+        let sent = self.last_sent.load(Ordering::Relaxed);
+        // Once: two markers may find it gone.
+        let due = sent & !self.last_passed.fetch_or(sent, Ordering::Relaxed);
         for (bit, kind) in [
             (INACTIVE, Inbound::Inactive),
             (UNREGISTERED, Inbound::Unregistered),

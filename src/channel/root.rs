@@ -76,9 +76,7 @@ impl Core {
             let Some(root) = self.next_root() else {
                 break;
             };
-            if !matches!(root, Root::Rest(_)) {
-                self.root_items.set(self.root_items.get() + 1);
-            }
+            self.root_items.set(self.root_items.get().saturating_add(1));
             self.run_root(root);
             self.run();
             self.flush_put_off();
