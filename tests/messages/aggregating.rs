@@ -1,8 +1,9 @@
 //! `Aggregator` (H24).
 
 use bytes::{Bytes, BytesMut};
+use tidegate::channel::options::ALLOW_HALF_CLOSURE;
 use tidegate::handler::codec::{Aggregate, Aggregator, Part};
-use tidegate::{EmbeddedChannel, Failure, Message};
+use tidegate::{EmbeddedChannel, Failure, Message, OptionSet};
 
 use crate::support::{Tell, asked, inbound};
 
@@ -119,6 +120,18 @@ fn an_end_within_a_message_is_an_error() -> Result<(), Failure> {
         ["inactive"],
         "it was this side's close"
     );
+
+    let mut options = OptionSet::new();
+    options.set(ALLOW_HALF_CLOSURE, true)?;
+    let mut channel = brackets(&options);
+    channel.feed(parts(&["(a"]));
+    channel.feed_eof();
+    let seen = inbound(&mut channel);
+    let told = seen.iter().position(|line| line == "Truncated");
+    let ended = seen.iter().position(|line| line == "ChannelInputShutdown");
+    assert!(told.is_some() && told < ended, "{seen:?}");
+    channel.run(|channel| channel.close());
+    assert_eq!(inbound(&mut channel), ["inactive"], "it is told once");
     Ok(())
 }
 

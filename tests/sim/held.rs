@@ -13,6 +13,7 @@ use tidegate::handler::timeout::{
     IdleEvent, IdleState, ReadTimeout, UnwritableGuard, WriteTimeout,
 };
 use tidegate::sim::{Outcome, Peer, Plan, World};
+use tidegate::transport::local::{Local, LocalAddress};
 use tidegate::{
     Backend, Bootstrap, Context, Error, EventLoop, Failure, Handler, HandlerResult, Message,
     Pipeline,
@@ -97,6 +98,14 @@ struct Story {
     heard: Heard,
     holder: Peer,
     watched: Peer,
+}
+
+/// One task a turn, so that each queue of a loop comes first once.
+fn one_by_one() -> Plan {
+    Plan {
+        tasks_max: Some(1),
+        ..Plan::calm(1)
+    }
 }
 
 fn address(port: u16) -> SocketAddr {
@@ -382,7 +391,9 @@ impl Resolver for Asked {
 #[test]
 fn a_look_up_that_was_answered_while_the_loop_was_held_is_no_timeout() {
     for turns in 0..8 {
-        let mut story = Story::new(Backend::Poll, 1024, |_| Ok(()));
+        let mut world = World::new(one_by_one()).unwrap();
+        let event_loop = world.add_loop(|builder| builder).unwrap();
+        let mut story = Story::in_world(world, event_loop, |_| Ok(()));
         let asked = Asked::default();
         let connecting = Bootstrap::new(&story.event_loop)
             .option(CONNECT_TIMEOUT, PATIENCE)
@@ -428,4 +439,48 @@ fn a_read_timeout_on_another_loop_asks_the_one_that_was_held() {
         story.until_heard("in time");
         story.next_silence_counts();
     });
+}
+
+/// What has no descriptor is told by tasks, and these were not run.
+///
+/// Rules: H37
+#[test]
+fn a_read_timeout_waits_for_what_a_local_peer_has_sent() {
+    for turns in 0..8 {
+        let mut world = World::new(one_by_one()).unwrap();
+        let mut add = || world.add_loop(|builder| builder).unwrap();
+        let (held, other) = (add(), add());
+        let heard = Heard::default();
+        let last = heard.clone();
+        let name = LocalAddress::unique();
+        let server = ServerBootstrap::new(&held, &held)
+            .transport::<Local>()
+            .child_handler(move |pipeline| {
+                pipeline.add_last(ReadTimeout::new(PATIENCE))?;
+                pipeline.add_last(last.clone())
+            })
+            .bind(name.clone());
+        assert_eq!(world.run_until(LIMIT, || server.is_done()), Outcome::Done);
+        let client = Bootstrap::new(&other)
+            .transport::<Local>()
+            .handler(|_: &mut Pipeline<'_>| Ok::<(), Error>(()))
+            .connect(name);
+        let is_up = || client.is_done() && !heard.all().is_empty();
+        assert_eq!(world.run_until(LIMIT, is_up), Outcome::Done);
+        // Whichever of its queues the loop comes to first.
+        for _ in 0..turns {
+            held.execute(|| ()).unwrap();
+            world.turn_of(&held);
+        }
+        client.channel().write_and_flush("in time");
+        world.turn_of(&other);
+        world.simulation().advance(HOLD);
+        let is_over = || heard.all().len() == 3;
+        assert_eq!(world.run_until(LIMIT, is_over), Outcome::Done);
+        assert_eq!(
+            heard.all(),
+            ["active", "in time", "nothing was read for 50ms"],
+            "{turns}"
+        );
+    }
 }

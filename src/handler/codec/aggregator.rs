@@ -4,6 +4,7 @@ use std::any::{Any, type_name};
 
 use super::decoding::short_name;
 use crate::buffer::Message;
+use crate::channel::events::ChannelInputShutdown;
 use crate::channel::{Context, Handler, HandlerResult};
 use crate::error::{Error, ErrorKind, Failure};
 
@@ -204,6 +205,19 @@ impl<A: Aggregate> Aggregator<A> {
         if is_last { self.finish(ctx) } else { Ok(()) }
     }
 
+    /// No more parts will come.
+    fn end(&mut self, ctx: &mut Context<'_>) {
+        if self.whole.take().is_some() && !ctx.input_was_cut() {
+            ctx.fire_exception_caught(Error::new(
+                ErrorKind::Truncated,
+                format!(
+                    "the input ended within a message of {} bytes so far",
+                    self.size
+                ),
+            ));
+        }
+    }
+
     fn finish(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
         if let Some(mut whole) = self.whole.take() {
             self.aggregate.finish(&mut whole)?;
@@ -253,16 +267,16 @@ impl<A: Aggregate + 'static> Handler for Aggregator<A> {
     }
 
     fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if self.whole.take().is_some() && !ctx.input_was_cut() {
-            ctx.fire_exception_caught(Error::new(
-                ErrorKind::Truncated,
-                format!(
-                    "the input ended within a message of {} bytes so far",
-                    self.size
-                ),
-            ));
-        }
+        self.end(ctx);
         ctx.fire_channel_inactive();
+        Ok(())
+    }
+
+    fn user_event_triggered(&mut self, ctx: &mut Context<'_>, event: Message) -> HandlerResult {
+        if event.is::<ChannelInputShutdown>() {
+            self.end(ctx);
+        }
+        ctx.fire_user_event_triggered(event);
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use crate::event_loop::Time;
 ///
 /// The pipeline sees an error of kind [`TimedOut`](crate::ErrorKind::TimedOut), once, and then the channel closes (H37).
 /// While a batch of reads is under way nothing is late; what counts is the end of the batch. Time also runs while
-/// auto-read is off and nobody asks for a read. What has come by then is read first: a loop that was held for long does not
+/// auto-read is off and nobody asks for a read, and behind a peer's end where half closure is allowed. What has come by then is read first: a loop that was held for long does not
 /// blame the peer for it.
 ///
 /// ```
