@@ -115,8 +115,11 @@ impl Relay {
     /// if it ends before the channel.
     fn send_first(&self, kind: Inbound, means: u32) -> HandlerResult {
         self.line.send(move |core| {
-            core.set(means);
-            core.emit(kind, HEAD);
+            // One that has ended by then owes nothing, and begins nothing.
+            if !core.has(flag::ENDED) {
+                core.set(means);
+                core.emit(kind, HEAD);
+            }
         });
         Ok(())
     }
