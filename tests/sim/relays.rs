@@ -509,8 +509,9 @@ impl Run {
             }
             let mut complaints = Vec::new();
             for (id, seen) in model.stages.iter().enumerate() {
-                // One that never came to be is not missed: the edit was too late.
-                let never_was = seen.is_late && seen.phase == Phase::New;
+                // One that never came to be is not missed: the edit was too late, or its loop had ended by then.
+                let has_excuse = seen.is_late || self.ends_group && seen.is_elsewhere;
+                let never_was = has_excuse && seen.phase == Phase::New;
                 let is_over = seen.phase == Phase::Removed || never_was;
                 if !is_over {
                     complaints.push(format!("stage {id}: in the end {:?}", seen.phase));
