@@ -138,15 +138,20 @@ impl MetricsSnapshot {
                 try_this: "the log names who it was: nothing that blocks or computes for long belongs on a loop; give it to another group",
             });
         }
-        if self.unhandled_errors + self.failed_exception_caught > 0 {
+        if self.unhandled_errors > 0 {
             all.push(Advice {
                 topic: Topic::Unhandled,
                 seen: format!("{} errors reached the end of a pipeline", self.unhandled_errors),
-                try_this: if self.oversized_datagrams == 0 {
-                    "add a handler with exception_caught at the end: an error that nobody takes closes its channel"
-                } else {
-                    "add a handler with exception_caught at the end; of datagrams that are too long only the datagrams are lost"
-                },
+                // The counters do not know whose they were.
+                try_this: "add a handler with exception_caught at the end: a connection is closed by an error that nobody takes; \
+                           a server, or a channel of datagrams, lives on",
+            });
+        }
+        if self.failed_exception_caught > 0 {
+            all.push(Advice {
+                topic: Topic::Unhandled,
+                seen: format!("{} errors came out of exception_caught itself", self.failed_exception_caught),
+                try_this: "the log names the handlers: what exception_caught can't deal with it hands on, by fire_exception_caught",
             });
         }
         if self.unhandled_messages > 0 {
@@ -372,10 +377,11 @@ mod tests {
     #[test]
     fn each_shortage_is_named() {
         type Change = fn(&mut MetricsSnapshot);
-        let cases: [(Change, &[Topic]); 14] = [
+        let cases: [(Change, &[Topic]); 15] = [
             (|now| now.handler_panics = 1, &[Topic::Panics]),
             (|now| now.stalls = 1, &[Topic::Stalls]),
             (|now| now.unhandled_errors = 1, &[Topic::Unhandled]),
+            (|now| now.failed_exception_caught = 1, &[Topic::Unhandled]),
             (|now| now.unhandled_messages = 1, &[Topic::Unhandled]),
             (|now| now.unobserved_write_failures = 1, &[Topic::Unhandled]),
             (|now| now.rebuilds = 1, &[Topic::Selector]),
@@ -412,6 +418,15 @@ mod tests {
         for (change, expected) in cases {
             assert_eq!(topics(change), expected);
         }
+    }
+
+    /// It was told as "0 errors reached the end of a pipeline".
+    #[test]
+    fn an_error_of_exception_caught_itself_is_told_as_what_it_is() {
+        let mut snapshot = Metrics::default().snapshot(0);
+        snapshot.failed_exception_caught = 3;
+        let told: Vec<_> = snapshot.advice().into_iter().map(|one| one.seen).collect();
+        assert_eq!(told, ["3 errors came out of exception_caught itself"]);
     }
 
     #[test]
