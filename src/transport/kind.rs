@@ -19,6 +19,12 @@ pub trait ClientTransport: Transport + Sized {
 
 /// A transport that needs no peer: bound to an address it sends to anybody and receives from anybody, and
 /// [`Bootstrap::bind`](crate::bootstrap::Bootstrap::bind) opens it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be bound by a `Bootstrap`",
+    label = "needs a peer: only channels of datagrams are bound",
+    note = "a server is bound by `ServerBootstrap`, a channel of UDP by `Bootstrap::new(..).transport::<Udp>()`",
+    note = "to connect from an address of one's own there is `Bootstrap::local_address`"
+)]
 pub trait DatagramTransport: ClientTransport {}
 
 /// A transport that a server accepts: what a [`ServerBootstrap`](crate::bootstrap::ServerBootstrap) makes one of
