@@ -201,7 +201,19 @@ impl Channel {
         );
     }
 
-    /// Ends the output side; the peer sees the end after what was sent. Pending writes fail.
+    /// Ends the output side; the peer sees the end after what was sent. Pending writes fail, so end it behind the last one: an
+    /// empty write is done when all before it are. The channel stays open until it is closed, also if its input has ended.
+    ///
+    /// ```
+    /// # let mut channel = tidegate::EmbeddedChannel::new(|_pipeline| Ok::<_, tidegate::Error>(()))?;
+    /// # let handle = channel.channel().clone();
+    /// # let channel = &handle;
+    /// channel.write("the last words");
+    /// channel.write_and_flush("").add_listener(|channel, _sent| {
+    ///     channel.shutdown_output();
+    /// });
+    /// # Ok::<(), tidegate::Failure>(())
+    /// ```
     pub fn shutdown_output(&self) -> ChannelFuture {
         let (promise, future) = self.new_future();
         self.send(promise, |core, promise| {
@@ -217,7 +229,7 @@ impl Channel {
         future
     }
 
-    /// Ends both sides, output first (A43).
+    /// Ends both sides, output first (A43). The channel stays open until it is closed.
     pub fn shutdown(&self) -> ChannelFuture {
         let output = self.shutdown_output();
         let input = self.shutdown_input();

@@ -245,7 +245,13 @@ pub trait Handler: Any {
         Ok(())
     }
 
-    /// A callback of this handler or of one nearer to the head failed, or the transport did.
+    /// A callback of this handler or of one nearer to the head failed, or the transport did. What it leaves to others it hands
+    /// on, by [`fire_exception_caught`](Context::fire_exception_caught).
+    ///
+    /// # Errors
+    ///
+    /// Not to hand one on: an error from here is logged and counted (`failed_exception_caught`), goes nowhere and closes
+    /// nothing, as in Netty.
     fn exception_caught(&mut self, ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
         ctx.learn_skip(mask::EXCEPTION);
         ctx.fire_exception_caught(cause);

@@ -43,6 +43,10 @@ options! {
     /// Keep the channel open for writing when the peer has ended its direction. Off, the end of input
     /// closes the channel.
     ///
+    /// On, whoever switched it on closes: a channel of which both directions have ended stays open, with its descriptor, as in
+    /// Netty. [`ChannelInputShutdown`](crate::channel::events::ChannelInputShutdown) tells of the end of one,
+    /// [`ChannelOutputShutdown`](crate::channel::events::ChannelOutputShutdown) of that of the other.
+    ///
     /// Default false. Source: this crate.
     ALLOW_HALF_CLOSURE: bool => AllowHalfClosure;
 
@@ -96,7 +100,8 @@ options! {
     /// Close the channel when an error reaches the end of the pipeline and no handler took it. Off, it
     /// is only logged.
     ///
-    /// Default true. Source: this crate.
+    /// Default true; on datagram channels and on those of a [`ServerBootstrap`](crate::bootstrap::ServerBootstrap) that listen
+    /// false, because one peer is not to end what serves all. Source: this crate.
     CLOSE_ON_UNHANDLED_ERROR: bool => CloseOnUnhandledError;
 
     /// Handlers of one channel that are added on one group share one loop of that group.
