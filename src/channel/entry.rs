@@ -473,6 +473,7 @@ impl Core {
         self.lp.metrics().channel.failed_exception_caught.add(1);
         tracing::warn!(
             channel = %self.shared.id(),
+            remote = self.shared.remote_address().map(tracing::field::display),
             handler = self.nodes.name(index),
             while_handling = first,
             error = %second,
@@ -499,6 +500,7 @@ impl Core {
         } else {
             tracing::warn!(
                 %channel,
+                remote = self.shared.remote_address().map(tracing::field::display),
                 at = handler,
                 %error,
                 "a write failed and nobody observes it; said once per channel, counted in the loop's metrics"
@@ -535,6 +537,7 @@ impl Core {
         self.set(flag::UNHANDLED_TOLD);
         tracing::error!(
             channel = %self.shared.id(),
+            remote = self.shared.remote_address().map(tracing::field::display),
             handlers = names.join(" <- "),
             panic = &*text,
             "a handler panicked; it is dropped and the channel closes"

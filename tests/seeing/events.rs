@@ -221,6 +221,10 @@ fn writes_that_are_given_up_for_what_the_peer_did_are_no_warning() {
         };
         assert!(line.contains("nobody observes") && heard.unobserved_writes == 1);
         let level = line.split(' ').next();
+        assert!(
+            level == Some("DEBUG") || line.contains(" remote=127.0.0.1:"),
+            "{line}"
+        );
         level.map(str::to_owned).unwrap_or_default()
     };
     assert_eq!(level_of(ErrorKind::TooLong), "DEBUG");
@@ -247,6 +251,8 @@ fn behind_a_panic_nobody_is_missed() {
         panic!("{:#?}", heard.lines);
     };
     assert!(line.starts_with("ERROR ") && line.contains("a handler panicked"));
+    // At the default level nothing else says whose connection the number is.
+    assert!(line.contains(" remote=127.0.0.1:"), "{line}");
 }
 
 /// Nor is a download that is broken off; one that we give up ourselves is.
