@@ -59,13 +59,21 @@ impl<'a> Context<'a> {
         self.core.is_watched() && ptr::eq(self.slab.as_ptr(), self.core.nodes.slab().as_ptr())
     }
 
-    /// At the end of the channel: this node has been told. A panic further on does not tell it twice, and whoever still emits
-    /// something does not reach it.
+    /// At the end of the channel: this node has been told. A panic further on does not tell it twice, and what belongs before the
+    /// end does not reach it any more. Messages do, of those who had more at hand than fits into one dispatch, unless the loop ends
+    /// and waits for nobody.
     pub(crate) fn heard_of_the_end(&self, bit: Mask) {
         if self.core.has(flag::ENDING) {
-            let before = mask::REGISTERED | mask::ACTIVE | mask::READ | mask::READ_COMPLETE;
-            let others = before | mask::USER_EVENT | mask::WRITABILITY;
-            self.core.nodes.clear_mask(self.index(), bit | others);
+            let begun = mask::REGISTERED | mask::ACTIVE;
+            let before = mask::INACTIVE | mask::USER_EVENT | mask::WRITABILITY;
+            let is_hurried = self.core.lp.gives_up_channels() || self.core.shared.serves_another();
+            let messages = match is_hurried {
+                true => mask::READ | mask::READ_COMPLETE,
+                false => 0,
+            };
+            self.core
+                .nodes
+                .clear_mask(self.index(), bit | begun | before | messages);
         }
     }
 
