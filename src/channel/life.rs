@@ -421,7 +421,7 @@ impl Core {
     /// Ends without events: the handlers leave, tail first, and the loop forgets the core. What they emit now goes
     /// nowhere: the channel has ended.
     pub(crate) fn dissolve(&self) {
-        self.set(flag::ENDED);
+        self.set(flag::ENDED | flag::ENDING);
         loop {
             let last = self.nodes.before(TAIL);
             if last == HEAD {
