@@ -255,6 +255,32 @@ fn behind_a_panic_nobody_is_missed() {
     assert!(line.contains(" remote=127.0.0.1:"), "{line}");
 }
 
+/// At the default level nothing else says whose connection the number is.
+///
+/// Rules: B17
+#[test]
+fn what_reaches_the_tail_names_the_peer() {
+    struct Fails;
+    impl Handler for Fails {
+        fn channel_read(&mut self, ctx: &mut Context<'_>, msg: Message) -> HandlerResult {
+            ctx.fire_channel_read(msg);
+            Err(Failure::msg("a bug"))
+        }
+    }
+    let heard = Connection::play_with(|| Fails, |channel, _peer| channel.fire_channel_read("x"));
+    let [message, error] = &heard.lines[..] else {
+        panic!("{:#?}", heard.lines);
+    };
+    assert!(message.contains("a message reached the tail"), "{message}");
+    assert!(error.contains("an error reached the tail"), "{error}");
+    for line in [message, error] {
+        assert!(
+            line.starts_with("WARN ") && line.contains(" remote=127.0.0.1:"),
+            "{line}"
+        );
+    }
+}
+
 /// Nor is a download that is broken off; one that we give up ourselves is.
 ///
 /// Rules: C19

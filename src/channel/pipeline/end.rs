@@ -24,6 +24,7 @@ impl Core {
         if !told {
             tracing::warn!(
                 channel = %self.shared.id(),
+                remote = self.shared.remote_address().map(tracing::field::display),
                 message_type = msg.type_name(),
                 pipeline = self.nodes.describe(),
                 "a message reached the tail and is dropped: no handler took its type; said once per channel, counted in the loop's metrics"
@@ -63,6 +64,7 @@ impl Core {
                 tracing::event!(
                     $level,
                     channel = %self.shared.id(),
+                    remote = self.shared.remote_address().map(tracing::field::display),
                     error = %cause,
                     pipeline = self.nodes.describe(),
                     closes,
