@@ -9,13 +9,13 @@ use std::time::Duration;
 use tidegate_sys::mem::queue::Refused;
 use tidegate_sys::mem::{LocalTask, Task};
 use tidegate_sys::os::clock;
-use tracing::error;
 
 use super::boundary;
 use super::closing::{DEFAULT_QUIET, DEFAULT_TIMEOUT};
 use super::config::Rejection;
 use super::core::LoopCore;
 use super::current;
+use super::orphans;
 use super::shared::{Closing, EventLoop, Phase, Shared};
 use crate::error::{Error, ErrorKind};
 use crate::future::{Completion, ListenerHost, TaskFuture, TaskPromise};
@@ -304,9 +304,7 @@ impl ListenerHost for Shared {
             Err(job) => job,
         };
         // The loop is gone or was never started: a listener must not be lost.
-        if let Err(panic) = boundary::catch(|| job.run()) {
-            error!(loop_name = self.name(), panic, "a listener panicked");
-        }
+        orphans::run(self.name(), job);
     }
 
     fn would_deadlock(&self) -> bool {

@@ -19,6 +19,7 @@
 //! - `phases`: ready list, roots, timers, tasks.
 //! - `turn`: wait, I/O, tasks.
 //! - `closing`: how a loop ends.
+//! - `orphans`: listeners of a loop that has ended.
 //! - `fd_waiters`: acceptors that wait for a free descriptor.
 //! - `handle`, `scheduled`, `spawn`: giving work to a loop, now, later, as futures.
 //! - `group`, `group_builder`: loops with threads.
@@ -43,6 +44,7 @@ mod histogram;
 mod local;
 mod metrics;
 mod nest;
+mod orphans;
 mod phases;
 mod scheduled;
 mod shared;

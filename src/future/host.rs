@@ -16,7 +16,8 @@ pub trait ListenerHost: Send + Sync {
     /// Called on the thread that completed the promise, or that added a listener to a complete one,
     /// with no lock held. The host runs jobs in the order in which it got them, and not inside this
     /// call, with one exception: when its loop has ended, it runs them at once on the caller, because a
-    /// listener must not be lost. A job that panics is the host's to catch.
+    /// listener must not be lost; those that become due inside many others when the first of these returns. A job that panics
+    /// is the host's to catch.
     fn run_listener(&self, job: Task);
 
     /// True if blocking the calling thread would keep the promise from ever being completed: it is the
