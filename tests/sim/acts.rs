@@ -90,19 +90,23 @@ fn edit(end: usize, channel: &Channel, lot: u64) {
         with(|model| model.ends[end].is_lazy = true);
         OneByOne::default()
     };
+    let records = move || {
+        with(|model| model.ends[end].had_decoder = true);
+        Records
+    };
     drop(channel.edit(move |pipeline| {
         if pipeline.contains("middle") {
             let _ = match choice {
                 0 => pipeline.remove("middle"),
                 1 => pipeline.replace("middle", Some("middle"), one_by_one()),
-                2 => pipeline.replace("middle", Some("middle"), Records),
+                2 => pipeline.replace("middle", Some("middle"), records()),
                 _ => pipeline.replace("middle", Some("middle"), Split),
             };
             return;
         }
         let _ = match lot % 5 {
             0 => pipeline.add_after("guard", Some("middle"), one_by_one()),
-            4 => pipeline.add_after("guard", Some("middle"), Records),
+            4 => pipeline.add_after("guard", Some("middle"), records()),
             1 => pipeline.add_after("guard", Some("middle"), Split),
             2 => pipeline.add_before("app", Some("middle"), Collect::default()),
             _ => pipeline.add_before("app", Some("middle"), Pass),

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 use tidegate::channel::events::{ChannelInputShutdown, PeerClosing};
 use tidegate::codec::Decoder;
-use tidegate::handler::codec::ByteToMessage;
 use tidegate::{Channel, Context, Error, Failure, Handler, HandlerResult, Message, Promise};
 
 use crate::model::{End, Model, Phase, byte, follow, with};
@@ -37,6 +36,7 @@ impl Guard {
                 asks: false,
                 is_lazy: false,
                 is_over: false,
+                had_decoder: false,
                 saw_unwritable: false,
                 is_output_shut: false,
                 is_input_shut: false,
@@ -265,17 +265,16 @@ impl Handler for App {
     }
 
     fn channel_inactive(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        // A part of a record is no record where the input was cut.
-        let has_decoder = ctx.pipeline().contains_type::<ByteToMessage<Records>>();
-        let most = if ctx.input_was_cut() && has_decoder {
-            RECORD as u64 - 1
-        } else {
-            0
-        };
+        let was_cut = ctx.input_was_cut();
         with(|model| {
             let end = &mut model.ends[self.end];
             end.is_over = true;
             let (received, seen) = (end.received, end.seen);
+            // A part of a record is no record where the input was cut, also if the decoder that has dropped it has left since.
+            let most = match was_cut && end.had_decoder {
+                true => RECORD as u64 - 1,
+                false => 0,
+            };
             if !(seen..=seen + most).contains(&received) {
                 let text =
                     format!("{received} bytes came in, {seen} reached the tail before inactive");

@@ -47,6 +47,8 @@ pub struct End {
     pub asks: bool,
     /// It had a handler that keeps what was asked for until it is asked again.
     pub is_lazy: bool,
+    /// It had a handler that cuts the stream into records.
+    pub had_decoder: bool,
     /// The tail has heard of the end.
     pub is_over: bool,
     pub saw_unwritable: bool,
