@@ -273,6 +273,11 @@ impl LoopCore {
     /// In a row, because what is decided between two tasks was a third of what a short one costs the loop.
     fn run_some(&self, phase: &mut TaskPhase, most: u32) -> bool {
         for _ in 0..=SOURCES.len() {
+            if !self.may_have(phase) {
+                phase.source = (phase.source + 1) % SOURCES.len();
+                phase.in_quantum = 0;
+                continue;
+            }
             let mut few = most.min(SOURCE_QUANTUM - phase.in_quantum);
             if let Some(quota) = &phase.quota {
                 few = few.min(to_count(quota.left[phase.source]));
@@ -296,6 +301,18 @@ impl LoopCore {
             phase.in_quantum = 0;
         }
         false
+    }
+
+    /// Whether the source whose turn it is may give a task: most have none, and to enter foreign code for it costs more than a look.
+    #[inline]
+    fn may_have(&self, phase: &TaskPhase) -> bool {
+        phase.in_quantum < SOURCE_QUANTUM
+            && match SOURCES[phase.source] {
+                Source::Timers => self.first_timer.get() <= phase.timers_due,
+                Source::Local => self.local_len() > 0,
+                Source::Insistent => self.handle().shared().has_insistent(),
+                Source::Remote => true,
+            }
     }
 
     /// Whether the phase has to end; reads the clock when the budget asks for it.

@@ -290,13 +290,13 @@ impl EventLoop {
 
     /// Whether the loop has ever had something to do.
     pub(crate) fn has_started(&self) -> bool {
-        self.shared.phase() != Phase::Idle
+        !self.shared.is_idle()
     }
 
     /// Starts the thread if that was not done yet.
     #[inline]
     pub(crate) fn ensure_started(&self) -> Result<(), Error> {
-        if self.shared.phase() == Phase::Idle {
+        if self.shared.is_idle() {
             self.start()
         } else {
             Ok(())
@@ -383,6 +383,12 @@ impl Shared {
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         PHASES[self.phase.load(Ordering::Acquire) as usize]
+    }
+
+    /// Whether its thread was not started yet. Where the compiler has to know that asking can't panic.
+    #[inline]
+    pub(crate) fn is_idle(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == Phase::Idle as u8
     }
 
     /// Goes to a later phase; an earlier one is ignored.

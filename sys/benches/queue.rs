@@ -46,6 +46,29 @@ impl Queue for Ours {
 
     #[inline]
     fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
+        let _awake = sender.push_closure(f).expect("open and unbounded");
+    }
+
+    #[inline]
+    fn run_one(receiver: &mut Self::Receiver) -> bool {
+        receiver.pop().map(Task::run).is_some()
+    }
+}
+
+/// Ours, where the task was made before: what the queue can't write straight into its slot.
+struct OursMadeBefore;
+
+impl Queue for OursMadeBefore {
+    const NAME: &'static str = "ours, made before";
+    type Sender = queue::Producer;
+    type Receiver = queue::Consumer;
+
+    fn new() -> (Self::Sender, Self::Receiver) {
+        queue::new(None)
+    }
+
+    #[inline]
+    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
         let _awake = sender.push(Task::new(f)).expect("open and unbounded");
     }
 
@@ -277,6 +300,9 @@ fn main() {
             true,
             &[
                 (Ours::NAME, &|| throughput::<Ours>(producers, capture)),
+                (OursMadeBefore::NAME, &|| {
+                    throughput::<OursMadeBefore>(producers, capture)
+                }),
                 (Mpsc::NAME, &|| throughput::<Mpsc>(producers, capture)),
                 (SegBoxed::NAME, &|| {
                     throughput::<SegBoxed>(producers, capture)
@@ -293,6 +319,7 @@ fn main() {
         false,
         &[
             (Ours::NAME, &round_trip::<Ours>),
+            (OursMadeBefore::NAME, &round_trip::<OursMadeBefore>),
             (Mpsc::NAME, &round_trip::<Mpsc>),
             (SegBoxed::NAME, &round_trip::<SegBoxed>),
             (SegInline::NAME, &round_trip::<SegInline>),

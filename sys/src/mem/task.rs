@@ -26,6 +26,7 @@ use std::ptr;
 pub(super) struct Payload([MaybeUninit<u64>; Payload::WORDS]);
 
 impl Payload {
+    /// [`Parts::write`] counts them out.
     const WORDS: usize = 7;
 
     const UNINIT: Self = Self([MaybeUninit::uninit(); Self::WORDS]);
@@ -94,6 +95,95 @@ struct Closure {
 const _: () = assert!(size_of::<Task>() == 64 && size_of::<LocalTask>() == 64);
 const _: () = assert!(size_of::<Option<Task>>() == 64);
 
+/// A closure on its way into a task that is somewhere else: its code and its payload, of which only what a `T` takes up means
+/// something.
+///
+/// Dropping it drops nothing: one of its methods uses it up.
+pub(super) struct Parts<T> {
+    /// Made for closures whose payload holds a `T`.
+    vtable: &'static Vtable,
+    payload: Payload,
+    _held: PhantomData<T>,
+}
+
+impl<F: FnOnce() + 'static> Parts<F> {
+    /// Of a closure that fits.
+    #[inline(always)]
+    pub(super) fn inline(f: F) -> Self {
+        Self::of(InlineCode::<F>::VTABLE, f)
+    }
+}
+
+impl<F: FnOnce() + 'static> Parts<Box<F>> {
+    /// Of any closure.
+    #[inline(always)]
+    pub(super) fn boxed(f: F) -> Self {
+        Self::of(BoxedCode::<F>::VTABLE, Box::new(f))
+    }
+}
+
+impl<T> Parts<T> {
+    #[inline(always)]
+    fn of(vtable: &'static Vtable, held: T) -> Self {
+        // Not a const block: where a closure may fit or not, both are instantiated, and one would not compile.
+        assert!(
+            Payload::holds::<T>(),
+            "only values that fit are held inline"
+        );
+        let mut payload = Payload::UNINIT;
+        // SAFETY: T fits size and alignment of the payload (asserted above).
+        unsafe { (&raw mut payload).cast::<T>().write(held) };
+        Self {
+            vtable,
+            payload,
+            _held: PhantomData,
+        }
+    }
+
+    /// Writes the payload where a task will be; gives the code of that task.
+    ///
+    /// Word by word and no more words than there are; not in a loop, which the compiler would take for a copy of a block. Then
+    /// captures would be gathered on the stack first, and the copy, in steps of two words, would wait for them to get there: a
+    /// third of a push.
+    ///
+    /// # Safety
+    /// `to` is valid for writes.
+    #[inline(always)]
+    pub(super) unsafe fn write(self, to: *mut Payload) -> &'static Vtable {
+        let word = |nth: usize| {
+            if nth * size_of::<u64>() < size_of::<T>() {
+                // SAFETY: a T fits, as `of` has asserted, so it has no more words than a payload.
+                unsafe { (&raw mut (*to).0[nth]).write(self.payload.0[nth]) };
+            }
+        };
+        word(0);
+        word(1);
+        word(2);
+        word(3);
+        word(4);
+        word(5);
+        word(6);
+        self.vtable
+    }
+
+    #[inline(always)]
+    fn into_closure(self) -> Closure {
+        Closure {
+            vtable: self.vtable,
+            payload: self.payload,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl<T: Send> Parts<T> {
+    /// The closure as a task.
+    #[inline(always)]
+    pub(super) fn into_task(self) -> Task {
+        Task(self.into_closure())
+    }
+}
+
 struct InlineCode<F>(PhantomData<F>);
 
 impl<F: FnOnce()> InlineCode<F> {
@@ -146,26 +236,9 @@ impl Closure {
     #[inline]
     fn new<F: FnOnce() + 'static>(f: F) -> Self {
         if const { Payload::holds::<F>() } {
-            Self::hold(InlineCode::<F>::VTABLE, f)
+            Parts::inline(f).into_closure()
         } else {
-            Self::hold(BoxedCode::<F>::VTABLE, Box::new(f))
-        }
-    }
-
-    #[inline]
-    fn hold<T>(vtable: &'static Vtable, value: T) -> Self {
-        // Not a const block: the arm that is never taken is instantiated too, and would not compile.
-        assert!(
-            Payload::holds::<T>(),
-            "only values that fit are held inline"
-        );
-        let mut payload = Payload::UNINIT;
-        // SAFETY: T fits size and alignment of the payload (asserted above).
-        unsafe { (&raw mut payload).cast::<T>().write(value) };
-        Self {
-            vtable,
-            payload,
-            _not_send: PhantomData,
+            Parts::boxed(f).into_closure()
         }
     }
 
@@ -216,23 +289,29 @@ impl Task {
         self.0.vtable.inline
     }
 
+    /// Whether those of an `F` are.
+    pub(super) const fn holds_inline<F>() -> bool {
+        Payload::holds::<F>()
+    }
+
     /// The name of the closure's type, as [`std::any::type_name`] has it: for logs.
     #[must_use]
     pub fn type_name(&self) -> &'static str {
         (self.0.vtable.name)()
     }
 
-    /// Takes the task apart; the parts own the closure.
+    /// Takes the task apart.
     #[inline]
-    pub(super) fn into_parts(self) -> (&'static Vtable, Payload) {
+    pub(super) fn into_parts(self) -> Parts<Payload> {
         let this = ManuallyDrop::new(self);
-        (this.0.vtable, this.0.payload)
+        Parts::of(this.0.vtable, this.0.payload)
     }
 
     /// Puts a task together again.
     ///
     /// # Safety
-    /// The parts come from one call of [`Task::into_parts`] and are used up by this call.
+    /// `payload` holds what one call of [`Parts::write`] put there, `vtable` is what that call gave, and both are used
+    /// up by this one. The parts were Send.
     #[inline]
     pub(super) unsafe fn from_parts(vtable: &'static Vtable, payload: Payload) -> Self {
         Self(Closure {
@@ -367,10 +446,9 @@ mod tests {
     #[test]
     fn a_task_taken_apart_is_whole_again() {
         let held = Arc::new(());
-        let (vtable, payload) = holding(&held, false, false).into_parts();
+        let parts = holding(&held, false, false).into_parts();
         assert_eq!(Arc::strong_count(&held), 2);
-        // SAFETY: the parts of the line above, used up here.
-        unsafe { Task::from_parts(vtable, payload) }.run();
+        parts.into_task().run();
         assert_eq!(Arc::strong_count(&held), 1);
     }
 

@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::sync::{AtomicPtr, PlainPtr, PlainUsize, UnsafeCell};
-use crate::mem::task::{Payload, Task, Vtable};
+use crate::mem::task::{Parts, Payload, Task, Vtable};
 
 /// Slots in a chunk. A power of two.
 #[cfg(not(loom))]
@@ -59,12 +59,12 @@ impl Slot {
     ///
     /// # Safety
     /// The slot's position is reserved by the caller, and this is the one time that it fills it
-    /// (rule 1). The parts are a task's.
+    /// (rule 1).
     #[inline]
-    pub(super) unsafe fn fill(&self, lap: usize, vtable: &'static Vtable, payload: Payload) {
-        self.payload.with_mut(|p| {
-            // SAFETY: nobody reads the slot until the code word below is stored (rule 2).
-            unsafe { (*p).write(payload) };
+    pub(super) unsafe fn fill<T: Send>(&self, lap: usize, parts: Parts<T>) {
+        let vtable = self.payload.with_mut(|p| {
+            // SAFETY: the slot's own payload; nobody reads it until the code word below is stored (rule 2).
+            unsafe { parts.write(p.cast::<Payload>()) }
         });
         let code = ptr::from_ref(vtable).cast_mut();
         self.code.store(code.map_addr(|a| a | lap), Release);

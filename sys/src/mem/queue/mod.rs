@@ -92,14 +92,18 @@
 //! for the stores of the one before, a producer that has to fetch its slots cannot overlap them.
 //!
 //! Measured by `make queue` at real-time priority on two virtual processors (Xeon, Sapphire Rapids, 2.0 GHz), so that nothing else runs on
-//! them; the closure captures an `Arc` and two words; million tasks per second:
+//! them; the closure captures an `Arc` and two words; million tasks per second (on a quieter day 57, 5.7 and 53 in the second column, and
+//! the others as much faster):
 //!
-//! | | ours | SegQueue of `Task` | SegQueue, boxed | std mpsc, boxed |
-//! |---|--:|--:|--:|--:|
-//! | one producer, `Arc` moved in | 57 | 17 | 4.0 | 4.1 |
-//! | one producer, one `Arc` cloned for each task | 5.7 | 3.1 | 3.5 | 3.4 |
-//! | two producers on one processor, `Arc` moved in | 53 | 18 | 9.4 | 5.6 |
-//! | round trip of two polling threads, ns | 418 | 662 | 796 | 820 |
+//! | | ours | ours, the task made before | SegQueue of `Task` | SegQueue, boxed | std mpsc, boxed |
+//! |---|--:|--:|--:|--:|--:|
+//! | one producer, `Arc` moved in | 35 | 33 | 13 | 3.0 | 3.0 |
+//! | one producer, one `Arc` cloned for each task | 8.0 | 6.1 | 3.0 | 2.6 | 2.4 |
+//! | two producers on one processor, `Arc` moved in | 34 | 33 | 11 | 6.5 | 4.4 |
+//! | round trip of two polling threads, ns | 536 | 534 | 883 | 1109 | 1114 |
+//!
+//! A push is shorter where the task is made in its slot ([`Producer::push_closure`]): a loop that also has to run the tasks took
+//! 34 million a second instead of 29, in turns.
 //!
 //! The second row is the price of a reference count that two cores change in turns, whatever the queue.
 //!
@@ -117,8 +121,9 @@
 //!   is worse to lose than a slot's. Every 128 positions: 0.83. Once per chunk is what we do.
 //! - The last pushes of a chunk prefetching the next chunk's lines: 0.64.
 //! - Chunks of 128 slots: 0.93. Of 512: the same as 256.
-//! - Keeping the task whole until the push can no longer fail: the compiler then builds it on the stack and
-//!   copies it twice.
+//! - Keeping the task whole until the push can no longer fail, or writing its captures in one block: the compiler then builds it
+//!   on the stack, two words are stored one by one and loaded as a pair, and each load waits until both stores are done. A
+//!   call that may panic before the captures are moved is enough to keep them on the stack.
 
 mod chain;
 mod chunk;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use super::Shared;
 use super::sync::Arc;
 use super::word::{CLOSED, FLAGS, SLEEPING, SPAN, STEP};
-use crate::mem::task::Task;
+use crate::mem::task::{Parts, Task};
 
 /// What a successful push asks of its caller.
 #[must_use = "a sleeping consumer must be woken"]
@@ -73,12 +73,26 @@ impl Producer {
     /// Gives the task back when the queue is full or closed.
     #[inline]
     pub fn push(&self, task: Task) -> Result<Pushed, Refused> {
-        let tail = self.enqueue(task)?;
-        // Rule 9.
-        if tail & SLEEPING != 0 && self.claim_wake() {
-            return Ok(Pushed::MustWake);
-        }
-        Ok(Pushed::Awake)
+        let tail = self.enqueue(task.into_parts())?;
+        Ok(self.pushed_on(tail))
+    }
+
+    /// Queues a closure as a task: the same as pushing [`Task::new`] of it, but its captures are written straight into their
+    /// slot, where the compiler sees them made.
+    ///
+    /// # Errors
+    /// Gives it back as a task when the queue is full or closed.
+    #[inline(always)]
+    pub fn push_closure<F>(&self, f: F) -> Result<Pushed, Refused>
+    where
+        F: FnOnce() + Send + 'static,
+    {
+        let tail = if const { Task::holds_inline::<F>() } {
+            self.enqueue(Parts::inline(f))?
+        } else {
+            self.enqueue(Parts::boxed(f))?
+        };
+        Ok(self.pushed_on(tail))
     }
 
     /// Queues a task that is in no hurry: nobody is woken for it.
@@ -90,7 +104,7 @@ impl Producer {
     /// Gives the task back when the queue is full or closed.
     #[inline]
     pub fn push_lazy(&self, task: Task) -> Result<(), Refused> {
-        self.enqueue(task).map(|_| ())
+        self.enqueue(task.into_parts()).map(|_| ())
     }
 
     /// Asks for the consumer to be awake, without pushing. `true`: it sleeps, and the caller must wake
@@ -146,36 +160,50 @@ impl Producer {
         (capacity != usize::MAX).then_some(capacity)
     }
 
-    /// Reserves a slot and fills it (rule 1). Gives the tail as it was.
-    #[inline]
-    fn enqueue(&self, task: Task) -> Result<usize, Refused> {
-        let tail = &self.shared.tail.0;
-        // Taken apart first: with nothing to drop on any way out of here, the compiler builds the
-        // task in its slot and not on the stack.
-        let (vtable, payload) = task.into_parts();
-        let before = if tail.capacity == usize::MAX {
-            tail.word.fetch_add(STEP, AcqRel)
-        } else if let Some(before) = self.reserve_bounded() {
-            before
-        } else {
-            // SAFETY: the parts of the task above, used up here.
-            return Err(Refused::Full(unsafe { Task::from_parts(vtable, payload) }));
-        };
-        if before & CLOSED != 0 {
-            self.take_back();
-            // SAFETY: the parts of the task above, used up here.
-            return Err(Refused::Closed(unsafe {
-                Task::from_parts(vtable, payload)
-            }));
+    /// Whom a push that found the tail so has to wake (rule 9).
+    #[inline(always)]
+    fn pushed_on(&self, tail: usize) -> Pushed {
+        if tail & SLEEPING != 0 && self.claim_wake() {
+            return Pushed::MustWake;
         }
+        Pushed::Awake
+    }
+
+    /// Reserves a slot and fills it (rule 1). Gives the tail as it was.
+    ///
+    /// With nothing to drop on any way out of here, and only one on which the whole of a task has to be in memory, the
+    /// compiler builds it in its slot and not on the stack.
+    #[inline(always)]
+    fn enqueue<T: Send>(&self, parts: Parts<T>) -> Result<usize, Refused> {
+        let before = match self.reserve() {
+            Ok(before) => before,
+            Err(why) => return Err(why(parts.into_task())),
+        };
         let base = before & !(SPAN - 1);
         // SAFETY: this push is under way with a position in that chunk; it fills the slot of that
         // position, once and last.
         unsafe {
+            let tail = &self.shared.tail.0;
             let chunk = tail.chain.chunk(base, &tail.word);
             let nth = before / STEP;
             chunk.want_to_write(nth);
-            chunk.slot(nth).fill(chunk.lap(), vtable, payload);
+            chunk.slot(nth).fill(chunk.lap(), parts);
+        }
+        Ok(before)
+    }
+
+    /// Reserves a position; gives the tail as it was, or how the push is refused.
+    #[inline(always)]
+    fn reserve(&self) -> Result<usize, fn(Task) -> Refused> {
+        let tail = &self.shared.tail.0;
+        let before = if tail.capacity == usize::MAX {
+            tail.word.fetch_add(STEP, AcqRel)
+        } else {
+            self.reserve_bounded().ok_or(Refused::Full as fn(_) -> _)?
+        };
+        if before & CLOSED != 0 {
+            self.take_back();
+            return Err(Refused::Closed);
         }
         Ok(before)
     }

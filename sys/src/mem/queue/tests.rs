@@ -174,6 +174,60 @@ fn a_full_queue_gives_the_task_back() {
     assert_eq!(new(None).0.capacity(), None);
 }
 
+/// Pushes a closure that captures `held`, `first` and as many bytes as its place says.
+fn push_one_of_each_size(
+    producer: &Producer,
+    held: &Arc<AtomicUsize>,
+) -> Vec<Result<Pushed, Refused>> {
+    macro_rules! of_size {
+        ($($bytes:literal)*) => {
+            vec![$({
+                let held = Arc::clone(held);
+                let bytes: [u8; $bytes] = std::array::from_fn(|i| i as u8 + 1);
+                producer.push_closure(move || {
+                    let sum: usize = bytes.iter().map(|b| usize::from(*b)).sum();
+                    assert_eq!(sum, $bytes * ($bytes + 1) / 2, "{} bytes", $bytes);
+                    held.fetch_add(1, SeqCst);
+                })
+            }),*]
+        };
+    }
+    // Beside the Arc: from nothing, over odd sizes and all of the seven words, to what needs a box.
+    of_size![0 1 3 7 8 9 15 16 24 31 32 33 40 47 48 49 56 57 64 100]
+}
+
+#[test]
+fn a_closure_arrives_whole_whatever_its_size_and_comes_back_whole_when_refused() {
+    let (producer, mut consumer) = new(None);
+    let held = Arc::new(AtomicUsize::new(0));
+    let pushed = push_one_of_each_size(&producer, &held);
+    let count = pushed.len();
+    assert!(pushed.into_iter().all(|p| p.unwrap() == Pushed::Awake));
+    assert_eq!(Arc::strong_count(&held), 1 + count);
+    for _ in 0..count {
+        consumer.pop().unwrap().run();
+    }
+    assert_eq!((held.load(SeqCst), Arc::strong_count(&held)), (count, 1));
+
+    assert!(consumer.prepare_sleep());
+    let told = producer.push_closure(|| {}).unwrap();
+    assert_eq!(told, Pushed::MustWake);
+    assert!(consumer.wake_up());
+
+    consumer.close();
+    let (full, _consumer) = new(Some(1));
+    assert_eq!(full.push_closure(|| {}).unwrap(), Pushed::Awake);
+    for producer in [producer, full] {
+        held.store(0, SeqCst);
+        for refused in push_one_of_each_size(&producer, &held) {
+            refused.unwrap_err().into_task().run();
+        }
+        assert_eq!((held.load(SeqCst), Arc::strong_count(&held)), (count, 1));
+        drop(push_one_of_each_size(&producer, &held));
+        assert_eq!(Arc::strong_count(&held), 1, "dropped when refused");
+    }
+}
+
 #[test]
 fn capacity_holds_under_three_producers() {
     const EACH: usize = 25 * SCALE;
