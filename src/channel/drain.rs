@@ -35,7 +35,7 @@ use super::op::Op;
 use super::shared::{Channel, ChannelId, Shared};
 use super::slow::Inbound;
 use crate::buffer::Message;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::event_loop::{EventLoop, EventLoopGroup, LoopCore};
 use crate::future::{Promise, TaskFuture, TaskPromise};
 
@@ -234,12 +234,8 @@ fn run_on(event_loop: &EventLoop, call: impl FnOnce(&LoopCore) + Send + 'static)
             call(&lp);
         }
     });
-    if let Err((task, error)) = event_loop.try_execute(task)
-        && error.kind() == ErrorKind::Rejected
-    {
-        // A full queue is no reason to let nobody go.
-        event_loop.host().run_listener(task);
-    }
+    // A full queue is no reason to let nobody go.
+    let _ended = event_loop.execute_beyond(task);
 }
 
 /// Dropped when the last server is closed: then the channels' turn has come.

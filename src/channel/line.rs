@@ -250,7 +250,7 @@ impl Line {
             return event_loop.execute_behind_others(task);
         }
         // Both sides are on one loop, and all of it in that loop's own queue.
-        if let Err((task, _)) = event_loop.try_execute(task) {
+        if let Err(task) = event_loop.execute_beyond(task) {
             event_loop.host().run_listener(task);
         }
     }

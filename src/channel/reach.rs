@@ -57,13 +57,13 @@ impl Shared {
         is_current(self.event_loop.id())
     }
 
-    /// Runs `call` on the loop with the channel's core: at once if this is its turn, else as a task. False if the
-    /// channel or its loop has ended; then `call` is dropped.
+    /// Runs `call` on the loop with the channel's core: at once if this is its turn, else as a task, which a full queue takes as
+    /// well, because nobody would hear of its loss. False if the channel or its loop has ended; then `call` is dropped.
     pub(crate) fn on_loop(self: &Arc<Self>, call: impl FnOnce(&Core) + Send + 'static) -> bool {
         if self.in_event_loop() {
             return self.meet(call);
         }
-        self.submit(call, true)
+        self.submit_beyond(call)
     }
 
     /// In the loop's turn: runs `call` with the channel's core, at once or when the channel is registered. False if it has
@@ -125,7 +125,17 @@ impl Shared {
         self.try_submit(call, wake).is_ok()
     }
 
-    /// The same, for who tells why it was refused.
+    /// Runs `call` as a task of the loop, which is not refused for want of room: for what nobody would hear of.
+    pub(crate) fn submit_beyond(
+        self: &Arc<Self>,
+        call: impl FnOnce(&Core) + Send + 'static,
+    ) -> bool {
+        let shared = self.clone();
+        let task = self.event_loop.task(move || _ = shared.meet(call));
+        self.event_loop.execute_beyond(task).is_ok()
+    }
+
+    /// As [`submit`](Self::submit), for who tells why it was refused.
     pub(crate) fn try_submit(
         self: &Arc<Self>,
         call: impl FnOnce(&Core) + Send + 'static,
@@ -150,8 +160,7 @@ impl Shared {
         }
         let shared = self.clone();
         let task = Task::new(move || _ = shared.meet(tell));
-        if let Err((task, _)) = self.event_loop.try_execute(task) {
-            // A queue with a bound is full: nobody would tell this again.
+        if let Err(task) = self.event_loop.execute_beyond(task) {
             self.event_loop.host().run_listener(task);
         }
     }

@@ -147,13 +147,10 @@ impl Core {
     fn ask_for_auto_read(&self, on: bool) {
         self.shared.begin_switching(on);
         let side = self.shared.clone();
-        let sent = self.face.submit(
-            move |core| {
-                core.enter(|core| core.set_auto_read(on));
-                side.end_switching();
-            },
-            true,
-        );
+        let sent = self.face.submit_beyond(move |core| {
+            core.enter(|core| core.set_auto_read(on));
+            side.end_switching();
+        });
         if !sent {
             self.shared.end_switching();
         }

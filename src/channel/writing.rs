@@ -500,14 +500,11 @@ impl Core {
             ));
         }
         if self.shared.serves_another() {
-            self.face.submit(
-                move |core| {
-                    core.enter(|core| {
-                        let _ = core.set_user_writability(index, writable);
-                    });
-                },
-                true,
-            );
+            self.face.submit_beyond(move |core| {
+                core.enter(|core| {
+                    let _ = core.set_user_writability(index, writable);
+                });
+            });
             return Ok(());
         }
         let bit = 1 << index;

@@ -133,7 +133,9 @@ macro_rules! loop_choices {
             self
         }
 
-        /// How many tasks may wait for one loop, at least 16; any number by default.
+        /// How many tasks may wait for one loop, at least 16; any number by default. It bounds what is told of a refusal:
+        /// `execute` and its kin, and what other threads ask of channels with a future. What nobody would hear of
+        /// (`flush`, `read`, `set_auto_read`, an event that is fired) takes its place in the queue beyond it.
         pub fn max_pending_tasks(mut self, max: usize) -> Self {
             self.config.max_pending_tasks = Some(max);
             self

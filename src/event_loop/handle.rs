@@ -196,17 +196,30 @@ impl EventLoop {
         }
     }
 
-    /// Queues a task behind those that other threads have given so far, also in the loop's own turn. Not refused for want of
-    /// room: then it goes where listeners do.
-    pub(crate) fn execute_behind_others(&self, task: Task) {
-        let pushed = match self.ensure_started() {
-            Ok(()) => self.shared().tasks().push(task),
-            Err(_) => Err(Refused::Closed(task)),
-        };
-        match pushed {
-            Ok(pushed) => self.shared().pushed(pushed),
-            Err(Refused::Full(task) | Refused::Closed(task)) => self.host().run_listener(task),
+    /// As [`execute_task`](Self::execute_task), but not refused for want of room: for what nobody would hear of. It comes back
+    /// when the loop has ended, or its thread can't be started.
+    pub(crate) fn execute_beyond(&self, task: Task) -> Result<(), Task> {
+        if self.in_event_loop() {
+            return self.queue_here(task, None).map_err(|(task, _)| task);
         }
+        self.push_beyond(task)
+    }
+
+    /// Queues a task behind those that other threads have given so far, also in the loop's own turn. Not refused for want of
+    /// room; once the loop has ended it goes where listeners do.
+    pub(crate) fn execute_behind_others(&self, task: Task) {
+        if let Err(task) = self.push_beyond(task) {
+            self.host().run_listener(task);
+        }
+    }
+
+    fn push_beyond(&self, task: Task) -> Result<(), Task> {
+        if self.ensure_started().is_err() {
+            return Err(task);
+        }
+        let pushed = self.shared().tasks().push_beyond(task)?;
+        self.shared().pushed(pushed);
+        Ok(())
     }
 
     /// The loop as the host of promises.
@@ -223,17 +236,21 @@ impl EventLoop {
     }
 
     fn execute_here(&self, task: Task) -> Result<(), (Task, Error)> {
+        let queued = self.queue_here(task, self.shared().max_pending_tasks);
+        if queued.is_err() {
+            self.shared().note_rejected();
+        }
+        queued
+    }
+
+    /// Queues a task of the loop's own, unless so many wait.
+    fn queue_here(&self, task: Task, max: Option<usize>) -> Result<(), (Task, Error)> {
         let mut task = Some(task);
         let refused = LoopCore::with_current(|core| {
             if core.has_ended() {
                 return Some(terminated(self.name()));
             }
-            let waiting = core.local_len();
-            if self
-                .shared()
-                .max_pending_tasks
-                .is_some_and(|max| waiting >= max)
-            {
+            if max.is_some_and(|max| core.local_len() >= max) {
                 return Some(full(self.name()));
             }
             if let Some(task) = task.take() {
@@ -242,10 +259,7 @@ impl EventLoop {
             None
         });
         match (refused.flatten(), task) {
-            (Some(error), Some(task)) => {
-                self.shared().note_rejected();
-                Err((task, error))
-            }
+            (Some(error), Some(task)) => Err((task, error)),
             _ => Ok(()),
         }
     }
@@ -289,7 +303,7 @@ impl EventLoop {
 
     /// `f` as a task, timed if that was asked for.
     #[inline(always)]
-    fn task<F>(&self, f: F) -> Task
+    pub(crate) fn task<F>(&self, f: F) -> Task
     where
         F: FnOnce() + Send + 'static,
     {

@@ -150,6 +150,59 @@ fn operations_that_a_full_queue_refuses_say_so_and_give_their_bytes_back() {
     assert_eq!(log.take(), ["inactive", "unregistered", "removed"]);
 }
 
+/// As a story: the flush of another thread that fed a loop faster than it worked was dropped without a word, and what it had
+/// written before stayed.
+///
+/// Rules: B24
+#[test]
+fn what_has_no_answer_is_done_in_order_though_the_queue_is_full() {
+    let lp = LocalEventLoop::builder()
+        .max_pending_tasks(16)
+        .build()
+        .expect("a loop");
+    let (channel, script, log) = open_local(&lp, Script::new());
+    log.take();
+    let (filled, told) = (channel.clone(), log.clone());
+    thread::spawn(move || {
+        let channel = filled;
+        channel.write(b"waits".as_slice());
+        let tasks = std::iter::from_fn(|| channel.event_loop().execute(|| {}).ok()).count();
+        assert_eq!(tasks, 15);
+        channel.flush();
+        channel.set_auto_read(false);
+        channel.fire_channel_read(b"m".as_slice());
+        channel.fire_user_event_triggered(Message::new(7_u8));
+        channel
+            .set_user_writability(1, false)
+            .expect("there is such a bit");
+        channel.set_user_writability(1, true).expect("as above");
+        channel.read();
+        channel.fire_exception_caught(reset());
+        told.add("asked");
+    })
+    .join()
+    .expect("nothing is refused");
+    turn_until(&lp, || lp.handle().metrics().tasks_waiting == 0);
+    assert_eq!(script.taken.borrow().len(), 1, "flushed");
+    assert!(!channel.is_auto_read());
+    assert_eq!(
+        log.take(),
+        [
+            "asked",
+            "read m",
+            "event u8",
+            "unwritable",
+            "writable",
+            "error connection reset",
+            "inactive",
+            "unregistered",
+            "removed"
+        ]
+    );
+    let refused = lp.handle().metrics().rejected;
+    assert_eq!(refused, 1, "the task that found it full");
+}
+
 /// Rules: A45
 #[test]
 fn a_loop_that_ends_closes_its_channels_first() {

@@ -76,7 +76,8 @@
 //! 12. Dropping the consumer closes the queue, drops the tasks left by rule 11, then frees all chunks:
 //!     no push is under way, and later ones are refused before they look at a chunk.
 //!
-//! A full bounded queue is found by comparing tail and head, before anything is reserved.
+//! A full bounded queue is found by comparing tail and head, before anything is reserved. [`Producer::push_beyond`] does not
+//! compare; the queue is full then until it has shrunk below its capacity.
 //!
 //! # Memory
 //!
@@ -149,7 +150,7 @@ use super::task::Task;
 
 /// Creates a queue.
 ///
-/// With a capacity (in tasks; 0 counts as 1) a push is refused while that many tasks wait. Without
+/// With a capacity (in tasks; 0 counts as 1) a push is refused while that many tasks wait, or more ([`Producer::push_beyond`]). Without
 /// one the queue grows as long as there is memory.
 #[must_use]
 pub fn new(capacity: Option<usize>) -> (Producer, Consumer) {

@@ -50,6 +50,13 @@ impl fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
+/// Whether the capacity counts.
+#[derive(Clone, Copy)]
+enum Room {
+    Bounded,
+    Any,
+}
+
 /// The end of a queue that pushes. One word; cheap to clone and usable from any thread.
 #[derive(Clone)]
 pub struct Producer {
@@ -73,7 +80,7 @@ impl Producer {
     /// Gives the task back when the queue is full or closed.
     #[inline]
     pub fn push(&self, task: Task) -> Result<Pushed, Refused> {
-        let tail = self.enqueue(task.into_parts())?;
+        let tail = self.enqueue(Room::Bounded, task.into_parts())?;
         Ok(self.pushed_on(tail))
     }
 
@@ -88,11 +95,22 @@ impl Producer {
         F: FnOnce() + Send + 'static,
     {
         let tail = if const { Task::holds_inline::<F>() } {
-            self.enqueue(Parts::inline(f))?
+            self.enqueue(Room::Bounded, Parts::inline(f))?
         } else {
-            self.enqueue(Parts::boxed(f))?
+            self.enqueue(Room::Bounded, Parts::boxed(f))?
         };
         Ok(self.pushed_on(tail))
+    }
+
+    /// Queues a task whatever the capacity: one that must not be lost, and has its place behind those that wait.
+    ///
+    /// # Errors
+    /// Gives the task back when the queue is closed.
+    pub fn push_beyond(&self, task: Task) -> Result<Pushed, Task> {
+        match self.enqueue(Room::Any, task.into_parts()) {
+            Ok(tail) => Ok(self.pushed_on(tail)),
+            Err(refused) => Err(refused.into_task()),
+        }
     }
 
     /// Queues a task that is in no hurry: nobody is woken for it.
@@ -104,7 +122,7 @@ impl Producer {
     /// Gives the task back when the queue is full or closed.
     #[inline]
     pub fn push_lazy(&self, task: Task) -> Result<(), Refused> {
-        self.enqueue(task.into_parts()).map(|_| ())
+        self.enqueue(Room::Bounded, task.into_parts()).map(|_| ())
     }
 
     /// Asks for the consumer to be awake, without pushing. `true`: it sleeps, and the caller must wake
@@ -174,8 +192,8 @@ impl Producer {
     /// With nothing to drop on any way out of here, and only one on which the whole of a task has to be in memory, the
     /// compiler builds it in its slot and not on the stack.
     #[inline(always)]
-    fn enqueue<T: Send>(&self, parts: Parts<T>) -> Result<usize, Refused> {
-        let before = match self.reserve() {
+    fn enqueue<T: Send>(&self, room: Room, parts: Parts<T>) -> Result<usize, Refused> {
+        let before = match self.reserve(room) {
             Ok(before) => before,
             Err(why) => return Err(why(parts.into_task())),
         };
@@ -194,13 +212,12 @@ impl Producer {
 
     /// Reserves a position; gives the tail as it was, or how the push is refused.
     #[inline(always)]
-    fn reserve(&self) -> Result<usize, fn(Task) -> Refused> {
+    fn reserve(&self, room: Room) -> Result<usize, fn(Task) -> Refused> {
         let tail = &self.shared.tail.0;
-        let before = if tail.capacity == usize::MAX {
-            tail.word.fetch_add(STEP, AcqRel)
-        } else {
-            self.reserve_bounded().ok_or(Refused::Full as fn(_) -> _)?
-        };
+        if matches!(room, Room::Bounded) && tail.capacity != usize::MAX {
+            return self.reserve_bounded();
+        }
+        let before = tail.word.fetch_add(STEP, AcqRel);
         if before & CLOSED != 0 {
             self.take_back();
             return Err(Refused::Closed);
@@ -212,28 +229,24 @@ impl Producer {
     #[cold]
     #[inline(never)]
     fn take_back(&self) {
-        let tail = &self.shared.tail.0;
-        if tail.capacity == usize::MAX {
-            tail.word.fetch_sub(STEP, AcqRel);
-        }
+        self.shared.tail.0.word.fetch_sub(STEP, AcqRel);
     }
 
-    /// Reserves a position if fewer tasks wait than the capacity; gives the tail as it was. Of a
-    /// closed queue it gives the tail and reserves nothing.
+    /// Reserves a position if fewer tasks wait than the capacity; as [`reserve`](Self::reserve).
     #[inline(never)]
-    fn reserve_bounded(&self) -> Option<usize> {
+    fn reserve_bounded(&self) -> Result<usize, fn(Task) -> Refused> {
         let tail = &self.shared.tail.0;
         // Head first, so that the tail is not behind it.
         let mut head = tail.head_seen.load(Acquire);
         let mut word = tail.word.load(Acquire);
         loop {
             if word & CLOSED != 0 {
-                return Some(word);
+                return Err(Refused::Closed);
             }
             if (word & !FLAGS).wrapping_sub(head) / STEP >= tail.capacity {
                 let now = self.shared.head.0.load(Acquire);
                 if now == head {
-                    return None;
+                    return Err(Refused::Full);
                 }
                 head = now;
                 tail.head_seen.store(head, Release);
@@ -244,7 +257,7 @@ impl Producer {
                 .word
                 .compare_exchange_weak(word, word.wrapping_add(STEP), AcqRel, Relaxed)
             {
-                Ok(_) => return Some(word),
+                Ok(_) => return Ok(word),
                 // Not the word that the exchange saw: the tail must be acquired after the head.
                 Err(_) => word = tail.word.load(Acquire),
             }

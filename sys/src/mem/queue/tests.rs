@@ -229,6 +229,43 @@ fn a_closure_arrives_whole_whatever_its_size_and_comes_back_whole_when_refused()
 }
 
 #[test]
+fn a_full_queue_takes_what_must_not_be_lost_behind_the_others() {
+    let (producer, mut consumer) = new(Some(2));
+    let order = Arc::new(AtomicUsize::new(0));
+    let next = |nth| {
+        let order = Arc::clone(&order);
+        Task::new(move || assert_eq!(order.swap(nth + 1, SeqCst), nth))
+    };
+    for nth in 0..2 {
+        assert_eq!(producer.push(next(nth)).unwrap(), Pushed::Awake);
+    }
+    for nth in 2..5 {
+        assert!(matches!(producer.push(nothing()), Err(Refused::Full(_))));
+        assert_eq!(producer.push_beyond(next(nth)).unwrap(), Pushed::Awake);
+    }
+    assert_eq!(producer.len(), 5);
+    for left in (1..=4).rev() {
+        consumer.pop().unwrap().run();
+        let has_room = left < 2;
+        assert_eq!(producer.push(next(5)).is_ok(), has_room, "{left} left");
+    }
+    while let Some(task) = consumer.pop() {
+        task.run();
+    }
+    assert_eq!(order.load(SeqCst), 6);
+    assert!(consumer.prepare_sleep());
+    assert_eq!(producer.push_beyond(nothing()).unwrap(), Pushed::MustWake);
+    assert!(consumer.wake_up());
+    consumer.close();
+    let held = Arc::new(());
+    let holding = Arc::clone(&held);
+    let back = producer.push_beyond(Task::new(move || drop(holding)));
+    drop(back.unwrap_err());
+    assert_eq!(Arc::strong_count(&held), 1);
+    assert_eq!(producer.len(), 1, "a refused one leaves no place taken");
+}
+
+#[test]
 fn capacity_holds_under_three_producers() {
     const EACH: usize = 25 * SCALE;
     let (producer, mut consumer) = new(Some(2));
