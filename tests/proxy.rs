@@ -27,10 +27,14 @@ struct Proxy {
 
 impl Proxy {
     fn new() -> Self {
+        Self::with_patience(DEADLINE * 10)
+    }
+
+    fn with_patience(patience: Duration) -> Self {
         let behind = TcpListener::bind("127.0.0.1:0").unwrap();
         let to = behind.local_addr().unwrap().to_string();
         let group = EventLoopGroup::new(1).unwrap();
-        let server = side::server(&group, &group, to)
+        let server = side::server(&group, &group, to, patience)
             .bind("127.0.0.1:0")
             .sync_timeout(DEADLINE)
             .unwrap();
@@ -127,5 +131,34 @@ fn nobody_behind_the_proxy_is_no_empty_answer() {
     drop(std::mem::replace(&mut proxy.behind, free));
     let end = read_all(&proxy.client()).expect_err("no answer");
     assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    proxy.stop();
+}
+
+/// Neither would come to an end by itself: the one does not read, the other is not read.
+#[test]
+fn whoever_does_not_read_does_not_hold_the_other_for_ever() {
+    let proxy = Proxy::with_patience(Duration::from_millis(200));
+    for reads_not_is_client in [true, false] {
+        let (client, answering) = proxy.pair();
+        let (reads_not, mut writes) = if reads_not_is_client {
+            (client, answering)
+        } else {
+            (answering, client)
+        };
+        let end = loop {
+            if let Err(error) = writes.write_all(&ANSWER) {
+                break error;
+            }
+        };
+        assert!(
+            matches!(
+                end.kind(),
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+            ),
+            "{end}"
+        );
+        let end = read_all(&reads_not).expect_err("a part is not the whole");
+        assert_eq!(end.kind(), ErrorKind::ConnectionReset);
+    }
     proxy.stop();
 }

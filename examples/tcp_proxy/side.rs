@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tidegate::channel::events::{ChannelInputShutdownReadComplete, ChannelOutputShutdown};
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ, SO_LINGER};
+use tidegate::handler::timeout::UnwritableGuard;
 use tidegate::{
     Bootstrap, Channel, Context, EventLoopGroup, Failure, Handler, HandlerResult, Message,
     ServerBootstrap,
@@ -11,18 +12,27 @@ use tidegate::{
 
 use crate::tell;
 
-/// Proxies whatever connects to what listens at `to`.
-pub fn server(boss: &EventLoopGroup, workers: &EventLoopGroup, to: String) -> ServerBootstrap {
+/// Proxies whatever connects to what listens at `to`. Whoever reads nothing for `patience`, though something waits for it, is let
+/// go.
+pub fn server(
+    boss: &EventLoopGroup,
+    workers: &EventLoopGroup,
+    to: String,
+    patience: Duration,
+) -> ServerBootstrap {
     ServerBootstrap::new(boss, workers)
         .child_option(ALLOW_HALF_CLOSURE, true)
         .child_option(AUTO_READ, false)
-        .child_handler(move |pipeline| pipeline.add_last(Side::of_client(to.clone())))
+        .child_handler(move |pipeline| {
+            pipeline.add_last(UnwritableGuard::new(patience))?;
+            pipeline.add_last(Side::of_client(to.clone(), patience))
+        })
 }
 
 /// One side. Its auto-read is off until the other side is there.
 struct Side {
-    /// Where to connect, for a client's side that has just become active.
-    to: Option<String>,
+    /// Where to connect and with how much patience, for a client's side that has just become active.
+    to: Option<(String, Duration)>,
     /// The other side.
     other: Option<Channel>,
     input_ended: bool,
@@ -32,9 +42,9 @@ struct Side {
 }
 
 impl Side {
-    fn of_client(to: String) -> Self {
+    fn of_client(to: String, patience: Duration) -> Self {
         Self {
-            to: Some(to),
+            to: Some((to, patience)),
             other: None,
             input_ended: false,
             output_ended: false,
@@ -53,11 +63,12 @@ impl Side {
     }
 
     /// Connects the other side on this one's loop.
-    fn connect(&mut self, ctx: &Context<'_>, to: &str) {
+    fn connect(&mut self, ctx: &Context<'_>, to: &str, patience: Duration) {
         let client = ctx.channel();
         let fill = {
             let client = client.clone();
             move |pipeline: &mut tidegate::Pipeline<'_>| {
+                pipeline.add_last(UnwritableGuard::new(patience))?;
                 pipeline.add_last(Side::of_server(client.clone()))
             }
         };
@@ -85,8 +96,8 @@ impl Side {
 
 impl Handler for Side {
     fn channel_active(&mut self, ctx: &mut Context<'_>) -> HandlerResult {
-        if let Some(to) = self.to.take() {
-            self.connect(ctx, &to);
+        if let Some((to, patience)) = self.to.take() {
+            self.connect(ctx, &to, patience);
         }
         Ok(())
     }
@@ -146,9 +157,9 @@ impl Handler for Side {
     }
 
     fn exception_caught(&mut self, ctx: &mut Context<'_>, _cause: Failure) -> HandlerResult {
-        // Mostly a reset. channel_inactive does the rest.
+        // Mostly a reset, or the guard has lost its patience: no end for this peer either. channel_inactive does the rest.
         self.is_broken = true;
-        ctx.close();
+        reset(&ctx.channel());
         Ok(())
     }
 }

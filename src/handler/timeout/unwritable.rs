@@ -17,6 +17,9 @@ const LOOKS: u32 = 8;
 /// nothing waits no timer is set, and a flush costs one look at the outbound buffer. What is written and flushed while the
 /// peer does not read gives it no more time. If the kernel has room when time is over, that is used before anybody is blamed.
 ///
+/// It closes as `close` does: what the kernel has taken still goes out, and then an end. Where a peer could take that part for the
+/// whole, a handler behind resets the connection in `exception_caught`: `SO_LINGER` of zero, then `close`.
+///
 /// Put it first, so that it sees the flushes of all others, and on the channel's own loop: it guards nothing when it was
 /// added with `add_last_on`.
 ///
