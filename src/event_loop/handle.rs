@@ -199,10 +199,15 @@ impl EventLoop {
     /// As [`execute_task`](Self::execute_task), but not refused for want of room: for what nobody would hear of. It comes back
     /// when the loop has ended, or its thread can't be started.
     pub(crate) fn execute_beyond(&self, task: Task) -> Result<(), Task> {
-        if self.in_event_loop() {
-            return self.queue_here(task, None).map_err(|(task, _)| task);
+        let queued = if self.in_event_loop() {
+            self.queue_here(task, None).map_err(|(task, _)| task)
+        } else {
+            self.push_beyond(task)
+        };
+        if queued.is_err() {
+            self.shared().note_rejected();
         }
-        self.push_beyond(task)
+        queued
     }
 
     /// Queues a task behind those that other threads have given so far, also in the loop's own turn. Not refused for want of

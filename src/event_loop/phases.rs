@@ -205,8 +205,15 @@ impl LoopCore {
             ],
         });
         let tasks_before = self.metrics().tasks_run.get();
+        let timers_due = began;
+        #[cfg(tidegate_mutants)]
+        let timers_due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
+            timers_due + std::time::Duration::from_micros(1)
+        } else {
+            timers_due
+        };
         let mut phase = TaskPhase {
-            timers_due: began,
+            timers_due,
             timer_mark: self.timer_mark(),
             quota,
             source: usize::from(self.next_source.get()),
@@ -354,12 +361,6 @@ impl LoopCore {
 
     /// Runs timers that are due, at most so many; how many it ran.
     fn run_due_timers(&self, most: u32, due: Time, mark: u64) -> u32 {
-        #[cfg(tidegate_mutants)]
-        let due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
-            due + std::time::Duration::from_micros(1)
-        } else {
-            due
-        };
         self.run_row(Role::Timer, most, || {
             if self.first_timer.get() > due {
                 return None;

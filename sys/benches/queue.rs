@@ -33,10 +33,15 @@ trait Queue {
     fn run_one(receiver: &mut Self::Receiver) -> bool;
 }
 
-struct Ours;
+/// Ours; with `MADE_BEFORE` it is given a task, which it can't write straight into its slot.
+struct Ours<const MADE_BEFORE: bool>;
 
-impl Queue for Ours {
-    const NAME: &'static str = "ours";
+impl<const MADE_BEFORE: bool> Queue for Ours<MADE_BEFORE> {
+    const NAME: &'static str = if MADE_BEFORE {
+        "ours, made before"
+    } else {
+        "ours"
+    };
     type Sender = queue::Producer;
     type Receiver = queue::Consumer;
 
@@ -46,30 +51,12 @@ impl Queue for Ours {
 
     #[inline]
     fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
-        let _awake = sender.push_closure(f).expect("open and unbounded");
-    }
-
-    #[inline]
-    fn run_one(receiver: &mut Self::Receiver) -> bool {
-        receiver.pop().map(Task::run).is_some()
-    }
-}
-
-/// Ours, where the task was made before: what the queue can't write straight into its slot.
-struct OursMadeBefore;
-
-impl Queue for OursMadeBefore {
-    const NAME: &'static str = "ours, made before";
-    type Sender = queue::Producer;
-    type Receiver = queue::Consumer;
-
-    fn new() -> (Self::Sender, Self::Receiver) {
-        queue::new(None)
-    }
-
-    #[inline]
-    fn push<F: FnOnce() + Send + 'static>(sender: &Self::Sender, f: F) {
-        let _awake = sender.push(Task::new(f)).expect("open and unbounded");
+        let pushed = if MADE_BEFORE {
+            sender.push(Task::new(f))
+        } else {
+            sender.push_closure(f)
+        };
+        let _awake = pushed.expect("open and unbounded");
     }
 
     #[inline]
@@ -299,9 +286,11 @@ fn main() {
             "M/s",
             true,
             &[
-                (Ours::NAME, &|| throughput::<Ours>(producers, capture)),
-                (OursMadeBefore::NAME, &|| {
-                    throughput::<OursMadeBefore>(producers, capture)
+                (Ours::<false>::NAME, &|| {
+                    throughput::<Ours<false>>(producers, capture)
+                }),
+                (Ours::<true>::NAME, &|| {
+                    throughput::<Ours<true>>(producers, capture)
                 }),
                 (Mpsc::NAME, &|| throughput::<Mpsc>(producers, capture)),
                 (SegBoxed::NAME, &|| {
@@ -318,8 +307,8 @@ fn main() {
         "ns",
         false,
         &[
-            (Ours::NAME, &round_trip::<Ours>),
-            (OursMadeBefore::NAME, &round_trip::<OursMadeBefore>),
+            (Ours::<false>::NAME, &round_trip::<Ours<false>>),
+            (Ours::<true>::NAME, &round_trip::<Ours<true>>),
             (Mpsc::NAME, &round_trip::<Mpsc>),
             (SegBoxed::NAME, &round_trip::<SegBoxed>),
             (SegInline::NAME, &round_trip::<SegInline>),

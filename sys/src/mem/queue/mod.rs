@@ -69,7 +69,7 @@
 //! **Close**
 //!
 //! 11. Closing sets CLOSED. A push whose addition returns CLOSED is refused and takes its position
-//!     back (a bounded push looks before it adds). All others came first in the order of the tail and are
+//!     back (one that the capacity binds looks before it adds). All others came first in the order of the tail and are
 //!     taken by the final drain. So a push is either refused or its task is taken; when the queue
 //!     is closed and the tail's position equals the head, nothing is left and nothing comes. A
 //!     refused push may show as one position too many for a moment, which only delays that.
