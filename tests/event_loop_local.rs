@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::os::fd::AsRawFd;
+use std::panic::{self, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::mpsc;
 use std::thread;
@@ -162,6 +163,7 @@ fn turns_do_not_nest() {
                 inner.turn(None),
                 "returns at once instead of waiting for itself"
             );
+            inner.run();
             let error = inner.block_on(async {}).expect_err("inside a turn");
             assert_eq!(error.kind(), ErrorKind::Blocking);
             counted.set(1);
@@ -329,6 +331,34 @@ fn its_descriptor_is_readable_when_a_turn_would_do_something() {
     }
 }
 
+/// Whichever way the host has come back.
+#[test]
+fn its_descriptor_speaks_again_when_the_host_is_back() {
+    for local in nestable() {
+        let mut outer = Outer::watching(&local);
+        let mut check = |what: &str| {
+            while outer.is_readable() {
+                local.turn(Some(Duration::ZERO));
+            }
+            let handle = local.handle().clone();
+            thread::spawn(move || handle.execute(|| {}))
+                .join()
+                .expect("no panic")
+                .expect("open");
+            assert!(outer.wait(DEADLINE), "{what}");
+        };
+        let slept = local.handle().schedule(Duration::from_millis(1), || 7);
+        assert_eq!(local.block_on(slept).expect("driven").expect("fired"), 7);
+        check("the future is done");
+        let panics = AssertUnwindSafe(|| local.block_on(async { panic!("the future's") }));
+        assert!(panic::catch_unwind(panics).is_err());
+        check("the future has panicked");
+        local.handle().execute(|| {}).expect("open");
+        local.block_on(async {}).expect("driven");
+        assert!(outer.is_readable(), "a task waits");
+    }
+}
+
 #[test]
 fn work_from_before_the_descriptor_was_asked_for_shows() {
     for local in nestable() {
@@ -395,6 +425,19 @@ fn the_time_between_turns_is_the_host_s() {
         );
         assert!(metrics.to_string().contains(" outside"), "{metrics}");
     }
+}
+
+#[test]
+fn so_is_the_time_of_the_future_that_it_is_driven_for() {
+    const HELD: Duration = Duration::from_millis(3);
+    each_way(|local| {
+        let before = local.handle().metrics();
+        local
+            .block_on(async { thread::sleep(HELD) })
+            .expect("driven");
+        let spent = local.handle().metrics().since(&before);
+        assert!(spent.time_outside >= HELD, "{spent}");
+    });
 }
 
 #[test]

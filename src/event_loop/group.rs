@@ -195,7 +195,7 @@ fn thread_main(handle: EventLoop) {
         // turn, so that destructors find it.
         let entered = core.enter();
         while !core.has_ended() {
-            core.next_turn(None);
+            core.turn(None);
         }
         drop(core);
         drop(entered);

@@ -18,6 +18,7 @@ use super::boundary;
 use super::budget::IoRatio;
 use super::config::{LoopConfig, loop_choices};
 use super::core::{Clock, LoopCore};
+use super::current::Entered;
 use super::nest::Nest;
 use super::shared::{EventLoop, invalid_io_ratio};
 use super::sync::AtomicBool;
@@ -77,27 +78,29 @@ impl LocalEventLoop {
     /// False once the loop has ended: further turns do nothing. Not to be called inside a turn of this
     /// loop; such a call does nothing.
     pub fn turn(&self, timeout: Option<Duration>) -> bool {
-        if self.core.has_ended() || self.handle().in_event_loop() {
-            return !self.core.has_ended();
+        if self.may_turn() {
+            let stay = self.stay();
+            self.core.turn(timeout);
+            drop(stay);
         }
-        self.core.end_nap(self.is_asleep.replace(false));
-        let outside = self.core.now().nanos_since(self.left_at.get());
-        self.core.metrics().outside_ns.add(outside);
-        self.core.turn(timeout);
-        // A reading that came after the last foreign code.
-        self.left_at.set(self.core.cached_now());
-        if self.core.has_ended() {
-            self.finish();
-            return false;
-        }
-        self.fall_asleep();
-        true
+        !self.core.has_ended()
     }
 
     /// Makes turns until the loop has ended, which someone has to ask for through
-    /// [`handle`](Self::handle).
+    /// [`handle`](Self::handle). Inside a turn of this loop it does nothing.
+    ///
+    /// One turn follows the other as on the thread of a group, with nothing of the host's in between: what
+    /// [`as_fd`](Self::as_fd) lends says nothing until it returns. In a process without other threads each message costs less
+    /// than with a group of one loop, because the kernel looks up descriptors with less care then: the
+    /// [tuning page](crate::guide::tuning) has figures.
     pub fn run(&self) {
-        while self.turn(None) {}
+        if self.may_turn() {
+            let stay = self.stay();
+            while !self.core.has_ended() {
+                self.core.turn(None);
+            }
+            drop(stay);
+        }
     }
 
     /// Makes turns until `future` is done. The future need not be `Send`; it is polled on this thread,
@@ -117,23 +120,24 @@ impl LocalEventLoop {
             is_set: AtomicBool::new(true),
         });
         let waker = Waker::from(Arc::clone(&signal));
+        // Behind the future, which is so dropped by its host. Whether it is done or panics, it may have left work to the loop.
+        let _stay = self.stay();
         loop {
             if signal.is_set.swap(false, Ordering::AcqRel) {
-                let entered = self.core.enter();
+                let began = self.core.cached_now();
                 let poll = future.as_mut().poll(&mut Context::from_waker(&waker));
-                drop(entered);
+                self.note_outside(began);
                 if let Poll::Ready(value) = poll {
-                    // It may have left work to the loop.
-                    self.fall_asleep();
                     return Ok(value);
                 }
             }
-            // Woken while it was polled: look at I/O, but do not wait.
-            let is_set = signal.is_set.load(Ordering::Acquire);
-            if !self.turn(is_set.then_some(Duration::ZERO)) {
+            if self.core.has_ended() {
                 let text = "the event loop ended before the future that it was driven for";
                 return Err(Error::new(ErrorKind::Terminated, text));
             }
+            // Woken while it was polled: look at I/O, but do not wait.
+            let is_set = signal.is_set.load(Ordering::Acquire);
+            self.core.turn(is_set.then_some(Duration::ZERO));
         }
     }
 
@@ -188,6 +192,28 @@ impl LocalEventLoop {
         }
         let wanted = self.core.wake_at(None, Time::ZERO);
         (wanted != Time::MAX).then_some(wanted)
+    }
+
+    /// Whether turns can be made: the loop has not ended, and this is not inside one of them.
+    fn may_turn(&self) -> bool {
+        !self.core.has_ended() && !self.handle().in_event_loop()
+    }
+
+    /// Takes over from the host, whose time it has been until now. Not inside a turn.
+    fn stay(&self) -> Stay<'_> {
+        self.core.end_nap(self.is_asleep.replace(false));
+        self.note_outside(self.left_at.get());
+        Stay {
+            local: self,
+            had_ended: self.core.has_ended(),
+            entered: Some(self.core.enter()),
+        }
+    }
+
+    /// Everything since then was the host's. The clock has been read when it returns.
+    fn note_outside(&self, began: Time) {
+        let outside = self.core.now().nanos_since(began);
+        self.core.metrics().outside_ns.add(outside);
     }
 
     /// From now on whoever gives the loop a task makes its descriptor readable.
@@ -260,6 +286,29 @@ impl fmt::Debug for LocalEventLoop {
         f.debug_struct("LocalEventLoop")
             .field("handle", self.handle())
             .finish_non_exhaustive()
+    }
+}
+
+/// Turns that follow from each other; gives the thread back to the host when it is dropped.
+struct Stay<'a> {
+    local: &'a LocalEventLoop,
+    /// Whether there was nothing left to end.
+    had_ended: bool,
+    /// `Some` until the drop.
+    entered: Option<Entered>,
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        let local = self.local;
+        drop(self.entered.take());
+        // A reading that came after the last foreign code.
+        local.left_at.set(local.core.cached_now());
+        if !local.core.has_ended() {
+            local.fall_asleep();
+        } else if !self.had_ended {
+            local.finish();
+        }
     }
 }
 

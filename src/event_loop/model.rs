@@ -61,7 +61,9 @@ impl Bench {
     fn turn_until(&self, is_done: impl Fn() -> bool) {
         while !is_done() {
             self.core.now();
+            let entered = self.core.enter();
             self.core.turn(None);
+            drop(entered);
             if self.handle.shared().tasks().len() > 0 {
                 // A push is under way: somebody else has to go on.
                 thread::yield_now();

@@ -39,8 +39,8 @@ pub struct MetricsSnapshot {
     pub time_spinning: Duration,
     /// Time spent asleep in the kernel. A sleep that is going on is not in it yet.
     pub time_asleep: Duration,
-    /// Time between the turns of a [`LocalEventLoop`](super::LocalEventLoop), up to its last turn: its host's. Always 0 for the
-    /// loops of a group.
+    /// Time between the turns of a [`LocalEventLoop`](super::LocalEventLoop), up to its last turn: its host's, and that of the
+    /// future it is driven for. Always 0 for the loops of a group.
     pub time_outside: Duration,
     /// How long after their deadline timers fired.
     pub timer_lateness: HistogramSnapshot,

@@ -4,12 +4,12 @@
 //! Roots are drained twice: in the I/O phase, and again after tasks. A task that writes and completes a
 //! future would otherwise cost a whole extra turn, with its system call, before the loop may sleep.
 
-use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate_sys::os::Time;
 
 use super::core::{EndState, LoopCore};
+use super::current::is_current;
 use super::shared::Phase;
 use super::spin::{Found, SpinLimit};
 use crate::reactor::{Outcome, Reactor};
@@ -19,20 +19,17 @@ use crate::reactor::{Outcome, Reactor};
 const POLLS_PER_READING: u32 = 4;
 
 impl LoopCore {
-    /// One turn. Waits for at most `limit`; with zero, not at all. The caller has read the clock.
-    pub(crate) fn turn(self: &Rc<Self>, limit: Option<Duration>) {
-        let entered = self.enter();
-        self.next_turn(limit);
-        drop(entered);
-    }
-
-    /// A turn right after another one, whose last reading of the clock is as good as a new one: it came after the last
-    /// foreign code. Two readings of 25 ns are left in a turn that sleeps, after the sleep and after the I/O. The caller
-    /// has entered the loop.
+    /// One turn. Waits for at most `limit`; with zero, not at all. The caller has entered the loop, and has read the clock if it
+    /// has called foreign code since the last turn. Two readings of 25 ns are left in a turn that sleeps, after the sleep and
+    /// after the I/O.
     ///
     /// With one event it takes 400 instructions besides the handle's; what is asked once per turn lies in plain cells. What
     /// most turns do without is not inlined: after a sleep each line of code comes from the second cache at best.
-    pub(super) fn next_turn(&self, limit: Option<Duration>) {
+    pub(crate) fn turn(&self, limit: Option<Duration>) {
+        debug_assert!(
+            is_current(self.id()),
+            "a turn of a loop that was not entered"
+        );
         self.metrics().turns.add(1);
         let has_events = self.wait_phase(limit);
         let io = self.io_phase(has_events);

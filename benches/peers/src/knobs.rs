@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate::channel::options::{
     MAX_MESSAGES_PER_READ, RECV_ALLOCATOR, WRITE_BUFFER_WATER_MARK, WRITE_SPIN_COUNT, WaterMark,
 };
-use tidegate::event_loop::EventLoopGroupBuilder;
+use tidegate::event_loop::{EventLoopGroupBuilder, LocalEventLoopBuilder};
 use tidegate::{RecvAllocator, ServerBootstrap, Spin};
 
 use crate::args::Args;
@@ -55,11 +55,20 @@ impl Knobs {
     }
 
     /// Turns those that each loop has. Whatever is out of range is reported by `build`.
-    pub fn apply_to_loops(&self, group: EventLoopGroupBuilder) -> EventLoopGroupBuilder {
+    pub fn apply_to_group(&self, group: EventLoopGroupBuilder) -> EventLoopGroupBuilder {
         let group = group.spin(self.spin).io_ratio(self.io_ratio);
         match self.events {
             Some(events) => group.max_events_per_turn(events),
             None => group,
+        }
+    }
+
+    /// The same for a loop without a thread of its own.
+    pub fn apply_to_local(&self, local: LocalEventLoopBuilder) -> LocalEventLoopBuilder {
+        let local = local.spin(self.spin).io_ratio(self.io_ratio);
+        match self.events {
+            Some(events) => local.max_events_per_turn(events),
+            None => local,
         }
     }
 

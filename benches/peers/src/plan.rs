@@ -179,14 +179,20 @@ pub struct Server {
 }
 
 /// Every server, in the order in which they take turns.
-pub const SERVERS: [Server; 9] = [
+pub const SERVERS: [Server; 11] = [
     server("raw", "peer-raw", &[]),
+    server("raw-thread", "peer-raw", &["--mode", "thread"]),
     polling("raw-busy", "peer-raw", &["--mode", "busy"]),
     server("mio", "peer-mio", &[]),
     server("tokio", "peer-tokio", &["--mode", "plain"]),
     server("tokio-lean", "peer-tokio", &["--mode", "lean"]),
     server("monoio", "peer-monoio", &[]),
     server("tidegate", "peer-tidegate", &["--handlers", "3"]),
+    server(
+        "tidegate-group",
+        "peer-tidegate",
+        &["--handlers", "3", "--mode", "group"],
+    ),
     polling(
         "tidegate-spin",
         "peer-tidegate",

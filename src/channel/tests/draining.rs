@@ -117,7 +117,9 @@ fn behind_tasks<F>(rig: &Rig, ask: impl FnOnce() -> F, is_done: impl Fn(&F) -> b
             break;
         }
         rig.lp.now();
+        let entered = rig.lp.enter();
         rig.lp.turn(Some(Duration::ZERO));
+        drop(entered);
     }
     (asked, run.load(std::sync::atomic::Ordering::Relaxed))
 }

@@ -37,7 +37,7 @@ fn drive(core: &Rc<LoopCore>, is_done: impl Fn() -> bool) {
     while !is_done() {
         let left = deadline.saturating_since(core.now());
         assert!(left > Duration::ZERO, "{}: too late", core.handle().name());
-        core.turn(Some(left));
+        turn(core, left);
     }
 }
 
@@ -189,7 +189,7 @@ fn a_loop_sleeps_when_there_is_nothing_to_do() {
     each_way(|core| {
         let (_echo, _peer) = Echo::new(core);
         // The edge of the registration, where there is one.
-        core.turn(Some(Duration::ZERO));
+        turn(core, Duration::ZERO);
         let before = core.handle().metrics().turns;
         let due = Rc::new(Cell::new(Time::ZERO));
         let (fired, handle) = (Rc::clone(&due), core.handle().clone());

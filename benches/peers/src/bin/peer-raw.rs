@@ -1,14 +1,16 @@
 //! The limit: an echo server by hand on edge-triggered epoll, with nothing but libc's calls. Wait, read until a short read, write back; no
 //! allocation per message, no timers, no handlers.
 //!
-//!     peer-raw [--port N] [--cpu N] [--mode busy|count]
+//!     peer-raw [--port N] [--cpu N] [--mode busy|count|thread]
 //!
-//! `busy` polls instead of sleeping. `count` counts its system calls and prints them when its last connection has gone.
+//! `busy` polls instead of sleeping. `count` counts its system calls and prints them when its last connection has gone. `thread`
+//! has a second thread, which does nothing: what the kernel takes for that from each call.
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsFd, AsRawFd};
+use std::thread;
 
 use tidegate_peers::echo::{BUFFER, Connection};
 use tidegate_peers::os::{Epoll, Event, Events, GONE, Socket};
@@ -20,10 +22,18 @@ const EVENTS: usize = 1024;
 const LISTENER: u64 = u64::MAX;
 
 fn main() -> io::Result<()> {
-    let server = Server::from_args("peer-raw [--port N] [--cpu N] [--mode busy|count]")?;
+    let server = Server::from_args("peer-raw [--port N] [--cpu N] [--mode busy|count|thread]")?;
     match server.mode.as_str() {
         "" => serve::<Socket>(&server.listener, -1, |_| ()),
         "busy" => serve::<Socket>(&server.listener, 0, |_| ()),
+        "thread" => {
+            thread::spawn(|| {
+                loop {
+                    thread::park();
+                }
+            });
+            serve::<Socket>(&server.listener, -1, |_| ())
+        }
         "count" => serve::<Counted>(&server.listener, -1, tell),
         other => Err(io::Error::other(format!("no mode {other}"))),
     }

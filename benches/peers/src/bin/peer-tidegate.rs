@@ -1,8 +1,11 @@
 //! The same echo server on Tidegate: one loop for the listener and its connections, and handlers in front of the echo that
 //! override and pass on every callback that a message meets.
 //!
-//!     peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] [--tick-us N] and the knobs of
-//!         src/knobs.rs
+//!     peer-tidegate [--port N] [--cpu N] [--mode group] [--handlers N] [--read-us N] [--task-us N] [--tick-us N] and the knobs
+//!         of src/knobs.rs
+//!
+//! The loop runs in the main thread, like those of the other peers: in a process with a second thread each system call of
+//! theirs costs more, whoever makes it. With `--mode group` it has the thread of a group.
 //!
 //! `--read-us` makes each read cost so many microseconds. `--task-us` gives the loop tasks of so many microseconds, as many
 //! as it takes while there are connections; when the last one goes, a line says how the loop has shared its time. `--tick-us`
@@ -15,8 +18,8 @@ use std::time::Duration;
 
 use tidegate::channel::options::{SO_BACKLOG, TCP_NODELAY};
 use tidegate::{
-    Context, Error, EventLoopGroup, Failure, Handler, HandlerResult, Message, Promise,
-    ServerBootstrap,
+    Channel, Context, Error, EventLoop, EventLoopGroup, Failure, Handler, HandlerResult,
+    LocalEventLoop, Message, Promise, ServerBootstrap,
 };
 use tidegate_peers::args::Args;
 use tidegate_peers::burden::{Slow, Tally, Tasks};
@@ -25,7 +28,7 @@ use tidegate_peers::knobs_usage;
 use tidegate_peers::serve::{BACKLOG, Common, announce};
 
 const USAGE: &str = concat!(
-    "peer-tidegate [--port N] [--cpu N] [--handlers N] [--read-us N] [--task-us N] [--tick-us N]\n    ",
+    "peer-tidegate [--port N] [--cpu N] [--mode group] [--handlers N] [--read-us N] [--task-us N] [--tick-us N]\n    ",
     knobs_usage!()
 );
 
@@ -104,41 +107,68 @@ fn main() -> io::Result<()> {
         tick: args.optional("tick-us").map(Duration::from_micros),
         knobs: Knobs::take(&mut args),
     };
+    let mode: String = args.get("mode", String::new());
+    if !["", "group"].contains(&mode.as_str()) {
+        args.refuse(&format!("--mode {mode}: there is group"));
+    }
     args.finish();
-    serve(choice).map_err(io::Error::other)
+    let served = if mode == "group" {
+        serve_on_thread(choice)
+    } else {
+        serve_here(choice)
+    };
+    served.map_err(io::Error::other)
 }
 
-fn serve(choice: Choice) -> Result<(), Error> {
-    // Its thread runs where the process was bound.
-    let group = choice.knobs.apply_to_loops(EventLoopGroup::builder());
-    let group = group.threads(1).build()?;
-    let is_busy = choice.task.is_some() || choice.tick.is_some();
-    let tasks = is_busy.then(|| Tasks::new(group.next(), choice.task, choice.tick));
-    let server = ServerBootstrap::new(&group, &group)
-        .option(SO_BACKLOG, BACKLOG)
-        .child_option(TCP_NODELAY, true);
-    let server = choice
+/// Both until somebody ends the process.
+fn serve_here(choice: Choice) -> Result<(), Error> {
+    let local = choice
         .knobs
-        .apply(server)
-        .child_handler(move |pipeline| {
-            if let Some(tasks) = &tasks {
-                pipeline.add_last(Tally(tasks.clone()))?;
-            }
-            for _ in 0..choice.handlers {
-                pipeline.add_last(Pass)?;
-            }
-            if let Some(time) = choice.read {
-                pipeline.add_last(Slow(time))?;
-            }
-            pipeline.add_last(Echo)
-        })
-        .bind(SocketAddr::from((Ipv4Addr::LOCALHOST, choice.port)))
-        .sync()?;
-    if let Some(address) = server.local_address() {
-        announce(&address);
-    }
-    // Until somebody ends the process.
+        .apply_to_local(LocalEventLoop::builder())
+        .build()?;
+    let port = choice.port;
+    tell(&local.block_on(listen(choice, local.handle()).bind(address(port)))??);
+    local.run();
+    Ok(())
+}
+
+fn serve_on_thread(choice: Choice) -> Result<(), Error> {
+    // Its thread runs where the process was bound.
+    let group = choice.knobs.apply_to_group(EventLoopGroup::builder());
+    let group = group.threads(1).build()?;
+    let port = choice.port;
+    tell(&listen(choice, &group.next()).bind(address(port)).sync()?);
     loop {
         thread::park();
     }
+}
+
+fn address(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn tell(server: &Channel) {
+    if let Some(address) = server.local_address() {
+        announce(&address);
+    }
+}
+
+fn listen(choice: Choice, event_loop: &EventLoop) -> ServerBootstrap {
+    let is_busy = choice.task.is_some() || choice.tick.is_some();
+    let tasks = is_busy.then(|| Tasks::new(event_loop.clone(), choice.task, choice.tick));
+    let server = ServerBootstrap::new(event_loop, event_loop)
+        .option(SO_BACKLOG, BACKLOG)
+        .child_option(TCP_NODELAY, true);
+    choice.knobs.apply(server).child_handler(move |pipeline| {
+        if let Some(tasks) = &tasks {
+            pipeline.add_last(Tally(tasks.clone()))?;
+        }
+        for _ in 0..choice.handlers {
+            pipeline.add_last(Pass)?;
+        }
+        if let Some(time) = choice.read {
+            pipeline.add_last(Slow(time))?;
+        }
+        pipeline.add_last(Echo)
+    })
 }
