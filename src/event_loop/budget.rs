@@ -105,6 +105,12 @@ impl Budget {
         }
     }
 
+    /// Whether as much is carried over as may be: settling what was not used changes nothing then.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.carry_ns == CARRY_MAX_NS
+    }
+
     /// How many tasks to run before the clock is read again, when so much of the allowance is left: one
     /// while tasks are dear, else as many as it will probably take to use that up.
     pub(crate) fn next_reading(&self, left_ns: i64) -> u32 {
@@ -242,11 +248,18 @@ mod tests {
             Allowance::Share { ns: -CARRY_MAX_NS }
         );
         let allowance = budget.allot(Some(HOUR), ratio(1));
+        assert!(!budget.is_full());
         budget.settle(allowance, 0);
         assert_eq!(
             budget.allot(Some(0), ratio(50)),
             Allowance::Share { ns: CARRY_MAX_NS }
         );
+        assert!(budget.is_full());
+        for io_ns in [None, Some(0), Some(HOUR)] {
+            let unused = budget.allot(io_ns, ratio(50));
+            budget.settle(unused, 0);
+            assert!(budget.is_full());
+        }
     }
 
     #[test]

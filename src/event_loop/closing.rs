@@ -48,7 +48,7 @@ impl LoopCore {
     #[inline(never)]
     pub(super) fn closing_phase(&self) {
         match self.end.get() {
-            EndState::Open if self.handle().shared().phase() >= Phase::Closing => self.begin(),
+            EndState::Open if self.handle().shared().is_closing() => self.begin(),
             EndState::Closing { .. } => {}
             EndState::Open | EndState::Ended => return,
         }

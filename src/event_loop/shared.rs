@@ -270,7 +270,7 @@ impl EventLoop {
 
     /// Whether shutdown was asked for.
     pub fn is_shutting_down(&self) -> bool {
-        self.shared.phase() >= Phase::Closing
+        self.shared.is_closing()
     }
 
     /// Whether tasks are refused.
@@ -383,6 +383,12 @@ impl Shared {
     #[inline]
     pub(crate) fn phase(&self) -> Phase {
         PHASES[self.phase.load(Ordering::Acquire) as usize]
+    }
+
+    /// Whether it was asked to end, or has ended.
+    #[inline]
+    pub(crate) fn is_closing(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= Phase::Closing as u8
     }
 
     /// Whether its thread was not started yet. Where the compiler has to know that asking can't panic.

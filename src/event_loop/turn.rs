@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use tidegate_sys::os::Time;
 
+use super::budget::Allowance;
 use super::core::{EndState, LoopCore};
 use super::current::is_current;
-use super::shared::Phase;
 use super::spin::{Found, SpinLimit};
 use crate::reactor::{Outcome, Reactor};
 
@@ -31,20 +31,17 @@ impl LoopCore {
             "a turn of a loop that was not entered"
         );
         self.metrics().turns.add(1);
-        let has_events = self.wait_phase(limit);
-        let io = self.io_phase(has_events);
+        let ready = self.wait_phase(limit);
+        let io = self.io_phase(ready);
         let began = self.cached_now();
-        let ratio = self.handle().shared().ratio();
-        let allowance = self.budget.get().allot(io, ratio);
-        #[cfg(feature = "sim")]
-        let allowance = allowance.in_simulation();
         if self.has_tasks(began) {
-            self.run_task_phase(allowance, began);
-        } else {
-            self.change_budget(|budget| budget.settle(allowance, 0));
+            self.run_task_phase(self.allowance(io), began);
+        } else if !self.budget.get().is_full() {
+            self.save_for_tasks(io);
         }
         self.after_tasks();
-        if !self.is_open() || self.handle().shared().phase() >= Phase::Closing {
+        // A loop ends because it was asked to: nobody else begins with it.
+        if self.handle().shared().is_closing() {
             self.closing_phase();
             // Channels were told to close, which may have taken any time.
             self.now();
@@ -52,12 +49,30 @@ impl LoopCore {
         self.metrics().local_waiting.set(self.local.len() as u64);
     }
 
-    /// Waits as far as there is nothing to do. The clock has been read when it returns.
+    /// What tasks may take after an I/O phase that took so long.
+    fn allowance(&self, io: Option<u64>) -> Allowance {
+        let ratio = self.handle().shared().ratio();
+        let allowance = self.budget.get().allot(io, ratio);
+        #[cfg(feature = "sim")]
+        let allowance = allowance.in_simulation();
+        allowance
+    }
+
+    /// There are no tasks that would take it. A server that has few of them is soon at the bound of what is saved, and then a
+    /// turn reckons nothing: 45 instructions, a division among them.
+    #[inline(never)]
+    fn save_for_tasks(&self, io: Option<u64>) {
+        let allowance = self.allowance(io);
+        self.change_budget(|budget| budget.settle(allowance, 0));
+    }
+
+    /// Waits as far as there is nothing to do; the reactor if it has events for handles. The clock has been read when it
+    /// returns.
     #[inline]
-    fn wait_phase(&self, limit: Option<Duration>) -> bool {
+    fn wait_phase(&self, limit: Option<Duration>) -> Option<&Reactor> {
         let Some(reactor) = self.reactor() else {
             self.now();
-            return false;
+            return None;
         };
         let now = self.cached_now();
         let no_time = limit == Some(Duration::ZERO);
@@ -73,7 +88,7 @@ impl LoopCore {
         } else {
             self.sleep(reactor, deadline)
         };
-        outcome == Outcome::Events
+        (outcome == Outcome::Events).then_some(reactor)
     }
 
     /// Asks the kernel without waiting. Reads the clock afterwards.
@@ -192,11 +207,11 @@ impl LoopCore {
     /// Dispatches readiness, then the ready list, then the roots. Returns how many nanoseconds that took,
     /// or `None` if there was nothing of it.
     #[inline]
-    fn io_phase(&self, has_events: bool) -> Option<u64> {
+    fn io_phase(&self, ready: Option<&Reactor>) -> Option<u64> {
         let began = self.cached_now();
         let mut called = 0;
-        if has_events {
-            called += self.dispatch();
+        if let Some(reactor) = ready {
+            called += self.dispatch(reactor);
         }
         called += self.run_ready();
         called += self.run_roots();
@@ -211,10 +226,7 @@ impl LoopCore {
 
     /// Hands readiness to handles; returns how many were called.
     #[inline]
-    fn dispatch(&self) -> usize {
-        let Some(reactor) = self.reactor() else {
-            return 0;
-        };
+    fn dispatch(&self, reactor: &Reactor) -> usize {
         // A panic leaves the dispatch; the next call goes on with the next event.
         let mut called = 0;
         let mut is_done = false;
@@ -263,10 +275,10 @@ impl LoopCore {
     #[inline]
     pub(crate) fn next_deadline(&self) -> Option<Time> {
         let timer = self.next_timer();
-        if self.is_open() {
-            return timer;
+        if self.handle().shared().is_closing() {
+            return self.or_closing_deadline(timer);
         }
-        self.or_closing_deadline(timer)
+        timer
     }
 
     #[cold]
@@ -278,7 +290,7 @@ impl LoopCore {
     #[inline]
     pub(super) fn must_not_sleep(&self) -> bool {
         let shared = self.handle().shared();
-        let is_asked = shared.has_insistent() || shared.phase() >= Phase::Closing;
+        let is_asked = shared.has_insistent() || shared.is_closing();
         is_asked && self.is_pressed()
     }
 
@@ -288,7 +300,7 @@ impl LoopCore {
             return true;
         }
         match self.end.get() {
-            EndState::Open => self.handle().shared().phase() >= Phase::Closing,
+            EndState::Open => self.handle().shared().is_closing(),
             EndState::Closing { .. } => self.closing_is_pressing(),
             EndState::Ended => true,
         }
