@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 
+use tidegate_sys::mem::queue::Consumer;
 use tidegate_sys::mem::{LocalTask, Task, task};
 use tidegate_sys::os::Time;
 use tracing::error;
@@ -98,6 +99,20 @@ fn until_decision(allowance: Allowance, phase: &TaskPhase) -> u32 {
         Allowance::Share { .. } | Allowance::Queued => reading,
     };
     most.max(1)
+}
+
+/// A step of a row that takes its jobs as values.
+#[inline(always)]
+fn one_by_one<J>(
+    mut next: impl FnMut() -> Option<J>,
+    call: impl Fn(J),
+) -> impl FnMut(&Cell<u32>) -> bool {
+    move |run| {
+        let Some(job) = next() else { return false };
+        run.set(run.get() + 1);
+        call(job);
+        true
+    }
 }
 
 /// A length as a number of things to run.
@@ -402,13 +417,24 @@ impl LoopCore {
     /// The same with tasks from other threads.
     fn run_remote(&self, most: u32) -> u32 {
         let metrics = self.metrics();
-        self.run_row(Role::Task, most, || {
-            let task = self.remote.borrow_mut().pop()?;
-            // Whoever hears from the task finds it counted.
+        // Whoever hears from the task finds it counted.
+        let count = || {
             metrics.tasks_run.add(1);
             metrics.remote_tasks_run.add(1);
-            Some(task)
-        })
+        };
+        match self.sentry() {
+            None => self.run_row_by(Role::Task, most, |run| {
+                Consumer::run_next(&self.remote, || {
+                    count();
+                    run.set(run.get() + 1);
+                })
+            }),
+            Some(sentry) => self.run_row_watched(sentry, Role::Task, most, || {
+                let task = self.remote.borrow_mut().pop()?;
+                count();
+                Some(task)
+            }),
+        }
     }
 
     /// Runs what `next` gives, at most so many; how many it ran. A panic ends what panicked and nothing else.
@@ -417,7 +443,7 @@ impl LoopCore {
     #[inline(always)]
     fn run_row<J: Job>(&self, role: Role, most: u32, next: impl FnMut() -> Option<J>) -> u32 {
         match self.sentry() {
-            None => self.run_row_by(role, most, next, J::run),
+            None => self.run_row_by(role, most, one_by_one(next, J::run)),
             Some(sentry) => self.run_row_watched(sentry, role, most, next),
         }
     }
@@ -431,30 +457,22 @@ impl LoopCore {
         most: u32,
         next: impl FnMut() -> Option<J>,
     ) -> u32 {
-        self.run_row_by(role, most, next, |job| {
+        let call = |job: J| {
             let _held = sentry.hold_for_job(role, job.type_name());
             job.run();
-        })
+        };
+        self.run_row_by(role, most, one_by_one(next, call))
     }
 
+    /// `step` takes one, counts it and runs it; false if there was none.
     #[inline(always)]
-    fn run_row_by<J>(
-        &self,
-        role: Role,
-        most: u32,
-        mut next: impl FnMut() -> Option<J>,
-        call: impl Fn(J),
-    ) -> u32 {
+    fn run_row_by(&self, role: Role, most: u32, mut step: impl FnMut(&Cell<u32>) -> bool) -> u32 {
         let run = Cell::new(0);
         loop {
             let before = run.get();
             let mut is_over = false;
             self.protect_task(role.words(), || {
-                while run.get() < most {
-                    let Some(job) = next() else { break };
-                    run.set(run.get() + 1);
-                    call(job);
-                }
+                while run.get() < most && step(&run) {}
                 is_over = true;
             });
             // A panic before anything was taken is our own, and would only come again.

@@ -17,8 +17,9 @@ pub fn tables(results: &Results, facts: &[(&str, String)]) -> String {
         out,
         "\nEcho servers with one I/O thread, bound to one processor; the load comes from another. They take turns within a\n\
          round; each ratio is the median over {} rounds of the ratio to `{REFERENCE}` of the same round, and ± how far it may\n\
-         be off (95 %). `tidegate` has 3 handlers that pass on every event. Processor time is user and system, by the\n\
-         scheduler's account.\n",
+         be off (95 %). `tidegate` has 3 handlers that pass on every event, and its loop in the main thread, as the others\n\
+         have; in `tidegate-group` it has the thread of a group. `raw-thread` is `raw` with a second thread that does nothing.\n\
+         Processor time is user and system, by the scheduler's account.\n",
         rounds.unwrap_or(0)
     );
     let loads = results.scenarios();

@@ -49,6 +49,19 @@ pub(super) struct Vtable {
     inline: bool,
 }
 
+impl Vtable {
+    /// Runs a closure where it is; a panic comes through.
+    ///
+    /// # Safety
+    /// `payload` holds a closure of the type that this table was made for; it is logically uninitialised afterwards, also
+    /// after a panic.
+    #[inline(always)]
+    pub(super) unsafe fn run(&self, payload: *mut Payload) {
+        // SAFETY: the caller's promise.
+        unsafe { (self.run)(payload) }
+    }
+}
+
 thread_local! {
     /// The type of the task that panicked last on this thread.
     static PANICKED: Cell<Option<&'static str>> = const { Cell::new(None) };
@@ -247,7 +260,7 @@ impl Closure {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: a live Closure holds what its vtable was made for; ManuallyDrop forgets it,
         // also when the call unwinds.
-        unsafe { (this.vtable.run)(&raw mut this.payload) }
+        unsafe { this.vtable.run(&raw mut this.payload) }
     }
 }
 

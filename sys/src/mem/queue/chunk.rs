@@ -10,7 +10,7 @@ use std::ptr;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use super::sync::{AtomicPtr, PlainPtr, PlainUsize, UnsafeCell};
-use crate::mem::task::{Parts, Payload, Task, Vtable};
+use crate::mem::task::{Parts, Payload, Vtable};
 
 /// Slots in a chunk. A power of two.
 #[cfg(not(loom))]
@@ -70,12 +70,12 @@ impl Slot {
         self.code.store(code.map_addr(|a| a | lap), Release);
     }
 
-    /// Takes the task out, if the slot is filled.
+    /// The task's code and its payload, if the slot is filled. Together they are one task, however often they are read.
     ///
     /// # Safety
-    /// The caller is the consumer, and takes from this slot once per lap.
-    #[inline]
-    pub(super) unsafe fn take(&self, lap: usize) -> Option<Task> {
+    /// The caller is the consumer, and has not given the slot's chunk back in this lap.
+    #[inline(always)]
+    pub(super) unsafe fn read(&self, lap: usize) -> Option<(&'static Vtable, Payload)> {
         let code = self.code.load(Acquire);
         if code.is_null() || code.addr() & LAP != lap {
             return None;
@@ -83,9 +83,8 @@ impl Slot {
         // SAFETY: with this lap's code word the payload is there (rules 1 and 7), and nobody writes
         // it before the next lap.
         let payload = self.payload.with(|p| unsafe { (*p).assume_init_read() });
-        // SAFETY: without the lap the code word is the address of a `&'static Vtable`, stored beside
-        // its payload; taking once uses the pair up once.
-        Some(unsafe { Task::from_parts(&*code.map_addr(|a| a & !LAP), payload) })
+        // SAFETY: without the lap the code word is the address of a `&'static Vtable`, stored beside its payload.
+        Some((unsafe { &*code.map_addr(|a| a & !LAP) }, payload))
     }
 
     /// Whether the slot is filled.

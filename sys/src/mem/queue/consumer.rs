@@ -5,6 +5,7 @@
 //!
 //! Unsafe here promises: a chunk is looked at only from its linking until this end gives it back.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ptr;
@@ -15,7 +16,7 @@ use super::chain::Chain;
 use super::chunk::{Chunk, READ_AHEAD, SLOTS};
 use super::sync::{Arc, spin_loop, yield_now};
 use super::word::{CLOSED, FLAGS, SLEEPING, SPAN, STEP};
-use crate::mem::task::Task;
+use crate::mem::task::{Payload, Task, Vtable};
 
 /// The end of a queue that pops. One per queue; it may change its thread but is not shared.
 ///
@@ -68,6 +69,34 @@ impl Consumer {
     /// that is about to fill it; do something else before asking again.
     #[inline]
     pub fn pop(&mut self) -> Option<Task> {
+        let (vtable, payload) = self.next_filled()?;
+        self.advance();
+        // SAFETY: the code word was stored beside the payload, and head has moved on: the pair is used up once.
+        Some(unsafe { Task::from_parts(vtable, payload) })
+    }
+
+    /// Takes the oldest task and runs it, with `before` in between; false if there is none to take, as [`pop`](Self::pop) says. A
+    /// panic of the task comes through. One of `before` loses the task, whose captures are leaked.
+    ///
+    /// Nothing of the queue is borrowed while foreign code runs. What the task has captured is copied once, out of its slot: a
+    /// task that comes as a value is copied once more on its way to its run.
+    #[inline(always)]
+    pub fn run_next(this: &RefCell<Self>, before: impl FnOnce()) -> bool {
+        let mut consumer = this.borrow_mut();
+        let Some((vtable, mut payload)) = consumer.next_filled() else {
+            return false;
+        };
+        consumer.advance();
+        drop(consumer);
+        before();
+        // SAFETY: the code word was stored beside the payload, and head has moved on: the pair is used up once.
+        unsafe { vtable.run(&raw mut payload) };
+        true
+    }
+
+    /// What the slot of `head` holds. It counts as taken when `head` moves on, and not before.
+    #[inline(always)]
+    fn next_filled(&mut self) -> Option<(&'static Vtable, Payload)> {
         if self.head & (SPAN - 1) == 0 && !self.enter_chunk() {
             return None;
         }
@@ -77,11 +106,14 @@ impl Consumer {
         if self.ahead.wrapping_sub(self.head).cast_signed() > 0 {
             chunk.want_to_read(nth);
         }
-        // SAFETY: this is the slot of head, and head moves on with each take.
-        let task = unsafe { chunk.slot(nth).take(self.lap) }?;
+        // SAFETY: this is the consumer, at its next slot, whose chunk has not been given back.
+        unsafe { chunk.slot(nth).read(self.lap) }
+    }
+
+    #[inline(always)]
+    fn advance(&mut self) {
         self.head = self.head.wrapping_add(STEP);
         self.shared.head.0.store(self.head, Release);
-        Some(task)
     }
 
     /// Whether [`pop`](Self::pop) would give a task now.

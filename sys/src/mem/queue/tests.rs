@@ -1,8 +1,10 @@
 //! The queue under real threads: order, counts, refusals, wake-ups, memory.
 
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Thread};
 
 use super::chunk::SLOTS;
@@ -333,6 +335,72 @@ fn a_panicking_task_harms_no_other() {
         panics += usize::from(catch_unwind(AssertUnwindSafe(|| task.run())).is_err());
     }
     assert_eq!((panics, Arc::strong_count(&held)), (1, 1));
+}
+
+/// The queue is free while a task runs; across chunks, since the task's own chunk may be given back by then.
+#[test]
+fn a_task_that_is_run_where_it_waits_may_use_the_queue() {
+    let (producer, consumer) = new(None);
+    let queue = Arc::new(Mutex::new(Vec::new()));
+    let consumer = RefCell::new(consumer);
+    let (counted, ran) = (Cell::new(0), Arc::clone(&queue));
+    let note = move |name: usize| {
+        let ran = Arc::clone(&ran);
+        Task::new(move || ran.lock().unwrap().push(name))
+    };
+    thread_local! {
+        static INNER: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+    }
+    let before = || counted.set(counted.get() + 1);
+    assert!(!Consumer::run_next(&consumer, before));
+    let last = 3 * SLOTS;
+    let held = Arc::new(());
+    let inside = (Arc::clone(&held), producer.clone(), note.clone());
+    let _ = producer
+        .push_closure(move || {
+            let (_held, producer, note) = inside;
+            INNER.with_borrow(|inner| inner.as_ref().expect("set")());
+            let _ = producer.push(note(last + 1)).expect("open");
+            note(0).run();
+        })
+        .expect("open");
+    for name in 1..=last {
+        let _ = producer.push(note(name)).expect("open");
+    }
+    let consumer = Rc::new(consumer);
+    let same = Rc::clone(&consumer);
+    // Takes so many that its own chunk is used for others.
+    INNER.set(Some(Box::new(move || {
+        for _ in 0..last {
+            same.borrow_mut().pop().expect("it waits").run();
+        }
+    })));
+    assert!(Consumer::run_next(&consumer, before));
+    assert_eq!(Arc::strong_count(&held), 1, "its captures are gone with it");
+    assert!(Consumer::run_next(&consumer, before));
+    assert!(!Consumer::run_next(&consumer, before));
+    assert_eq!(counted.get(), 2);
+    let ran = queue.lock().unwrap();
+    let wanted: Vec<usize> = (1..=last).chain([0, last + 1]).collect();
+    assert_eq!(*ran, wanted);
+}
+
+#[test]
+fn a_task_that_panics_where_it_waits_is_gone() {
+    let (producer, consumer) = new(None);
+    let consumer = RefCell::new(consumer);
+    let held = Arc::new(());
+    let inside = Arc::clone(&held);
+    let panics = Task::new(move || {
+        let _held = inside;
+        panic!("the task's");
+    });
+    let _ = producer.push(panics).expect("open");
+    let _ = producer.push(nothing()).expect("open");
+    let run = || Consumer::run_next(&consumer, || ());
+    assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+    assert_eq!(Arc::strong_count(&held), 1, "dropped once");
+    assert!(run() && !run());
 }
 
 #[test]
