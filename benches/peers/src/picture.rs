@@ -3,15 +3,10 @@
 
 use std::fmt::Write;
 
-use crate::plan::REFERENCE;
+use crate::plan::{REFERENCE, Server};
 use crate::stats::{Figure, Results};
 
 const PANELS: [Figure; 4] = [Figure::Cpu, Figure::Rate, Figure::P50, Figure::P99];
-/// Colours that stay apart for most eyes; the servers take them in turn.
-const COLOURS: [&str; 9] = [
-    "#555555", "#999999", "#e69f00", "#56b4e9", "#0072b2", "#cc79a7", "#009e73", "#66c2a5",
-    "#b3e2cd",
-];
 /// Bars end here, and say their figure.
 const RATIO_MAX: f64 = 2.5;
 
@@ -50,10 +45,7 @@ pub fn bars(results: &Results, facts: &[(&str, String)]) -> String {
         .map(|(_, value)| value.as_str())
         .collect();
     text(&mut out, (LEFT, 34.0), "start", &told.join(" · "));
-    legend(
-        &mut out,
-        &servers.iter().map(|server| server.name).collect::<Vec<_>>(),
-    );
+    legend(&mut out, &servers);
     for (row, figure) in PANELS.into_iter().enumerate() {
         let top = TOP + row as f64 * (PANEL + TITLE + 24.0) + TITLE;
         let base = top + PANEL;
@@ -77,7 +69,7 @@ pub fn bars(results: &Results, facts: &[(&str, String)]) -> String {
             for (place, server) in servers.iter().enumerate() {
                 if let Some(ratio) = results.ratio(scenario.name, server.name, figure) {
                     let x = left + place as f64 * BAR;
-                    bar(&mut out, (x, base), ratio, place, server.name);
+                    bar(&mut out, (x, base), ratio, server);
                 }
             }
             let middle = left + (group - GAP) / 2.0;
@@ -88,10 +80,10 @@ pub fn bars(results: &Results, facts: &[(&str, String)]) -> String {
     out
 }
 
-fn legend(out: &mut String, names: &[&str]) {
+fn legend(out: &mut String, servers: &[&Server]) {
     let mut x = LEFT;
-    for (place, name) in names.iter().enumerate() {
-        let colour = COLOURS[place % COLOURS.len()];
+    for server in servers {
+        let Server { name, colour, .. } = server;
         let _ = writeln!(
             out,
             "<rect x=\"{x:.1}\" y=\"46\" width=\"10\" height=\"10\" fill=\"{colour}\"/>"
@@ -101,11 +93,11 @@ fn legend(out: &mut String, names: &[&str]) {
     }
 }
 
-fn bar(out: &mut String, (x, base): (f64, f64), ratio: f64, place: usize, name: &str) {
+fn bar(out: &mut String, (x, base): (f64, f64), ratio: f64, server: &Server) {
+    let Server { name, colour, .. } = server;
     let height = ratio.min(RATIO_MAX) / RATIO_MAX * PANEL;
     let y = base - height;
     let width = BAR - 1.0;
-    let colour = COLOURS[place % COLOURS.len()];
     let _ = writeln!(
         out,
         "<rect x=\"{x:.1}\" y=\"{y:.1}\" width=\"{width:.1}\" height=\"{height:.1}\" fill=\"{colour}\">\

@@ -170,6 +170,8 @@ pub const SCENARIOS: [Scenario; 13] = [
 pub struct Server {
     /// As in the tables.
     pub name: &'static str,
+    /// In the picture; they stay apart for most eyes.
+    pub colour: &'static str,
     /// Of its binary, which lies beside the one that runs.
     pub program: &'static str,
     /// Besides `--port` and `--cpu`.
@@ -180,27 +182,30 @@ pub struct Server {
 
 /// Every server, in the order in which they take turns.
 pub const SERVERS: [Server; 11] = [
-    server("raw", "peer-raw", &[]),
-    server("raw-thread", "peer-raw", &["--mode", "thread"]),
-    polling("raw-busy", "peer-raw", &["--mode", "busy"]),
-    server("mio", "peer-mio", &[]),
-    server("tokio", "peer-tokio", &["--mode", "plain"]),
-    server("tokio-lean", "peer-tokio", &["--mode", "lean"]),
-    server("monoio", "peer-monoio", &[]),
-    server("tidegate", "peer-tidegate", &["--handlers", "3"]),
+    server("raw", "#555555", "peer-raw", &[]),
+    server("raw-thread", "#808080", "peer-raw", &["--mode", "thread"]),
+    polling("raw-busy", "#b3b3b3", "peer-raw", &["--mode", "busy"]),
+    server("mio", "#e69f00", "peer-mio", &[]),
+    server("tokio", "#56b4e9", "peer-tokio", &["--mode", "plain"]),
+    server("tokio-lean", "#0072b2", "peer-tokio", &["--mode", "lean"]),
+    server("monoio", "#cc79a7", "peer-monoio", &[]),
+    server("tidegate", "#009e73", "peer-tidegate", &["--handlers", "3"]),
     server(
         "tidegate-group",
+        "#005c43",
         "peer-tidegate",
         &["--handlers", "3", "--mode", "group"],
     ),
     polling(
         "tidegate-spin",
+        "#66c2a5",
         "peer-tidegate",
         // Half a second without a message, and it would sleep.
         &["--handlers", "3", "--spin", "count:1000000"],
     ),
     polling(
         "tidegate-adaptive",
+        "#b3e2cd",
         "peer-tidegate",
         // The longest that it polls: about what it costs to be woken.
         &["--handlers", "3", "--spin", "adaptive:50"],
@@ -212,11 +217,13 @@ pub const REFERENCE: &str = "raw";
 
 const fn server(
     name: &'static str,
+    colour: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
 ) -> Server {
     Server {
         name,
+        colour,
         program,
         arguments,
         is_polling: false,
@@ -225,11 +232,12 @@ const fn server(
 
 const fn polling(
     name: &'static str,
+    colour: &'static str,
     program: &'static str,
     arguments: &'static [&'static str],
 ) -> Server {
     Server {
         is_polling: true,
-        ..server(name, program, arguments)
+        ..server(name, colour, program, arguments)
     }
 }
