@@ -429,6 +429,7 @@ fn the_time_between_turns_is_the_host_s() {
 
 #[test]
 fn so_is_the_time_of_the_future_that_it_is_driven_for() {
+    // The future holds the thread, which is the very thing that is counted.
     const HELD: Duration = Duration::from_millis(3);
     each_way(|local| {
         let before = local.handle().metrics();

@@ -19,8 +19,9 @@ use bytes::BytesMut;
 /// has reached cost nothing.
 pub const CHUNK_SIZE: usize = 256 * 1024;
 
-/// What was read begins on a cache line of its own: the kernel copies faster to an aligned address,
-/// and a message that went to another thread shares no line with the next one.
+/// What was read begins a whole number of cache lines behind the front of its chunk, and no message shares more than one line
+/// with the next. It is not always the start of a line: allocators put what they map 16 bytes behind one, and a recv of 16 KiB
+/// then takes 130 to 210 cycles more, of 5,000.
 const LINE: usize = 64;
 
 /// Only from this many bytes on does a read look whether it could start at the front again: small

@@ -90,9 +90,9 @@ impl LocalEventLoop {
     /// [`handle`](Self::handle). Inside a turn of this loop it does nothing.
     ///
     /// One turn follows the other as on the thread of a group, with nothing of the host's in between: what
-    /// [`as_fd`](Self::as_fd) lends says nothing until it returns. In a process without other threads each message costs less
-    /// than with a group of one loop, because the kernel looks up descriptors with less care then: the
-    /// [tuning page](crate::guide::tuning) has figures.
+    /// [`as_fd`](Self::as_fd) lends says nothing until it returns. In a process without other threads the kernel looks up
+    /// descriptors with less care, which a server with few connections notices: the [tuning page](crate::guide::tuning) has
+    /// figures.
     pub fn run(&self) {
         if self.may_turn() {
             let stay = self.stay();

@@ -23,7 +23,7 @@ impl LoopCore {
     /// has called foreign code since the last turn. Two readings of 25 ns are left in a turn that sleeps, after the sleep and
     /// after the I/O.
     ///
-    /// With one event it takes 400 instructions besides the handle's; what is asked once per turn lies in plain cells. What
+    /// With one event it takes 370 instructions besides the handle's; what is asked once per turn lies in plain cells. What
     /// most turns do without is not inlined: after a sleep each line of code comes from the second cache at best.
     pub(crate) fn turn(&self, limit: Option<Duration>) {
         debug_assert!(
