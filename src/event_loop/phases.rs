@@ -33,12 +33,28 @@ enum Source {
     Remote,
 }
 
+impl Source {
+    /// Its place in [`SOURCES`], as a bit.
+    const fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
 const SOURCES: [Source; 4] = [
     Source::Timers,
     Source::Local,
     Source::Insistent,
     Source::Remote,
 ];
+
+// `Source::bit` goes by it.
+const _: () = {
+    let mut place = 0;
+    while place < SOURCES.len() {
+        assert!(SOURCES[place] as usize == place);
+        place += 1;
+    }
+};
 
 /// What a task phase may still take from each source; counted down only with `Allowance::Queued`.
 struct Quota {
@@ -59,6 +75,15 @@ struct TaskPhase {
     next_reading: u32,
     last_reading: Time,
     began: Time,
+}
+
+impl TaskPhase {
+    /// It is the turn of the source so many places on.
+    #[inline]
+    fn pass_on(&mut self, places: usize) {
+        self.source = (self.source + places) % SOURCES.len();
+        self.in_quantum = 0;
+    }
 }
 
 /// What a row of [`LoopCore::run_row`] consists of.
@@ -294,11 +319,16 @@ impl LoopCore {
     ///
     /// In a row, because what is decided between two tasks was a third of what a short one costs the loop.
     fn run_some(&self, phase: &mut TaskPhase, most: u32) -> bool {
-        for _ in 0..=SOURCES.len() {
-            if !self.may_have(phase) {
-                phase.source = (phase.source + 1) % SOURCES.len();
-                phase.in_quantum = 0;
-                continue;
+        if phase.in_quantum >= SOURCE_QUANTUM {
+            phase.pass_on(1);
+        }
+        let mut candidates = self.sources_with_tasks(phase);
+        while candidates != 0 {
+            // Who has nothing is passed over, round the ring.
+            let ring = candidates | candidates << SOURCES.len();
+            let ahead = (ring >> phase.source).trailing_zeros();
+            if ahead > 0 {
+                phase.pass_on(ahead as usize);
             }
             let mut few = most.min(SOURCE_QUANTUM - phase.in_quantum);
             if let Some(quota) = &phase.quota {
@@ -319,22 +349,20 @@ impl LoopCore {
                 phase.since_reading += run;
                 return true;
             }
-            phase.source = (phase.source + 1) % SOURCES.len();
-            phase.in_quantum = 0;
+            // Timers set since the phase began, or a source that has given all it had at its beginning.
+            candidates &= !SOURCES[phase.source].bit();
         }
         false
     }
 
-    /// Whether the source whose turn it is may give a task: most have none, and to enter foreign code for it costs more than a look.
+    /// Which sources may give a task, a bit for each: most have none, and to enter foreign code for it costs more than a look.
     #[inline]
-    fn may_have(&self, phase: &TaskPhase) -> bool {
-        phase.in_quantum < SOURCE_QUANTUM
-            && match SOURCES[phase.source] {
-                Source::Timers => self.first_timer.get() <= phase.timers_due,
-                Source::Local => self.local_len() > 0,
-                Source::Insistent => self.handle().shared().has_insistent(),
-                Source::Remote => true,
-            }
+    fn sources_with_tasks(&self, phase: &TaskPhase) -> u32 {
+        let bit = |source: Source, has: bool| if has { source.bit() } else { 0 };
+        bit(Source::Timers, self.first_timer.get() <= phase.timers_due)
+            | bit(Source::Local, self.local_len() > 0)
+            | bit(Source::Insistent, self.handle().shared().has_insistent())
+            | bit(Source::Remote, self.remote.borrow_mut().has_next())
     }
 
     /// Whether the phase has to end; reads the clock when the budget asks for it.
