@@ -378,10 +378,8 @@ pub(crate) enum Root {
     Drain,
     /// Close, for this reason.
     Close(Error, Promise),
-    /// channel_inactive, channel_unregistered, the end. It waits for what was queued behind it.
-    End { was_active: bool },
-    /// The same after the given number of such rounds.
-    Ending { was_active: bool, rounds: u8 },
+    /// channel_inactive, channel_unregistered, the end. It waits for what was queued behind it, and has done so this many rounds.
+    End { rounds: u8 },
     /// What follows once the resumes that the limit has put off are over.
     Rest(Gate),
     /// What the transport reported from somebody's stack.

@@ -559,10 +559,7 @@ impl Core {
             // It was one of the last events: the handlers that have not heard of the end still do, and then comes what
             // follows it.
             self.forget_rest();
-            self.push_root(Root::Ending {
-                was_active: self.has(flag::WAS_ACTIVE),
-                rounds: 0,
-            });
+            self.push_root(Root::End { rounds: 0 });
         }
         self.enter(|core| core.close_because(error, Promise::void()));
     }

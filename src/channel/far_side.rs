@@ -199,7 +199,16 @@ struct Inlet {
 }
 
 impl Inlet {
+    /// Where the relay has told those behind it the last event itself, nothing comes behind that.
     fn send(&self, act: impl FnOnce(&Core, Index) + Send + 'static) -> HandlerResult {
+        self.send_whatever(move |core, relay| {
+            if !core.has_said_the_last(relay) {
+                act(core, relay);
+            }
+        })
+    }
+
+    fn send_whatever(&self, act: impl FnOnce(&Core, Index) + Send + 'static) -> HandlerResult {
         if !self.is_over.get() && !self.relay.enter(act) {
             self.line.break_off();
         }
@@ -217,8 +226,9 @@ impl Inlet {
         }
         let line = self.line.clone();
         self.send(move |core, relay| {
-            line.last_passed.fetch_or(bit, Ordering::Relaxed);
-            core.emit(kind, relay);
+            if line.last_passed.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
+                core.emit(kind, relay);
+            }
         })
     }
 }
@@ -259,7 +269,13 @@ impl Handler for Inlet {
     }
 
     fn exception_caught(&mut self, _ctx: &mut Context<'_>, cause: Failure) -> HandlerResult {
-        self.send(move |core, relay| core.emit_event(Event::Exception(relay, cause)))
+        self.send_whatever(move |core, relay| {
+            if core.has_said_the_last(relay) {
+                core.tail_exception(cause);
+            } else {
+                core.emit_event(Event::Exception(relay, cause));
+            }
+        })
     }
 }
 

@@ -352,9 +352,7 @@ impl Core {
         };
         self.fail_writes(flushed, &later);
         self.push_root(Root::Drain);
-        self.push_root(Root::End {
-            was_active: self.has(flag::WAS_ACTIVE),
-        });
+        self.push_root(Root::End { rounds: 0 });
     }
 
     /// The input has ended or the channel closes: what is parked is emitted, here and by handlers on other loops.
@@ -365,9 +363,10 @@ impl Core {
     }
 
     /// The last events, then the handlers leave. If a handler panics in one, this runs again for those that have not
-    /// heard of it (`Root::Ending`).
-    pub(crate) fn end(&self, was_active: bool) {
-        if was_active {
+    /// heard of it. In the pipeline of a handler elsewhere the channel's own last events may have passed the head
+    /// before: then they are not owed any more.
+    pub(crate) fn end(&self) {
+        if self.has(flag::WAS_ACTIVE) {
             self.emit_from_head(Inbound::Inactive);
             self.run();
         }

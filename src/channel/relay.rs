@@ -130,6 +130,10 @@ impl Relay {
         self.line.last_sent.fetch_or(bit, Ordering::Relaxed);
         self.line.try_send(move |core| {
             core.at_rest(move |core| {
+                // That one has an end of its own, which may still be on its way through it.
+                if core.has(flag::ENDED) {
+                    return;
+                }
                 core.set(flag::ENDING);
                 core.emit_from_head(kind);
                 core.run();
@@ -167,6 +171,15 @@ impl Core {
                 .linked()
                 .skip_while(|at| *at != index)
                 .any(|at| is_holding(&at))
+    }
+}
+
+impl Core {
+    /// Whether those behind this relay have heard the last of the channel.
+    pub(super) fn has_said_the_last(&self, relay: Index) -> bool {
+        self.has(flag::ENDING)
+            && line(&self.nodes, relay)
+                .is_some_and(|line| line.last_passed.load(Ordering::Relaxed) & UNREGISTERED != 0)
     }
 }
 

@@ -111,7 +111,7 @@ impl Core {
     pub(crate) fn root_before_resume(&self) -> Quiet {
         let place = |Roots(queue): &mut Roots| {
             let place = resting(queue);
-            let waits = |root: &Root| matches!(root, Root::End { .. } | Root::Ending { .. });
+            let waits = |root: &Root| matches!(root, Root::End { .. });
             queue
                 .get(place)
                 .is_some_and(|root| !waits(root))
@@ -153,9 +153,9 @@ impl Core {
             Root::Active => self.fire_active(),
             Root::Drain => self.release_parked(),
             Root::Close(cause, promise) => self.close_because(cause, promise),
-            Root::End { was_active } | Root::Ending { was_active, .. } => {
+            Root::End { .. } => {
                 self.set(flag::ENDING);
-                self.end(was_active);
+                self.end();
             }
             Root::News(news) => self.act_on_news(news),
             Root::Call(gate) | Root::Rest(gate) => gate.open(self),
@@ -189,18 +189,13 @@ impl Roots {
     fn next(&mut self) -> Option<Root> {
         let roots = &mut self.0;
         let root = roots.pop_front();
-        let (was_active, rounds) = match root {
-            Some(Root::End { was_active }) => (was_active, 0),
-            Some(Root::Ending { was_active, rounds }) => (was_active, rounds),
-            _ => return root,
+        let Some(Root::End { rounds }) = root else {
+            return root;
         };
         if rounds >= END_ROUNDS || roots.is_empty() {
             return root;
         }
-        roots.push_back(Root::Ending {
-            was_active,
-            rounds: rounds + 1,
-        });
+        roots.push_back(Root::End { rounds: rounds + 1 });
         roots.pop_front()
     }
 }
