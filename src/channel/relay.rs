@@ -172,9 +172,7 @@ impl Core {
                 .skip_while(|at| *at != index)
                 .any(|at| is_holding(&at))
     }
-}
 
-impl Core {
     /// Whether those behind this relay have heard the last of the channel.
     pub(super) fn has_said_the_last(&self, relay: Index) -> bool {
         self.has(flag::ENDING)

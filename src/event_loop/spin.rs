@@ -30,7 +30,8 @@ pub enum Spin {
 }
 
 /// Looks at the task queue between two polls, at most. A poll of an empty epoll set takes 110 to 300 ns, a look and the reading
-/// of the clock in front of it 30 to 55: then a task mostly meets a loop that looks, and is seen at once. [`Spinner::looks`] says why not always.
+/// of the clock in front of it 30 to 55: then a task mostly meets a loop that looks, and is seen at once. [`Spinner::looks`] says
+/// why not always.
 const LOOKS_MAX: u32 = 16;
 
 /// The adaptive time never halves below this part of its maximum, so that it can grow again.

@@ -182,7 +182,7 @@ impl LoopCore {
     }
 
     /// The same, asked so many times. The clock is read in front of each look: it is the pause that leaves the line to whoever
-    /// writes it, and what is found then has the time of a moment ago (without: 70 ns more from `execute` to the task).
+    /// writes it, and what is found then has the time of a moment ago (without: 60 ns more from `execute` to the task).
     #[inline]
     fn is_called_soon(&self, looks: u32) -> bool {
         for _ in 0..looks {
