@@ -13,7 +13,7 @@ cd "$(dirname "$0")/.."
 events=${EVENTS:-5000}
 limits='inbound 56 60
 bare 40 40
-outbound 51 40
+outbound 40 40
 flush 40 40
 skipped 6 6'
 

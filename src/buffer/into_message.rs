@@ -1,10 +1,10 @@
-//! [`IntoMessage`]: what the methods that take a message take. It says no more than `Into<Message>`, which it is for; it is
-//! there for what the compiler says of everything else. Called wherever a message comes from a user.
+//! [`IntoMessage`]: what the methods that take a message take. It says little more than `Into<Message>`, which it is for: that nothing is
+//! borrowed (so that a message can be told from what becomes one), and what the compiler says of everything else. Called wherever a message comes from a user.
 
 use super::message::Message;
 
 /// Becomes a message: a [`Message`], bytes (`BytesMut`, `Bytes`, `Vec<u8>`, `String`, `&'static str`, byte strings), and
-/// whatever has `Into<Message>`. A value of any other type is wrapped: `Message::new(value)`.
+/// whatever has `Into<Message>` and borrows nothing. A value of any other type is wrapped: `Message::new(value)`.
 ///
 /// ```
 /// use tidegate::{EmbeddedChannel, Failure, Message};
@@ -33,13 +33,13 @@ use super::message::Message;
     note = "any value that is `Send + 'static` becomes one: `Message::new(value)`",
     note = "`impl From<{Self}> for Message` does so for all places"
 )]
-pub trait IntoMessage {
+pub trait IntoMessage: 'static {
     /// The message.
     fn into_message(self) -> Message;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Into<Message>> IntoMessage for T {
+impl<T: Into<Message> + 'static> IntoMessage for T {
     #[inline(always)]
     fn into_message(self) -> Message {
         self.into()

@@ -7,6 +7,8 @@ use std::mem;
 use std::ptr;
 use std::time::Duration;
 
+use tidegate_sys::mem::in_place;
+
 use super::address::Address;
 use super::core::{Context, Core, Handler, flag};
 use super::future::ChannelFuture;
@@ -144,20 +146,13 @@ impl<'a> Context<'a> {
     /// Write a message; nobody waits for the result. A failure is counted and reported once per channel.
     #[inline(always)]
     pub fn write(&mut self, msg: impl IntoMessage) {
-        Core::op_write_along(self, msg.into_message());
+        in_place::keep(Core::op_write_along, self, msg, Promise::void());
     }
 
     /// Write a message and settle `promise` with the result.
     #[inline(always)]
     pub fn write_with(&mut self, msg: impl IntoMessage, promise: Promise) {
-        if promise.is_void() {
-            // It owns nothing; forgetting it keeps it in a register.
-            mem::forget(promise);
-            Core::op_write_along(self, msg.into_message());
-        } else {
-            self.core
-                .op_write_observed(self.index(), msg.into_message(), promise);
-        }
+        in_place::keep(Core::op_write_along, self, msg, promise);
     }
 
     /// Write a message; the future tells when it was handed to the kernel. It says nothing before somebody flushes.

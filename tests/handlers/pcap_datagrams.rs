@@ -4,6 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use tidegate::buffer::IntoMessage;
 use tidegate::channel::options::{IP_PKTINFO, IP_RECVTOS, IP_TOS, MAX_DATAGRAM_PAYLOAD_SIZE};
 use tidegate::handler::pcap::{PcapCapture, PcapFile};
 use tidegate::transport::udp::{Datagram, Udp};
@@ -53,7 +54,7 @@ fn port(channel: &Channel) -> u16 {
     local.as_inet().expect("a socket address").port()
 }
 
-fn write(channel: &Channel, msg: impl Into<Message>) {
+fn write(channel: &Channel, msg: impl IntoMessage) {
     let written = channel.write_and_flush(msg);
     written.sync_timeout(DEADLINE).expect("sent");
 }

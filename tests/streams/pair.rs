@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use tidegate::buffer::{Bytes, BytesMut};
+use tidegate::buffer::{Bytes, BytesMut, IntoMessage};
 use tidegate::channel::Direction;
 use tidegate::channel::options::{ALLOW_HALF_CLOSURE, AUTO_READ};
 use tidegate::handler::stream::{Chunked, ChunkedBytes, ChunkedWrite};
@@ -41,8 +41,8 @@ fn echo(link: Link) -> EmbeddedPair {
     EmbeddedPair::new(link, nothing, |p| p.add_last(Echo)).unwrap()
 }
 
-fn send(side: &mut EmbeddedChannel, msg: impl Into<Message>) {
-    let msg = msg.into();
+fn send(side: &mut EmbeddedChannel, msg: impl IntoMessage) {
+    let msg = msg.into_message();
     side.run(|channel| channel.write_and_flush(msg));
 }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use tidegate::buffer::IntoMessage;
 use tidegate::channel::WaterMark;
 use tidegate::channel::options::WRITE_BUFFER_WATER_MARK;
 use tidegate::handler::stream::{
@@ -36,8 +37,8 @@ fn bytes(content: &'static str, size: usize) -> Message {
     chunked(ChunkedBytes::new(content).chunk_size(size))
 }
 
-pub fn write(channel: &mut EmbeddedChannel, msg: impl Into<Message>) -> ChannelFuture {
-    let msg = msg.into();
+pub fn write(channel: &mut EmbeddedChannel, msg: impl IntoMessage) -> ChannelFuture {
+    let msg = msg.into_message();
     channel.run(|channel| channel.write_future(msg))
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidegate::buffer::IntoMessage;
 use tidegate::channel::options::AUTO_READ;
 use tidegate::handler::traffic::{LoopTraffic, TrafficLimits, TrafficShaper, TrafficShaping};
 use tidegate::{
@@ -27,8 +28,8 @@ fn with(shaper: &TrafficShaper) -> EmbeddedChannel {
     EmbeddedChannel::new(|p| p.add_last(shaper.handler())).unwrap()
 }
 
-fn write(channel: &mut EmbeddedChannel, msg: impl Into<Message>) -> ChannelFuture {
-    let msg = msg.into();
+fn write(channel: &mut EmbeddedChannel, msg: impl IntoMessage) -> ChannelFuture {
+    let msg = msg.into_message();
     channel.run(|channel| channel.write_and_flush(msg))
 }
 

@@ -5,7 +5,9 @@
 //! channel's handle, at the tail) waits there, in order, and goes on when that handler has returned; operations
 //! behind it may not overtake it, not even if the handler is taken out before it returns.
 
-use std::mem;
+use std::mem::{self, ManuallyDrop};
+
+use tidegate_sys::mem::in_place;
 
 use super::super::address::Address;
 use super::super::core::{Context, Core, Handler, attention};
@@ -16,7 +18,7 @@ use super::super::node::{self, HEAD, Index, Loan, Node, Resume, State, TAIL};
 use super::super::op::Op;
 use super::super::slow::{Event, Waited};
 use super::visit::Visit;
-use crate::buffer::Message;
+use crate::buffer::{IntoMessage, Message};
 use crate::error::{Error, Failure};
 use crate::future::Promise;
 
@@ -41,6 +43,8 @@ enum Start<'c, 'a> {
 struct Step<'c, 'a> {
     ctx: &'c mut Context<'a>,
     caller: &'a Node<dyn Handler>,
+    /// Whose the handler is.
+    node: &'a Node<dyn Handler>,
     /// `Some` until [`end`](Self::end).
     handler: Option<Loan<'a, dyn Handler>>,
 }
@@ -59,6 +63,7 @@ impl<'c, 'a> Step<'c, 'a> {
                 return Start::Handler(Self {
                     ctx,
                     caller,
+                    node,
                     handler: Some(handler),
                 });
             }
@@ -82,12 +87,12 @@ impl<'c, 'a> Step<'c, 'a> {
     fn end(
         mut self,
         result: HandlerResult,
-        see_to: impl FnOnce(&Context<'a>, HandlerResult, &Node<dyn Handler>),
+        see_to: impl FnOnce(&Core, HandlerResult, &Node<dyn Handler>),
     ) {
-        let node = self.ctx.move_to(self.caller);
+        self.ctx.move_to(self.caller);
         drop(self.handler.take());
-        if result.is_err() || node.is_awaited() {
-            see_to(self.ctx, result, node);
+        if result.is_err() || self.node.is_awaited() {
+            see_to(self.ctx.core, result, self.node);
         }
     }
 
@@ -96,7 +101,7 @@ impl<'c, 'a> Step<'c, 'a> {
     fn call(mut self, call: impl FnOnce(&mut dyn Handler, &mut Context<'_>) -> HandlerResult) {
         let (handler, ctx) = self.parts();
         let result = call(handler, ctx);
-        self.end(result, Context::leave_plain_slow);
+        self.end(result, Core::leave_plain_slow);
     }
 }
 
@@ -120,22 +125,6 @@ impl Context<'_> {
     fn detour(&mut self, op: impl FnOnce(&Core, Index)) {
         op(self.core, self.node.index());
     }
-
-    #[cold]
-    #[inline(never)]
-    fn leave_plain_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
-        self.core.leave_plain_slow(result, node);
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn leave_write_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
-        if let Err(failure) = result {
-            self.core
-                .fail_operation(node.index(), failure, &Promise::void());
-        }
-        self.core.after_call(node);
-    }
 }
 
 impl Core {
@@ -144,27 +133,49 @@ impl Core {
     // The way from handler to handler is inlined into these, so that it ends up in the handler that writes: one frame per
     // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
     // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76, with
-    // one frame and the caller's context 58. Now it is 49, and a flush 39 (was 48): the handler is lent where it is (a box that
-    // was taken out and put back took 4 more), no word of the core is looked at before
-    // (unless a handler is passed over, or the context was left without a slab) or after (the node knows), and unwinding past
-    // it calls nothing, which leaves a register free. Should that cleanup grow by a few instructions, LLVM makes a function of it, the step lives in
-    // memory, and all of this is lost again: `make hops` shows it. Of what is left, 14 are the frame's own, 3 a check of the
-    // index, and 7 of a write copy the message to where the callee expects it, because an argument that is inlined counts
-    // as a copy of its own for rustc 1.95: taking a `Message` instead of what becomes one changed nothing, and leaving the
-    // inlining to LLVM, which could do without the copy, brought the second frame back (67).
+    // one frame and the caller's context 58. Now it is 40, and a flush 38: the handler is lent where it is (a box that was taken
+    // out and put back took 4 more), the message stays where it lies (`in_place`: 9), no word of the core is looked at
+    // before (unless a handler is passed over, or the context was left without a slab) or after (the node knows), the
+    // step and not the context tells which node it was (1), what is seen to behind the call gets the core and not the
+    // context, which else is moved to where that call would have it (1), and unwinding past it calls nothing, which leaves a register
+    // free. Should that cleanup grow by a few instructions, LLVM makes a function of it, the step lives in memory, and all
+    // of this is lost again: `make hops` shows it. Of what is left, 14 are the frame's own and 3 a check of the index.
 
-    /// A write whose promise is void.
+    /// A write of anything that becomes a message. What is one already stays where it lies, all the way to the last handler.
     #[inline(always)]
-    pub(crate) fn op_write_along(ctx: &mut Context<'_>, msg: Message) {
+    pub(crate) fn op_write_along<T: IntoMessage>(
+        ctx: &mut Context<'_>,
+        msg: ManuallyDrop<T>,
+        promise: Promise,
+    ) {
+        match in_place::same(Self::op_write_message) {
+            Some(op_write_message) => op_write_message(ctx, msg, promise),
+            None => {
+                let msg = ManuallyDrop::into_inner(msg).into_message();
+                Self::op_write_message(ctx, ManuallyDrop::new(msg), promise);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn op_write_message(ctx: &mut Context<'_>, msg: ManuallyDrop<Message>, promise: Promise) {
+        if !promise.is_void() {
+            let (core, from) = (ctx.core, ctx.node.index());
+            return in_place::give_third(Self::op_write_observed, core, from, msg, promise);
+        }
+        // It owns nothing; forgetting it keeps it in a register.
+        mem::forget(promise);
         match Step::begin(ctx, mask::WRITE) {
             Start::Handler(mut step) => {
                 let (handler, ctx) = step.parts();
-                let result = handler.write(ctx, msg, Promise::void());
-                step.end(result, Context::leave_write_slow);
+                let result =
+                    in_place::give_third(<dyn Handler>::write, handler, ctx, msg, Promise::void());
+                step.end(result, Core::leave_write_slow);
             }
-            Start::Head(core) => core.head_write(msg, Promise::void()),
+            Start::Head(core) => in_place::give(Self::head_write, core, msg, Promise::void()),
             Start::Detour(ctx) => {
-                ctx.detour(|core, from| core.op_write(from, msg, Promise::void()));
+                let (core, from) = (ctx.core, ctx.node.index());
+                in_place::give_third(Self::op_write, core, from, msg, Promise::void());
             }
         }
     }
@@ -607,6 +618,16 @@ impl Core {
     fn leave_plain_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
         if let Err(failure) = result {
             self.emit_event(Event::ExceptionAt(node.index(), failure));
+        }
+        self.after_call(node);
+    }
+
+    /// Err of a write whose promise is void is counted.
+    #[cold]
+    #[inline(never)]
+    fn leave_write_slow(&self, result: HandlerResult, node: &Node<dyn Handler>) {
+        if let Err(failure) = result {
+            self.fail_operation(node.index(), failure, &Promise::void());
         }
         self.after_call(node);
     }

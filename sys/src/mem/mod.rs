@@ -1,8 +1,9 @@
-//! Memory structures that need unsafe: inline closures, erased values, values on loan, the task queue; and a hint to the cache.
+//! Memory structures that need unsafe: inline closures, erased values, values on loan, arguments in place, the task queue; and a hint to the cache.
 //!
 //! - [`task`]: a closure in one cache line, for this thread ([`LocalTask`]) or any thread ([`Task`]).
 //! - [`erased`]: a value of any type in half a cache line ([`Erased`]).
 //! - [`berth`]: a boxed value that is lent to one at a time ([`Berth`]).
+//! - [`in_place`]: arguments that are handed on where they lie.
 //! - [`prefetch()`]: a hint to the cache.
 //! - [`queue`]: the many-producer, one-consumer queue that carries tasks to a loop.
 //! - `atomic` (loom only): loom's atomics, with the loads that it forgets.
@@ -13,6 +14,7 @@
 pub mod atomic;
 pub mod berth;
 pub mod erased;
+pub mod in_place;
 mod prefetch;
 pub mod queue;
 pub mod task;
