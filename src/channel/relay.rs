@@ -134,7 +134,8 @@ impl Relay {
                 if core.has(flag::ENDED) {
                     return;
                 }
-                core.set(flag::ENDING);
+                // Owed, with the one that follows, also by a side that never heard of the beginning and ends by itself in between.
+                core.set(flag::ENDING | flag::REGISTERED | means);
                 core.emit_from_head(kind);
                 core.run();
                 // Behind a panic it is owed still.

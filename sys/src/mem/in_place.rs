@@ -120,15 +120,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_and_not_given_is_leaked() {
-        fn lose(counted: &Rc<()>, parcel: ManuallyDrop<Parcel>, (): ()) -> usize {
+    fn what_is_kept_is_not_dropped() {
+        fn back((): (), parcel: ManuallyDrop<Parcel>, (): ()) -> ManuallyDrop<Parcel> {
             assert_eq!(parcel.0, [4, 3, 2, 1]);
-            Rc::strong_count(counted)
+            parcel
         }
         let counted = Rc::new(());
-        let parcel = Parcel([4, 3, 2, 1], counted.clone());
-        assert_eq!(keep(lose, &counted, parcel, ()), 2);
+        let kept = keep(back, (), Parcel([4, 3, 2, 1], counted.clone()), ());
         assert_eq!(Rc::strong_count(&counted), 2);
+        drop(ManuallyDrop::into_inner(kept));
+        assert_eq!(Rc::strong_count(&counted), 1);
     }
 
     #[test]
