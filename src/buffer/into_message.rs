@@ -1,5 +1,6 @@
-//! [`IntoMessage`]: what the methods that take a message take. It says little more than `Into<Message>`, which it is for: that nothing is
-//! borrowed (so that a message can be told from what becomes one), and what the compiler says of everything else. Called wherever a message comes from a user.
+//! [`IntoMessage`]: what the methods that take a message take. It says little more than `Into<Message>`, which it is for: that
+//! nothing is borrowed, so that a message can be told from what becomes one, and what the compiler says of everything else.
+//! Called wherever a message comes from a user.
 
 use super::message::Message;
 

@@ -134,7 +134,7 @@ impl Core {
     // hop instead of two, and the handler's own context serves the next one for the time of the call. With a frame for the
     // operation and a context for each hop a write cost 93 instructions per handler, with one frame and a context 76, with
     // one frame and the caller's context 58. Now it is 40, and a flush 38: the handler is lent where it is (a box that was taken
-    // out and put back took 4 more), the message stays where it lies (`in_place`: 9), no word of the core is looked at
+    // out and put back took 4 more), the message stays where it lies (`in_place`: 7), no word of the core is looked at
     // before (unless a handler is passed over, or the context was left without a slab) or after (the node knows), the
     // step and not the context tells which node it was (1), what is seen to behind the call gets the core and not the
     // context, which else is moved to where that call would have it (1), and unwinding past it calls nothing, which leaves a register

@@ -2,14 +2,14 @@
 //!
 //! A value of more than two words is passed in memory of its caller's, of which the callee has the address. A function that
 //! only passes its argument on could pass the address on. rustc (1.95) does not as soon as anything in front of the call
-//! may panic: the value would be dropped then, so it counts as borrowed, and the callee gets a copy of its own. For a value that nobody
-//! drops the address is passed on. These functions change the type of a function's argument from one that is dropped to one that is not, and
-//! back, and nothing of how it is called. The way of a write from handler to handler lost a copy of five words by it, and how the
-//! frame was reached that the copy lay in (7 instructions of 49; `make hops`).
+//! may panic: the value would be dropped then, so it counts as borrowed, and the callee gets a copy of its own. Of a value that
+//! nobody drops the address is passed on. These functions call a function with an argument that is dropped as one whose argument
+//! is not, and the other way round. The way of a write from handler to handler lost a copy of five words by it (7 instructions of
+//! 49; `make hops`).
 //!
 //! Unsafe here promises: `T` and `ManuallyDrop<T>`, which is `repr(transparent)`, are passed in the same way
-//! (<https://doc.rust-lang.org/std/primitive.fn.html#abi-compatibility>), and whoever gets the one may have got the other: the
-//! value is owned by exactly one of caller and callee.
+//! (<https://doc.rust-lang.org/std/primitive.fn.html#abi-compatibility>), and the value is owned by exactly one of caller and
+//! callee.
 //!
 //! Unions and not `transmute` convert: a union's field is read without a call, and a call is something that may panic.
 
