@@ -47,6 +47,13 @@ struct Passes;
 
 impl Handler for Passes {}
 
+/// When it returns, what the loops had begun is done, also where it goes on on the other one and comes back.
+fn settle(own: &EventLoopGroup, others: &EventLoopGroup) {
+    for group in [own, others, own] {
+        group.next().submit(|| ()).sync_timeout(DEADLINE).unwrap();
+    }
+}
+
 fn kind(result: Option<Error>) -> Option<ErrorKind> {
     result.map(|error| error.kind())
 }
@@ -117,6 +124,8 @@ fn an_operation_that_the_channels_loop_does_not_take_is_rejected() {
         .sync_timeout(DEADLINE)
         .unwrap();
     let handle = handles.recv_timeout(DEADLINE).unwrap();
+    // The first read is asked for on the other loop, and a channel that cannot be read any more is at its end.
+    settle(&own, &others);
     let full = Full::new(&own.next());
     handle
         .run(|keeps: &mut Keeps, ctx| keeps.0.user_event_triggered(ctx, Message::new(0_u8)))
