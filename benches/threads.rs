@@ -8,7 +8,8 @@
 //! Criterion's figures are means, and a mean of latencies is mostly made of the few that met an interrupt. So "submit to
 //! run" also prints quantiles of the way of one task: from just before `execute` in one thread to the first instruction of
 //! the task on the loop's thread, one reading of the clock at each end (together about 25 ns of the figure). Beside it
-//! stands what the machine can do: a number handed over by two threads that spin on it, measured with the same two readings.
+//! stands what the machine can do: a number handed over by two threads that spin on it, through as many lines of memory as
+//! the queue has slots, measured with the same two readings.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, mpsc};
@@ -256,42 +257,61 @@ fn await_number(number: &AtomicU64) -> u64 {
     }
 }
 
+/// Where [`hand_over`] puts its numbers: as many lines as a chunk of the task queue has slots, since how far a line lies from both
+/// processors differs by half from one to another.
+static SENT: [Slot; 256] = [const { Slot(AtomicU64::new(0)) }; 256];
+
+/// Alone on its cache line.
+#[repr(align(64))]
+struct Slot(AtomicU64);
+
+/// The line after so many, in an order that no prefetcher follows.
+fn sent(number: usize) -> &'static AtomicU64 {
+    &SENT[number.wrapping_mul(109) % SENT.len()].0
+}
+
 /// The floor: a number stored by one thread and seen by the other.
 fn hand_over(samples: usize) -> ([u64; 3], [u64; 3]) {
-    static SENT: Apart = Apart(AtomicU64::new(0));
     let origin = Instant::now();
     let now = move || origin.elapsed().as_nanos() as u64;
-    // What ended the round before is still in it.
-    SENT.0.store(0, Ordering::Relaxed);
+    // What ended the round before is still in one.
+    for slot in &SENT {
+        slot.0.store(0, Ordering::Relaxed);
+    }
     let ready = Barrier::new(2);
     thread::scope(|scope| {
         let is_ready = &ready;
         scope.spawn(move || {
             let _ = set_affinity(0);
             is_ready.wait();
-            loop {
-                let sent = await_number(&SENT.0);
+            for slot in (0..).map(sent) {
+                let sent = await_number(slot);
                 if sent == u64::MAX {
                     return;
                 }
-                SENT.0.store(0, Ordering::Relaxed);
+                slot.store(0, Ordering::Relaxed);
                 SEEN.0.store((now() - sent).max(1), Ordering::Release);
             }
         });
         // Not spinning yet: it may need this processor to get away from it.
         ready.wait();
-        let send = || {
+        let mut slots = (0..).map(sent);
+        let mut send = |number: Option<u64>| {
             SEEN.0.store(0, Ordering::Relaxed);
-            SENT.0.store(now(), Ordering::Release);
+            let slot = slots.next().expect("no end of numbers");
+            slot.store(number.unwrap_or_else(now), Ordering::Release);
+        };
+        let mut send_and_wait = || {
+            send(None);
             await_number(&SEEN.0)
         };
-        let one_way = spread(samples, send);
+        let one_way = spread(samples, &mut send_and_wait);
         let round_trip = spread(samples, || {
             let began = now();
-            send();
+            send_and_wait();
             now() - began
         });
-        SENT.0.store(u64::MAX, Ordering::Release);
+        send(Some(u64::MAX));
         (one_way, round_trip)
     })
 }

@@ -535,6 +535,44 @@ fn a_spinning_loop_is_not_woken() {
     }
 }
 
+/// It runs where it is found, in front of the rest of the turn, and is a task like any other.
+///
+/// Rules: 5.4.
+#[test]
+fn a_task_that_polling_finds_is_timed_and_may_panic() {
+    const BUSY: Duration = Duration::from_millis(5);
+    let group = EventLoopGroup::builder()
+        .threads(1)
+        .spin(Spin::For(Duration::from_secs(20)))
+        .build()
+        .expect("built");
+    let event_loop = group.next();
+    let (sender, order) = mpsc::channel();
+    for round in 0..20 {
+        let (first, last) = (sender.clone(), sender.clone());
+        let task = event_loop.submit(move || {
+            first.send(round).expect("the test listens");
+            std::thread::sleep(BUSY);
+            assert!(round % 2 == 0, "as every other one");
+        });
+        // Behind it, also if it comes while the other one runs.
+        event_loop
+            .execute(move || last.send(round).expect("the test listens"))
+            .expect("open");
+        let result = task.sync_timeout(DEADLINE);
+        assert_eq!(result.is_ok(), round % 2 == 0, "{result:?}");
+        for _ in 0..2 {
+            assert_eq!(order.recv_timeout(DEADLINE), Ok(round));
+        }
+    }
+    let metrics = event_loop.metrics();
+    assert_eq!(metrics.panics, 10, "{metrics}");
+    assert!(metrics.tasks_run >= 40, "{metrics}");
+    assert!(metrics.time_in_tasks >= 20 * BUSY, "{metrics}");
+    assert!(metrics.time_spinning > Duration::ZERO, "{metrics}");
+    end(&group);
+}
+
 /// Rules: E14.
 #[test]
 fn a_lazy_task_waits_for_company() {

@@ -127,7 +127,8 @@ impl LoopCore {
         self.spinner.borrow_mut().slept(slept);
     }
 
-    /// Polls for as long as the user's choice says; `None` if nothing was found. Reads the clock afterwards.
+    /// Polls for as long as the user's choice says; `None` if nothing was found. A task that was found has run. Reads the clock
+    /// afterwards.
     #[inline]
     fn spin(&self, reactor: &Reactor, deadline: Time, began: Time) -> Option<Outcome> {
         if !self.spins {
@@ -163,6 +164,9 @@ impl LoopCore {
         }
         let has_events = found == Some(Found::Event);
         let now = self.cached_now();
+        if found == Some(Found::Task) {
+            self.run_found_task();
+        }
         self.metrics().spin_ns.add(now.nanos_since(began));
         if deadline <= now {
             found = found.or(Some(Found::Event));
