@@ -143,13 +143,20 @@ impl Handler for Sink {
     }
 }
 
+/// What [`chunks_pinned_by`] has found, while its connections last.
+struct Pinned {
+    chunks: u64,
+    _peers: [TcpStream; 2],
+    _group: EventLoopGroup,
+}
+
 /// The chunks of receive memory that are pinned after so many single bytes, each in a chunk of its own, have come to an
 /// [`Echo`] behind these handlers. What else fills the chunks comes on another connection, and nobody keeps it.
 fn chunks_pinned_by(
     bytes: u64,
     frozen: bool,
     fill: impl Fn(&mut Pipeline<'_>) -> Result<(), Error> + Send + Sync + 'static,
-) -> u64 {
+) -> Pinned {
     let group = EventLoopGroup::new(1).unwrap();
     let (told, heard) = mpsc::channel();
     let (echo_told, sink_told) = (told.clone(), told);
@@ -184,7 +191,11 @@ fn chunks_pinned_by(
         let turn = group.next().submit(|| ());
         turn.sync_timeout(DEADLINE).unwrap();
     }
-    group.metrics().arena_pinned_chunks
+    Pinned {
+        chunks: group.metrics().arena_pinned_chunks,
+        _peers: [echo, sink],
+        _group: group,
+    }
 }
 
 /// A few bytes that wait for their share of the bandwidth hold on to no chunk of 256 KiB.
@@ -200,7 +211,8 @@ fn what_waits_for_its_share_pins_no_receive_memory() {
             p.add_last(shared.handler().sized_by(|_| 1000))
         });
         assert_eq!(shaper.traffic().queued, 19_000, "all but the first wait");
-        assert!(pinned <= 2, "{pinned} chunks, frozen: {frozen}");
+        let chunks = pinned.chunks;
+        assert!(chunks <= 2, "{chunks} chunks, frozen: {frozen}");
     }
 }
 
@@ -224,6 +236,7 @@ fn what_waits_behind_a_chunked_message_pins_no_receive_memory() {
             p.add_last(ChunkedWrite::new())?;
             p.add_last(First(Vec::new()))
         });
-        assert!(pinned <= 2, "{pinned} chunks, frozen: {frozen}");
+        let chunks = pinned.chunks;
+        assert!(chunks <= 2, "{chunks} chunks, frozen: {frozen}");
     }
 }
