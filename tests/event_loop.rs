@@ -591,6 +591,59 @@ fn a_lazy_task_waits_for_company() {
     end(&group);
 }
 
+/// As a story: a loop slept over a queue full of lazy tasks, and refused all others for ever.
+///
+/// Rules: E14, E9.
+#[test]
+fn a_queue_full_of_lazy_tasks_wakes_the_loop() {
+    let backoff = Rejection::Backoff {
+        retries: 20_000,
+        pause: Duration::from_millis(1),
+    };
+    for rejection in [Rejection::Reject, backoff] {
+        let group = EventLoopGroup::builder()
+            .threads(1)
+            .max_pending_tasks(16)
+            .rejection(rejection)
+            .build()
+            .expect("built");
+        let event_loop = group.next();
+        event_loop
+            .submit(|| ())
+            .sync_timeout(DEADLINE)
+            .expect("runs");
+        let (sender, run) = mpsc::channel();
+        let mut given = 0;
+        // The loop may still be on its way to its sleep. Once it is there the queue is full after 16.
+        let is_refused = loop {
+            let sender = sender.clone();
+            let lazy = event_loop.execute_lazy(move || sender.send(()).expect("the test listens"));
+            match lazy {
+                Ok(()) => given += 1,
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Rejected);
+                    break true;
+                }
+            }
+            if rejection == backoff && given >= 40 {
+                break false;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        assert_eq!(is_refused, rejection == Rejection::Reject);
+        // Nobody asks for the loop but the one that was refused, or waited.
+        let certain = if is_refused { given } else { given - 16 };
+        for _ in 0..certain {
+            run.recv_timeout(DEADLINE).expect("it runs");
+        }
+        event_loop
+            .submit(|| ())
+            .sync_timeout(DEADLINE)
+            .expect("there is room");
+        end(&group);
+    }
+}
+
 #[test]
 fn handles_are_shared_between_threads() {
     fn is_shared<T: Send + Sync + Clone>() {}

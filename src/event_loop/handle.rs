@@ -37,7 +37,7 @@ impl EventLoop {
     }
 
     /// As [`execute`](Self::execute), but a sleeping loop is not woken for it: it runs with the next
-    /// thing that happens there.
+    /// thing that happens there. If the queue is full the loop is woken.
     ///
     /// # Errors
     /// As [`execute`](Self::execute).
@@ -50,10 +50,8 @@ impl EventLoop {
             return self.execute_task(task);
         }
         self.ensure_started()?;
-        self.shared()
-            .tasks()
-            .push_lazy(task)
-            .map_err(|refused| self.refuse(refused).1)
+        let queued = self.shared().tasks().push_lazy(task);
+        queued.or_else(|refused| self.back_off(refused).map_err(|(_, error)| error))
     }
 
     /// Runs `f` on the loop and gives what it returns. A panic of `f` fails the future with
@@ -269,7 +267,8 @@ impl EventLoop {
         }
     }
 
-    /// What was refused is tried again, if it was for want of room and the user has said so.
+    /// What was refused is tried again, if it was for want of room and the user has said so. A loop that sleeps over a queue full
+    /// of lazy tasks is woken in any case: nothing else would get through to it.
     #[cold]
     #[inline(never)]
     fn back_off(&self, refused: Refused) -> Result<(), (Task, Error)> {
@@ -277,12 +276,9 @@ impl EventLoop {
             Refused::Full(task) => task,
             Refused::Closed(_) => return Err(self.refuse(refused)),
         };
+        self.wake_if_asleep();
         if let Rejection::Backoff { retries, pause } = self.shared().rejection {
             for _ in 0..retries {
-                // It may be asleep over lazy tasks.
-                if self.shared().tasks().claim_wake() {
-                    self.shared().wake();
-                }
                 thread::park_timeout(pause);
                 match self.shared().tasks().push(task) {
                     Ok(pushed) => {
@@ -292,6 +288,7 @@ impl EventLoop {
                     Err(Refused::Full(back)) => task = back,
                     Err(refused) => return Err(self.refuse(refused)),
                 }
+                self.wake_if_asleep();
             }
         }
         Err(self.refuse(Refused::Full(task)))
@@ -303,6 +300,12 @@ impl EventLoop {
         match refused {
             Refused::Full(task) => (task, full(self.name())),
             Refused::Closed(task) => (task, terminated(self.name())),
+        }
+    }
+
+    fn wake_if_asleep(&self) {
+        if self.shared().tasks().claim_wake() {
+            self.shared().wake();
         }
     }
 

@@ -24,7 +24,6 @@ use super::shared::EventLoop;
 use super::spin::Spin;
 use crate::error::ErrorKind;
 use crate::future::Promise;
-use crate::reactor::Parts;
 
 /// Explores the executions of a model with at most so many preemptions: what ten seconds allow, two with three threads, three or
 /// four with two.
