@@ -266,7 +266,7 @@ static SENT: [Slot; 256] = [const { Slot(AtomicU64::new(0)) }; 256];
 struct Slot(AtomicU64);
 
 /// The line after so many, in an order that no prefetcher follows.
-fn sent(number: usize) -> &'static AtomicU64 {
+fn nth_slot(number: usize) -> &'static AtomicU64 {
     &SENT[number.wrapping_mul(109) % SENT.len()].0
 }
 
@@ -284,7 +284,7 @@ fn hand_over(samples: usize) -> ([u64; 3], [u64; 3]) {
         scope.spawn(move || {
             let _ = set_affinity(0);
             is_ready.wait();
-            for slot in (0..).map(sent) {
+            for slot in (0..).map(nth_slot) {
                 let sent = await_number(slot);
                 if sent == u64::MAX {
                     return;
@@ -295,7 +295,7 @@ fn hand_over(samples: usize) -> ([u64; 3], [u64; 3]) {
         });
         // Not spinning yet: it may need this processor to get away from it.
         ready.wait();
-        let mut slots = (0..).map(sent);
+        let mut slots = (0..).map(nth_slot);
         let mut send = |number: Option<u64>| {
             SEEN.0.store(0, Ordering::Relaxed);
             let slot = slots.next().expect("no end of numbers");

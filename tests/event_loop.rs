@@ -398,6 +398,12 @@ fn a_panic_ends_the_task_and_not_the_loop() {
     });
 }
 
+/// One loop, with the smallest bound that there is.
+fn group_of_16_places(rejection: Rejection) -> EventLoopGroup {
+    let builder = EventLoopGroup::builder().threads(1).max_pending_tasks(16);
+    builder.rejection(rejection).build().expect("built")
+}
+
 /// Rules: E19.
 #[test]
 fn a_full_queue_refuses_or_waits_as_chosen() {
@@ -408,12 +414,7 @@ fn a_full_queue_refuses_or_waits_as_chosen() {
             pause: Duration::from_micros(10),
         },
     ] {
-        let group = EventLoopGroup::builder()
-            .threads(1)
-            .max_pending_tasks(16)
-            .rejection(rejection)
-            .build()
-            .expect("built");
+        let group = group_of_16_places(rejection);
         let event_loop = group.next();
         let (release, held) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
@@ -552,6 +553,7 @@ fn a_task_that_polling_finds_is_timed_and_may_panic() {
         let (first, last) = (sender.clone(), sender.clone());
         let task = event_loop.submit(move || {
             first.send(round).expect("the test listens");
+            // The time that the counters have to show.
             std::thread::sleep(BUSY);
             assert!(round % 2 == 0, "as every other one");
         });
@@ -601,12 +603,7 @@ fn a_queue_full_of_lazy_tasks_wakes_the_loop() {
         pause: Duration::from_millis(1),
     };
     for rejection in [Rejection::Reject, backoff] {
-        let group = EventLoopGroup::builder()
-            .threads(1)
-            .max_pending_tasks(16)
-            .rejection(rejection)
-            .build()
-            .expect("built");
+        let group = group_of_16_places(rejection);
         let event_loop = group.next();
         event_loop
             .submit(|| ())
@@ -614,7 +611,8 @@ fn a_queue_full_of_lazy_tasks_wakes_the_loop() {
             .expect("runs");
         let (sender, run) = mpsc::channel();
         let mut given = 0;
-        // The loop may still be on its way to its sleep. Once it is there the queue is full after 16.
+        // Once the loop sleeps the queue is full after 16. It may still be on its way there, which nothing tells but a lazy task
+        // that does not run; hence the pauses.
         let is_refused = loop {
             let sender = sender.clone();
             let lazy = event_loop.execute_lazy(move || sender.send(()).expect("the test listens"));
