@@ -28,6 +28,7 @@ pub(super) fn open(
         options: recipe.options.clone(),
         attributes: recipe.attributes.clone(),
         renew,
+        places: recipe.places.clone(),
     };
     let fill = move |pipeline: &mut Pipeline<'_>| fill(&recipe, pipeline);
     register::open_on(event_loop, plan, make, fill, begin)
@@ -72,7 +73,11 @@ pub(super) fn open_here(
     transport: Box<dyn Transport>,
     fill: impl FnOnce(&Recipe, &mut Pipeline<'_>) -> Result<(), Failure>,
 ) -> Result<(), Error> {
-    register::open_here(shared, &recipe.options, transport, |pipeline| {
-        fill(recipe, pipeline)
-    })
+    register::open_here(
+        shared,
+        &recipe.options,
+        &recipe.places,
+        transport,
+        |pipeline| fill(recipe, pipeline),
+    )
 }

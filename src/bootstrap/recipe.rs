@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
+use crate::channel::places::Places;
 use crate::channel::{AttributeKey, Attributes, ChannelOption, OptionSet, OptionType, Pipeline};
 use crate::error::{Error, Failure};
 
@@ -16,6 +17,8 @@ pub(super) struct Recipe {
     pub(super) options: OptionSet,
     pub(super) attributes: Attributes,
     pub(super) initializer: Option<Initializer>,
+    /// What the pipelines take that it fills.
+    pub(super) places: Arc<Places>,
     /// The first setting that was refused; told when the recipe is used.
     pub(super) refused: Option<Error>,
 }
@@ -55,6 +58,7 @@ impl fmt::Debug for Recipe {
         f.debug_struct("Recipe")
             .field("options", &self.options)
             .field("attributes", &self.attributes)
+            .field("places", &self.places)
             .field("has_initializer", &self.initializer.is_some())
             .finish_non_exhaustive()
     }

@@ -36,7 +36,7 @@ impl Core {
     fn catch_up_elsewhere(&self, node: NodeId, key: u64) -> bool {
         let side = self.shared.clone();
         let tell = move || _ = side.on_loop(move |core| core.caught_up(node, key));
-        self.face.submit_beyond(move |core| {
+        self.face().submit_beyond(move |core| {
             let told = tell.clone();
             if !core.behind_news(move |_| told()) {
                 tell();

@@ -454,7 +454,7 @@ impl<'a> Context<'a> {
     /// values that are no bytes their estimated size; without the overhead of entries. It looks at each message that waits. As
     /// [`outbound_mark`](Self::outbound_mark), only on the channel's own loop.
     pub fn unsent_bytes(&self) -> u64 {
-        let outbound = self.core.outbound.borrow();
+        let outbound = self.core.outbound.hold();
         outbound
             .as_deref()
             .map_or(0, |outbound| outbound.unsent().0)
@@ -482,7 +482,7 @@ impl<'a> Context<'a> {
     /// not ended it before. For who makes something of the last bytes, in `channel_inactive` or at
     /// [`ChannelInputShutdown`](super::events::ChannelInputShutdown): they are a part of something then.
     pub fn input_was_cut(&self) -> bool {
-        self.core.face.input_was_cut()
+        self.core.face().input_was_cut()
     }
 
     /// True while the channel is connected or bound.

@@ -445,7 +445,7 @@ pub(crate) struct Core {
     pub(crate) first_msg: Cell<Option<Message>>,
     pub(crate) transport: RefCell<Box<dyn Transport>>,
     /// Only while something waits to be written.
-    pub(crate) outbound: RefCell<Option<Box<OutboundBuffer>>>,
+    pub(super) outbound: Lent<OutboundBuffer>,
     pub(crate) predictor: Cell<RecvPredictor>,
     /// By which tasks find this core.
     pub(crate) shared: Arc<Shared>,
@@ -468,13 +468,11 @@ pub(crate) struct Core {
     /// [`UNREGISTERED`] without a descriptor at the selector.
     pub(super) token: Cell<Token>,
     pub(super) rare: Cell<Option<Box<Rare>>>,
-    /// The channel that handlers see: the same, except for handlers on another group's loop.
-    pub(crate) face: Arc<Shared>,
     pub(crate) me: Weak<Core>,
 }
 
 const _: () = assert!(
-    size_of::<Core>() <= 232,
+    size_of::<Core>() <= 208,
     "one per connection; benches/idle.sh adds up what a connection takes"
 );
 

@@ -499,7 +499,7 @@ impl Core {
     /// nothing is left to be done.
     pub(crate) fn after_last_write(&self, next: impl FnOnce(&Self) + Send + 'static) -> bool {
         let last = {
-            let mut outbound = self.outbound.borrow_mut();
+            let mut outbound = self.outbound.hold();
             let last = outbound.as_deref_mut().and_then(|out| out.last_promise());
             last.map(|(promise, is_flushed)| {
                 let was_void = promise.is_void();
@@ -585,7 +585,7 @@ impl Core {
     }
 
     fn report_unsent(&self, tallies: &[Rc<Tally>], is_held: bool) {
-        let (bytes, messages) = match self.outbound.borrow().as_deref() {
+        let (bytes, messages) = match self.outbound.hold().as_deref() {
             Some(outbound) => outbound.unsent(),
             None => (0, 0),
         };

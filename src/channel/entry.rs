@@ -68,19 +68,10 @@ impl Core {
         shared: Arc<Shared>,
         lp: Rc<LoopCore>,
         transport: Box<dyn Transport>,
-    ) -> Rc<Self> {
-        Self::facing(shared.clone(), shared, lp, transport)
-    }
-
-    /// A core whose handlers see another channel than its own.
-    pub(crate) fn facing(
-        face: Arc<Shared>,
-        shared: Arc<Shared>,
-        lp: Rc<LoopCore>,
-        transport: Box<dyn Transport>,
+        places: usize,
     ) -> Rc<Self> {
         let metadata = transport.metadata();
-        let nodes = Nodes::new();
+        let nodes = Nodes::new(places);
         let flags = if transport.outlives_errors() {
             flag::DEFAULT & !flag::CLOSE_ON_UNHANDLED
         } else {
@@ -89,7 +80,6 @@ impl Core {
         let attention = lp.sentry().map_or(0, |_| attention::WATCHED);
         Rc::new_cyclic(|me| Self {
             shared,
-            face,
             lp,
             me: me.clone(),
             first_from: Cell::new(nodes.with(HEAD, Node::link)),
@@ -109,7 +99,7 @@ impl Core {
             roots: Lent::none(),
             rare: Cell::new(None),
             transport: RefCell::new(transport),
-            outbound: RefCell::new(None),
+            outbound: Lent::none(),
             predictor: Cell::new(RecvPredictor::default()),
             token: Cell::new(UNREGISTERED),
             outbound_memory: Cell::default(),
@@ -206,7 +196,7 @@ impl Core {
     fn flush_unguarded(&self, depth: u32) -> bool {
         self.attention.set(self.attention.get() & !attention::FLUSH);
         let unguarded = Unguarded { core: self, depth };
-        let settled = self.flush_kept(self.outbound.borrow_mut());
+        let settled = self.flush_kept(self.outbound.hold());
         mem::forget(unguarded);
         settled
     }
@@ -366,8 +356,14 @@ impl Core {
 
     // ---- small things for contexts and handles
 
+    /// The channel that handlers see.
+    #[inline]
+    pub(crate) fn face(&self) -> &Arc<Shared> {
+        self.shared.face()
+    }
+
     pub(crate) fn channel(&self) -> Channel {
-        Channel::new(self.face.clone())
+        Channel::new(self.face().clone())
     }
 
     #[cold]
@@ -403,7 +399,7 @@ impl Core {
 
     fn admit_slow(&self, promise: &Promise) -> bool {
         if !promise.is_done() {
-            let homes = [&self.shared, &self.face].map(|home| Arc::as_ptr(home).cast());
+            let homes = [&self.shared, self.face()].map(|home| Arc::as_ptr(home).cast());
             return !refuse_foreign(promise, homes);
         }
         if !promise.is_cancelled() {

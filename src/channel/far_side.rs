@@ -18,6 +18,7 @@ use super::node::{HEAD, Index, TAIL};
 use super::op::Op;
 use super::outbound::OutboundBuffer;
 use super::pipeline::Pipeline;
+use super::places::Places;
 use super::signal::Signal;
 use super::slow::{Event, Inbound};
 use super::transport::{Direction, Flush, Io, Metadata, Progress, Read, Transport};
@@ -67,11 +68,11 @@ fn settle(line: &Arc<Line>, relay: &Place, make: Make, flags: u32) -> Result<(),
         return Ok(());
     };
     let transport = Box::new(Nowhere { line: line.clone() });
-    let core = Core::facing(
-        line.channel.shared().clone(),
+    let core = Core::new(
         line.remote.clone(),
         lp,
         transport,
+        Places::default().guess(),
     );
     // Whether reading goes on is the channel's affair.
     core.clear(flag::AUTO_READ);

@@ -43,7 +43,7 @@ impl Core {
     }
 
     pub(crate) fn is_active(&self) -> bool {
-        self.face.is_active()
+        self.face().is_active()
     }
 
     // ---- the beginning

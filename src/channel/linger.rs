@@ -75,7 +75,7 @@ impl Core {
         }
         self.head_flush();
         self.flush_put_off();
-        let mut outbound = self.outbound.borrow_mut();
+        let mut outbound = self.outbound.hold();
         let waits = outbound
             .as_deref_mut()
             .is_some_and(|out| out.last_promise().is_some());

@@ -62,6 +62,7 @@ mod op;
 pub mod options;
 mod outbound;
 mod pipeline;
+pub(crate) mod places;
 mod reach;
 mod reading;
 pub(crate) mod register;

@@ -336,6 +336,11 @@ impl<H: ?Sized> Node<H> {
         u32::from(self.known().used.get()) << 8 | u32::from(self.0.tag.get())
     }
 
+    /// Whether it has had no user yet.
+    pub(super) fn is_unused(&self) -> bool {
+        self.state() == State::Vacant && self.generation() == 0
+    }
+
     /// Its next user is another one.
     pub(super) fn renew(&self) {
         let next = self.generation().wrapping_add(1);

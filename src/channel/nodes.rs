@@ -23,11 +23,10 @@
 use std::cell::{Ref, RefCell};
 use std::mem;
 use std::ops::Deref;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tidegate_sys::mem::prefetch;
+use tidegate_sys::mem::{RcSlice, prefetch};
 
 use super::kind::Kind;
 use super::mask::{self, Mask};
@@ -55,11 +54,8 @@ impl NodeId {
     }
 }
 
-/// Places of a new slab: the ends and four handlers, what a small pipeline needs without growing. Debug builds have no
-/// room to spare and grow by one, so that every test of an edit is one of growing as well.
-const START: usize = if cfg!(debug_assertions) { 1 } else { 5 };
-
-/// How many places a slab of this length grows by.
+/// How many places a slab of this length grows by. Debug builds: one, so that every test of an edit is one of growing as
+/// well.
 fn room_at(len: usize) -> usize {
     if cfg!(debug_assertions) {
         1
@@ -74,7 +70,7 @@ pub(crate) struct Nodes<H: ?Sized> {
 }
 
 struct Kept<H: ?Sized> {
-    slab: Rc<Slab<H>>,
+    slab: RcSlice<Node<H>>,
     /// What most pipelines do without.
     extras: Option<Box<Extras<H>>>,
 }
@@ -92,7 +88,7 @@ pub(super) struct Extras<H: ?Sized> {
     /// Handlers that a panic has passed on the stack, where it may have been caught on its way.
     lost: Vec<(Index, Box<H>)>,
     /// Slabs that somebody on the stack still goes by.
-    outgrown: Vec<Rc<Slab<H>>>,
+    outgrown: Vec<RcSlice<Node<H>>>,
 }
 
 impl<H: ?Sized> Default for Extras<H> {
@@ -119,7 +115,7 @@ pub(super) struct Run {
 
 /// One node, found by its index.
 pub(crate) struct At<H: ?Sized> {
-    slab: Rc<Slab<H>>,
+    slab: RcSlice<Node<H>>,
     index: Index,
 }
 
@@ -132,22 +128,27 @@ impl<H: ?Sized> Deref for At<H> {
 }
 
 impl<H: ?Sized> Nodes<H> {
-    pub(crate) fn new() -> Self {
-        let slab: [Node<H>; START] = std::array::from_fn(|index| match index as Index {
+    /// The ends, and room for what else the first `places` take.
+    pub(crate) fn new(places: usize) -> Self {
+        let slab = RcSlice::from_fn(places.max(1), |index| match index as Index {
             HEAD => Node::sentinel(),
             _ => Node::vacant(index),
         });
         Self {
-            kept: RefCell::new(Kept {
-                slab: Rc::new(slab),
-                extras: None,
-            }),
+            kept: RefCell::new(Kept { slab, extras: None }),
         }
+    }
+
+    /// How many places have been in use so far. Of those that are vacant the first is taken first.
+    pub(crate) fn taken(&self) -> usize {
+        let slab = self.slab();
+        let unused = slab.iter().rev().take_while(|node| node.is_unused());
+        slab.len() - unused.count()
     }
 
     /// The nodes as they are kept now.
     #[inline]
-    pub(crate) fn slab(&self) -> Rc<Slab<H>> {
+    pub(crate) fn slab(&self) -> RcSlice<Node<H>> {
         self.kept.borrow().slab.clone()
     }
 
@@ -401,9 +402,11 @@ impl<H: ?Sized> Nodes<H> {
             return None;
         }
         let index = len as Index;
-        let nodes = slab.iter().map(Node::moved);
-        let nodes: Rc<Slab<H>> = nodes.chain((len..len + room).map(Node::vacant)).collect();
-        self.kept.borrow_mut().slab = nodes;
+        let larger = RcSlice::from_fn(len + room, |at| match slab.get(at) {
+            Some(node) => node.moved(),
+            None => Node::vacant(at),
+        });
+        self.kept.borrow_mut().slab = larger;
         Some(index)
     }
 
@@ -463,7 +466,7 @@ impl<H: ?Sized> Nodes<H> {
     /// Somebody on the stack goes by a slab that was: it leads nowhere any more, and is kept for the handlers that a panic
     /// may leave in it.
     #[cold]
-    pub(crate) fn keep_outgrown(&self, slab: Rc<Slab<H>>) {
+    pub(crate) fn keep_outgrown(&self, slab: RcSlice<Node<H>>) {
         slab.iter().for_each(Node::outgrow);
         self.extend(|extras| extras.outgrown.push(slab));
     }
@@ -474,7 +477,7 @@ impl<H: ?Sized> Nodes<H> {
         drop(self.take_outgrown());
     }
 
-    fn take_outgrown(&self) -> Vec<Rc<Slab<H>>> {
+    fn take_outgrown(&self) -> Vec<RcSlice<Node<H>>> {
         let mut kept = self.kept.borrow_mut();
         let extras = kept.extras.as_mut();
         extras.map_or_else(Vec::new, |extras| mem::take(&mut extras.outgrown))

@@ -89,7 +89,7 @@ impl Core {
     #[cold]
     fn auto_read_elsewhere(&self) -> bool {
         let wished = || self.shared.wished_auto_read();
-        self.shared.serves_another() && wished().unwrap_or_else(|| self.face.auto_read())
+        self.shared.serves_another() && wished().unwrap_or_else(|| self.face().auto_read())
     }
 
     /// What a resume asks before it runs: auto-read, a read() that was not used up, or an input that has ended; and that no handler
@@ -147,7 +147,7 @@ impl Core {
     fn ask_for_auto_read(&self, on: bool) {
         self.shared.begin_switching(on);
         let side = self.shared.clone();
-        let sent = self.face.submit_beyond(move |core| {
+        let sent = self.face().submit_beyond(move |core| {
             core.enter(|core| core.set_auto_read(on));
             side.end_switching();
         });

@@ -17,6 +17,7 @@ use super::future::ChannelFuture;
 use super::lifetime::Life;
 use super::options::{ChannelOption, OptionSet, OptionType};
 use super::pipeline::Pipeline;
+use super::places::Places;
 use super::shared::{Channel, Shared};
 use super::transport::Transport;
 use super::tries::{Renew, Tries};
@@ -135,6 +136,7 @@ impl ChannelBuilder {
         lp.push_local(LocalTask::new(move || {
             opening.run(
                 &options,
+                &Places::default(),
                 None,
                 || Box::new(transport),
                 |pipeline| init(pipeline).map_err(Into::into),
@@ -159,7 +161,7 @@ impl ChannelBuilder {
             parent: self.parent,
             options: self.options,
             attributes: self.attributes,
-            renew: None,
+            ..Plan::default()
         };
         open_on(
             event_loop,
@@ -189,6 +191,8 @@ pub(crate) struct Plan {
     pub(crate) attributes: Attributes,
     /// For a channel whose peer's name is to be looked up: makes a transport for each address but the first.
     pub(crate) renew: Option<Renew>,
+    /// Of all channels whose pipelines are filled by the same closure.
+    pub(crate) places: Arc<Places>,
 }
 
 /// Makes a channel on `event_loop`. When it is registered, `ready` binds or connects it and settles the promise that the
@@ -205,10 +209,11 @@ pub(crate) fn open_on(
         options,
         attributes,
         renew,
+        places,
     } = plan;
     let (opening, future) = Opening::new(event_loop, parent, attributes);
     let unopened = opening.promise.as_ref().map(Promise::second);
-    let task = Task::new(move || opening.run(&options, renew, make, fill, ready));
+    let task = Task::new(move || opening.run(&options, &places, renew, make, fill, ready));
     if let Err((task, error)) = event_loop.try_execute(task) {
         if let Some(promise) = unopened {
             promise.try_failure(error);
@@ -241,15 +246,17 @@ pub(crate) fn refused(
 pub(crate) fn open_here(
     shared: &Arc<Shared>,
     options: &OptionSet,
+    places: &Places,
     transport: Box<dyn Transport>,
     fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
 ) -> Result<(), Error> {
-    open_renewable(shared, options, None, transport, fill)
+    open_renewable(shared, options, places, None, transport, fill)
 }
 
 fn open_renewable(
     shared: &Arc<Shared>,
     options: &OptionSet,
+    places: &Places,
     renew: Option<Renew>,
     transport: Box<dyn Transport>,
     fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
@@ -258,11 +265,13 @@ fn open_renewable(
         abandon(shared);
         return Err(ended(shared));
     };
-    let core = attach(shared, &lp, transport);
+    let core = attach_of(shared, &lp, transport, places);
     if let Some(renew) = renew {
         core.change_rare(|rare| rare.tries = Some(Box::new(Tries::renewing(renew))));
     }
-    core.begin(options, fill)
+    core.begin(options, fill)?;
+    places.learn(core.nodes.taken());
+    Ok(())
 }
 
 /// Puts a transport on the loop whose turn it is, as the channel `shared`. Nothing has run yet.
@@ -271,7 +280,17 @@ pub(crate) fn attach(
     lp: &Rc<LoopCore>,
     transport: Box<dyn Transport>,
 ) -> Rc<Core> {
-    let core = Core::new(shared.clone(), lp.clone(), transport);
+    attach_of(shared, lp, transport, &Places::default())
+}
+
+/// The same for one of several with equal pipelines.
+fn attach_of(
+    shared: &Arc<Shared>,
+    lp: &Rc<LoopCore>,
+    transport: Box<dyn Transport>,
+    places: &Places,
+) -> Rc<Core> {
+    let core = Core::new(shared.clone(), lp.clone(), transport, places.guess());
     shared.attach(&core);
     core
 }
@@ -321,6 +340,7 @@ impl Opening {
     fn run(
         mut self,
         options: &OptionSet,
+        places: &Places,
         renew: Option<Renew>,
         make: impl FnOnce() -> Box<dyn Transport>,
         fill: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Failure>,
@@ -330,7 +350,7 @@ impl Opening {
             return;
         }
         // A panic passes through here, and finds the promise still in its place.
-        let begun = open_renewable(&self.shared, options, renew, make(), fill);
+        let begun = open_renewable(&self.shared, options, places, renew, make(), fill);
         if let Some(promise) = self.promise.take() {
             match begun {
                 Ok(()) => ready(&Channel::new(self.shared.clone()), promise),

@@ -41,7 +41,6 @@ use tidegate_sys::mem::Task;
 
 use super::Channel;
 use super::address::Address;
-use super::attributes::Attributes;
 use super::core::{Context, Core, Handler, Root, flag};
 use super::far_side::{Make, Settling, ignores_reads};
 use super::handler::HandlerResult;
@@ -72,8 +71,7 @@ impl Relay {
         event_loop: EventLoop,
         make: impl FnOnce(&mut Pipeline<'_>) -> Result<(), Error> + Send + 'static,
     ) -> Self {
-        let remote = Shared::new(event_loop, None, Attributes::default());
-        remote.serve_another();
+        let remote = Shared::serving(event_loop, channel.clone());
         Self {
             line: Arc::new(Line::new(channel, remote)),
             make: Some(Box::new(make)),

@@ -75,6 +75,7 @@ mod nature {
 pub(crate) struct Shared {
     id: ChannelId,
     pub(crate) event_loop: EventLoop,
+    /// The listener that has accepted it, or whose stream it is; of the far side of a relay, the channel that it serves.
     parent: Option<Channel>,
     pub(crate) slot: AtomicU32,
     /// 0: writable. Bit 0: above the high watermark until below the low one. Bits 1 to 31: the user's.
@@ -161,6 +162,15 @@ impl Shared {
         })
     }
 
+    /// The far side of a relay of this channel: no channel that anybody else sees.
+    pub(crate) fn serving(event_loop: EventLoop, channel: Channel) -> Arc<Self> {
+        let far_side = Self::new(event_loop, Some(channel), Attributes::default());
+        far_side
+            .nature
+            .store(nature::SERVES_ANOTHER, Ordering::Relaxed);
+        far_side
+    }
+
     pub(crate) fn id(&self) -> ChannelId {
         self.id
     }
@@ -170,7 +180,18 @@ impl Shared {
     }
 
     pub(crate) fn parent(&self) -> Option<&Channel> {
-        self.parent.as_ref()
+        self.parent.as_ref().filter(|_| !self.serves_another())
+    }
+
+    /// The channel that handlers see: this one, unless it serves another.
+    #[inline]
+    pub(crate) fn face(self: &Arc<Self>) -> &Arc<Self> {
+        if self.serves_another()
+            && let Some(channel) = &self.parent
+        {
+            return channel.shared();
+        }
+        self
     }
 
     pub(crate) fn attributes(&self) -> &Attributes {
@@ -230,11 +251,7 @@ impl Shared {
         }
     }
 
-    /// See the field.
-    pub(crate) fn serve_another(&self) {
-        self.nature.store(nature::SERVES_ANOTHER, Ordering::Relaxed);
-    }
-
+    #[inline]
     pub(crate) fn serves_another(&self) -> bool {
         self.is_by_nature(nature::SERVES_ANOTHER)
     }

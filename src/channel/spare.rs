@@ -9,6 +9,8 @@
 //! The spare parts are a thread's, not a loop's: loops on one thread take turns.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
+use std::ops::{Deref, DerefMut};
 use std::thread::LocalKey;
 
 /// What the spare parts of one kind may take on a thread. As much as a burst has needed at once is kept for the next one:
@@ -63,6 +65,15 @@ impl<T> Lent<T> {
         result
     }
 
+    /// Has the part in one's hands, if the channel has it, until the hold is dropped: for what may run code that panics.
+    #[inline]
+    pub(super) fn hold(&self) -> Holding<'_, T> {
+        Holding {
+            place: self,
+            part: ManuallyDrop::new(self.0.take()),
+        }
+    }
+
     /// Takes the part away, if the channel has it.
     pub(super) fn take(&self) -> Option<Box<T>> {
         self.0.take()
@@ -82,6 +93,51 @@ impl<T> Lent<T> {
     pub(super) fn is_none(&self) -> bool {
         self.with(|_| ()).is_none()
     }
+}
+
+/// The part of a channel, or that it has none, in the hands of one who may give it one, or take it away.
+pub(super) struct Holding<'a, T> {
+    place: &'a Lent<T>,
+    /// Taken out by the drop: without the wrapper it would be looked at once more behind that (7 instructions).
+    part: ManuallyDrop<Option<Box<T>>>,
+}
+
+impl<T> Deref for Holding<'_, T> {
+    type Target = Option<Box<T>>;
+
+    #[inline]
+    fn deref(&self) -> &Self::Target {
+        &self.part
+    }
+}
+
+impl<T> DerefMut for Holding<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.part
+    }
+}
+
+impl<T> Drop for Holding<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(part) = self.part.take()
+            && let Some(second) = self.place.0.replace(Some(part))
+        {
+            drop_second(second);
+        }
+    }
+}
+
+/// Whoever has lent it came where only our own code runs. It is not the one that others know of.
+#[cold]
+#[inline(never)]
+fn drop_second<T>(second: Box<T>) {
+    debug_assert!(
+        std::thread::panicking(),
+        "a part was lent while it was held"
+    );
+    drop(second);
 }
 
 /// Spare parts of one kind.

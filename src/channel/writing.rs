@@ -1,6 +1,5 @@
 //! The write side: the head's write and flush, writability, and how pending writes fail (rules C1 to C24).
 
-use std::cell::RefMut;
 use std::io;
 use std::sync::atomic::Ordering;
 
@@ -11,6 +10,7 @@ use super::lifetime::Life;
 use super::op::Op;
 use super::outbound::{OutboundBuffer, OutboundMark};
 use super::shared::WATERMARK;
+use super::spare::Holding;
 use super::stream::{self, PeerOf};
 use super::transport::{Flush, Transport};
 use crate::buffer::Message;
@@ -40,7 +40,7 @@ impl Core {
             }
         };
         let total = {
-            let mut outbound = self.outbound.borrow_mut();
+            let mut outbound = self.outbound.hold();
             let outbound =
                 outbound.get_or_insert_with(|| OutboundBuffer::lend(self.outbound_memory.get()));
             outbound.add(msg, size, promise);
@@ -108,7 +108,7 @@ impl Core {
         if self.life.get() >= Life::Closing {
             return;
         }
-        let is_put_off = match self.outbound.borrow_mut().as_deref_mut() {
+        let is_put_off = match self.outbound.hold().as_deref_mut() {
             Some(outbound) => outbound.flush_quietly() && self.puts_off_flushes(),
             None => return,
         };
@@ -121,7 +121,7 @@ impl Core {
     /// A flush of writes that somebody waits for, or one that may not wait.
     #[inline(never)]
     fn head_flush_all(&self) {
-        let mut kept = self.outbound.borrow_mut();
+        let mut kept = self.outbound.hold();
         let Some(outbound) = kept.as_deref_mut() else {
             return;
         };
@@ -156,7 +156,7 @@ impl Core {
         let attention = self.attention.get();
         if attention & attention::FLUSH != 0 {
             self.attention.set(attention & !attention::FLUSH);
-            self.flush_and_settle(self.outbound.borrow_mut());
+            self.flush_and_settle(self.outbound.hold());
         }
     }
 
@@ -165,11 +165,11 @@ impl Core {
         if self.in_transport.get() {
             return self.flush_later();
         }
-        self.flush_and_settle(self.outbound.borrow_mut());
+        self.flush_and_settle(self.outbound.hold());
     }
 
     #[inline(never)]
-    fn flush_and_settle(&self, kept: RefMut<'_, Option<Box<OutboundBuffer>>>) {
+    fn flush_and_settle(&self, kept: Holding<'_, OutboundBuffer>) {
         if self.flush_kept(kept) {
             self.settle_writes();
         }
@@ -178,7 +178,7 @@ impl Core {
     /// The same with the buffer at hand, which is given up when the transport has taken all. True if there are writes to be
     /// settled, which may run foreign code.
     #[inline(always)]
-    pub(crate) fn flush_kept(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) -> bool {
+    pub(super) fn flush_kept(&self, mut kept: Holding<'_, OutboundBuffer>) -> bool {
         if self.life.get() != Life::Active || self.has(flag::WRITE_BLOCKED | flag::OUTPUT_SHUT) {
             drop(kept);
             self.flush_hindered();
@@ -205,7 +205,7 @@ impl Core {
     #[inline(always)]
     fn sent_alone(
         &self,
-        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        mut kept: Holding<'_, OutboundBuffer>,
         offered: usize,
         sent: io::Result<usize>,
     ) -> bool {
@@ -226,7 +226,7 @@ impl Core {
     #[inline(never)]
     fn sent_in_part(
         &self,
-        mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
+        mut kept: Holding<'_, OutboundBuffer>,
         offered: usize,
         sent: io::Result<usize>,
     ) -> bool {
@@ -241,7 +241,7 @@ impl Core {
     }
 
     #[inline(never)]
-    fn flush_by_transport(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) -> bool {
+    fn flush_by_transport(&self, mut kept: Holding<'_, OutboundBuffer>) -> bool {
         let Some(outbound) = kept.as_deref_mut().filter(|out| out.flushed_len() > 0) else {
             return false;
         };
@@ -251,11 +251,7 @@ impl Core {
 
     /// What follows from how a flush has ended.
     #[inline]
-    fn flushed(
-        &self,
-        kept: RefMut<'_, Option<Box<OutboundBuffer>>>,
-        flushed: Result<Flush, Error>,
-    ) -> bool {
+    fn flushed(&self, kept: Holding<'_, OutboundBuffer>, flushed: Result<Flush, Error>) -> bool {
         let settled = kept.as_deref().is_some_and(OutboundBuffer::has_settled);
         self.leave_outbound(kept);
         match flushed {
@@ -271,7 +267,7 @@ impl Core {
 
     /// The transport has taken what it did: the buffer is given up if nothing is left in it, and what waits is noted.
     #[inline(always)]
-    fn leave_outbound(&self, mut kept: RefMut<'_, Option<Box<OutboundBuffer>>>) {
+    fn leave_outbound(&self, mut kept: Holding<'_, OutboundBuffer>) {
         let total = kept.as_deref().map_or(0, OutboundBuffer::total_pending);
         if let Some(spare) = kept.take_if(|out| out.is_spare()) {
             self.outbound_memory.set(spare.give_back());
@@ -282,8 +278,7 @@ impl Core {
 
     #[cold]
     fn has_settled(&self) -> bool {
-        let outbound = self.outbound.borrow();
-        outbound.as_ref().is_some_and(|out| out.has_settled())
+        self.outbound.with(|out| out.has_settled()) == Some(true)
     }
 
     /// A flush that has not sent all.
@@ -328,7 +323,7 @@ impl Core {
 
     /// What waits for a slow peer must not pin the memory that others receive into.
     fn compact_outbound(&self) {
-        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+        if let Some(outbound) = self.outbound.hold().as_deref_mut() {
             outbound.compact(&self.lp.arena().borrow());
         }
     }
@@ -349,7 +344,7 @@ impl Core {
             ErrorKind::NotYetConnected,
             "flushed before the channel was connected; write after channel_active",
         );
-        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+        if let Some(outbound) = self.outbound.hold().as_deref_mut() {
             let _ = outbound.fail_flushed(&error);
         }
         self.settle_writes();
@@ -357,7 +352,7 @@ impl Core {
 
     /// Entries that the transport had taken are done.
     pub(crate) fn written(&self, count: usize) {
-        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+        if let Some(outbound) = self.outbound.hold().as_deref_mut() {
             let _ = outbound.complete_taken(count);
         }
         self.settle_writes();
@@ -368,7 +363,7 @@ impl Core {
     /// At a close or a shutdown of the output: flushed writes fail with `flushed`, the others with `unflushed`; nobody is
     /// told of writability. A message whose drop panics keeps nothing of this from happening.
     pub(crate) fn fail_writes(&self, flushed: Error, unflushed: &Error) {
-        if let Some(outbound) = self.outbound.borrow_mut().as_deref_mut() {
+        if let Some(outbound) = self.outbound.hold().as_deref_mut() {
             let _ = outbound.fail_flushed(&flushed);
             let _ = outbound.fail_all(unflushed);
         }
@@ -389,7 +384,7 @@ impl Core {
     fn finish_settled(&self) {
         loop {
             // The borrow ends before finish(): dropping a message may run foreign code that writes again.
-            let settled = match self.outbound.borrow_mut().as_deref_mut() {
+            let settled = match self.outbound.hold().as_deref_mut() {
                 Some(outbound) => outbound.take_settled(),
                 None => None,
             };
@@ -404,28 +399,26 @@ impl Core {
 
     #[inline]
     pub(crate) fn is_writable(&self) -> bool {
-        self.face.unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
+        self.face().unwritable.load(Ordering::Relaxed) == 0 && self.life.get() < Life::Closing
     }
 
     /// The bytes that wait in the outbound buffer.
     pub(crate) fn pending_bytes(&self) -> usize {
-        let outbound = self.outbound.borrow();
-        outbound.as_ref().map_or(0, |out| out.total_pending())
+        self.outbound
+            .with(|out| out.total_pending())
+            .unwrap_or_default()
     }
 
     /// Where sending stands.
     pub(crate) fn outbound_mark(&self) -> OutboundMark {
-        let outbound = self.outbound.borrow();
-        match &*outbound {
-            Some(outbound) => outbound.mark(),
-            None => OutboundMark::idle(self.outbound_memory.get()),
-        }
+        let mark = self.outbound.with(|outbound| outbound.mark());
+        mark.unwrap_or_else(|| OutboundMark::idle(self.outbound_memory.get()))
     }
 
     /// Gives up the outbound buffer when nothing is left in it.
     #[inline]
     fn spare_outbound(&self) {
-        let spare = self.outbound.borrow_mut().take_if(|out| out.is_spare());
+        let spare = self.outbound.hold().take_if(|out| out.is_spare());
         if let Some(spare) = spare {
             self.outbound_memory.set(spare.give_back());
         }
@@ -500,7 +493,7 @@ impl Core {
             ));
         }
         if self.shared.serves_another() {
-            self.face.submit_beyond(move |core| {
+            self.face().submit_beyond(move |core| {
                 core.enter(|core| {
                     let _ = core.set_user_writability(index, writable);
                 });
@@ -525,10 +518,10 @@ impl Core {
     }
 
     pub(crate) fn bytes_before_unwritable(&self) -> usize {
-        self.face.bytes_before_unwritable()
+        self.face().bytes_before_unwritable()
     }
 
     pub(crate) fn bytes_before_writable(&self) -> usize {
-        self.face.bytes_before_writable()
+        self.face().bytes_before_writable()
     }
 }

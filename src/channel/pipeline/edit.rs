@@ -7,7 +7,6 @@
 
 use std::any::Any;
 use std::mem;
-use std::rc::Rc;
 
 use super::super::core::{Context, Core, Handler, Root, attention, flag};
 use super::super::entry::Passing;
@@ -51,7 +50,7 @@ impl Core {
         let index = insert(&self.nodes, declared);
         self.relink_first();
         // Somebody on the stack goes by the slab that was.
-        if self.nodes.is_outgrown(&before) && Rc::strong_count(&before) > 1 {
+        if self.nodes.is_outgrown(&before) && before.is_shared() {
             self.attend(attention::REGROWN);
             self.nodes.keep_outgrown(before);
         }

@@ -13,7 +13,7 @@ impl Core {
     #[inline(never)]
     pub(super) fn note_visit(&self, node: &Node<dyn Handler>, callback: &'static str) {
         if let Some(sentry) = self.lp.sentry() {
-            sentry.note_handler(node.kind().name(), callback, self.face.id().as_u64());
+            sentry.note_handler(node.kind().name(), callback, self.face().id().as_u64());
         }
     }
 
@@ -35,7 +35,7 @@ impl Core {
     ) -> R {
         let _held = self.lp.sentry().map(|sentry| {
             let name = self.nodes.get(index).kind().name();
-            sentry.hold_for_handler(name, callback, self.face.id().as_u64())
+            sentry.hold_for_handler(name, callback, self.face().id().as_u64())
         });
         work()
     }
@@ -50,7 +50,7 @@ impl Core {
     #[inline]
     pub(super) fn hold_for_walk(&self) -> Option<Held<'_>> {
         let sentry = self.lp.sentry()?;
-        Some(sentry.hold_for_channel(self.face.id().as_u64()))
+        Some(sentry.hold_for_channel(self.face().id().as_u64()))
     }
 
     /// A listener of one of the channel's promises runs.

@@ -2,6 +2,9 @@
 
 use bytes::Bytes;
 
+use super::super::options::OptionSet;
+use super::super::places::Places;
+use super::super::register::open_here;
 use super::*;
 
 /// Sends everything at once, and notes the limit of gathering writes that it finds before it sets one.
@@ -65,7 +68,7 @@ fn an_idle_channel_keeps_no_buffer_no_queue_and_no_lists() {
     let rig = Rig::new(Script::new());
     let holds_nothing = || {
         let core = &rig.core;
-        core.outbound.borrow().is_none()
+        core.outbound.is_none()
             && core.roots.is_none()
             && core.slow.is_none()
             && core.look_at_rare(|_| Some(())).is_none()
@@ -77,7 +80,7 @@ fn an_idle_channel_keeps_no_buffer_no_queue_and_no_lists() {
     rig.script.blocked.set(true);
     let written = rig.run(|channel| channel.write_and_flush("some"));
     rig.log.watch("written", &written);
-    assert!(rig.core.outbound.borrow().is_some(), "bytes wait");
+    assert!(!rig.core.outbound.is_none(), "bytes wait");
 
     rig.script.blocked.set(false);
     rig.log.take();
@@ -94,7 +97,7 @@ fn what_a_channel_has_learned_of_its_peer_outlives_the_buffer() {
         let _turn = rig.lp.enter();
         let before = core.outbound_mark();
         channel.write_and_flush(text);
-        assert!(core.outbound.borrow().is_none());
+        assert!(core.outbound.is_none());
         assert!(core.outbound_mark().has_progressed_since(before));
     }
     assert_eq!(*sink.limits.borrow(), [usize::MAX, 5000]);
@@ -130,4 +133,36 @@ fn a_message_that_writes_when_it_is_dropped_keeps_the_account_right() {
     assert_eq!(core.shared.pending(), waiting, "what other threads see");
     channel.flush();
     assert_eq!(core.shared.pending(), 0);
+}
+
+#[test]
+fn a_pipeline_begins_with_the_places_that_the_last_one_of_its_bootstrap_took() {
+    let rig = Rig::new(Script::new());
+    let _turn = rig.lp.enter();
+    let places = Places::default();
+    // How many places there are before the pipeline is filled, and then.
+    let open = |handlers: usize, removed: usize| {
+        let shared = Shared::new(rig.lp.handle().clone(), None, Attributes::default());
+        let places_now = || shared.core().expect("attached").nodes.slab().len();
+        let mut at_first = 0;
+        let fill = |pipeline: &mut Pipeline<'_>| {
+            at_first = places_now();
+            for _ in 0..handlers {
+                pipeline.add_last(Twice)?;
+            }
+            for _ in 0..removed {
+                pipeline.remove_last()?;
+            }
+            Ok(())
+        };
+        let sink = Box::new(Sink::default());
+        open_here(&shared, &OptionSet::default(), &places, sink, fill).expect("opens");
+        (at_first, places_now())
+    };
+    open(3, 0);
+    assert_eq!(open(3, 0), (4, 4), "three handlers, and the ends");
+    assert!(open(12, 2).1 > 12, "a longer one grows");
+    assert_eq!(open(12, 2), (13, 13), "with those that did not stay");
+    assert_eq!(open(0, 0), (13, 13));
+    assert_eq!(open(0, 0), (1, 1), "the ends alone");
 }
