@@ -6,7 +6,8 @@ use crate::plan::REFERENCE;
 use crate::round::Turn;
 use crate::stats::{Figure, Results};
 
-/// Tables in Markdown: a ratio for each figure, the reference in absolute terms, what polling costs an idle server.
+/// Tables in Markdown: a ratio for each figure, how evenly connections were served, the reference in absolute terms, what
+/// polling costs an idle server.
 pub fn tables(results: &Results, facts: &[(&str, String)]) -> String {
     let mut out = String::from("# Tidegate and its peers on the same work\n\n");
     for (what, value) in facts {
@@ -30,6 +31,13 @@ pub fn tables(results: &Results, facts: &[(&str, String)]) -> String {
         let _ = writeln!(out, "\n**{}, ratio to `{REFERENCE}`**\n", figure.title());
         ratio_table(&mut out, results, figure);
     }
+    let _ = writeln!(
+        out,
+        "\n**{} (median)**\n\nWhere more is in flight than sockets hold, a server may go on with a few connections while the others wait.\n\
+         Its p50 is that of the few then.\n",
+        Figure::Fairness.title()
+    );
+    fairness_table(&mut out, results);
     let _ = writeln!(out, "\n**`{REFERENCE}`, absolute (median)**\n");
     absolute_table(&mut out, results);
     idle_table(&mut out, results);
@@ -61,6 +69,19 @@ fn ratio_table(out: &mut String, results: &Results, figure: Figure) {
                 Some((ratio, doubt)) => format!("{ratio:.2} ± {doubt:.2}"),
                 None => ratio.map_or("–".to_owned(), |ratio| format!("{ratio:.2}")),
             }
+        });
+        let cells: Vec<_> = cells.collect();
+        let _ = writeln!(out, "| {} | {} |", server.name, cells.join(" | "));
+    }
+}
+
+fn fairness_table(out: &mut String, results: &Results) {
+    let names = loaded(results);
+    heading(out, "server", &names);
+    for server in results.servers() {
+        let cells = names.iter().map(|scenario| {
+            let share = results.absolute(scenario, server.name, Figure::Fairness);
+            share.map_or("–".to_owned(), |share| format!("{share:.2}"))
         });
         let cells: Vec<_> = cells.collect();
         let _ = writeln!(out, "| {} | {} |", server.name, cells.join(" | "));

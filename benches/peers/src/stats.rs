@@ -16,10 +16,12 @@ pub enum Figure {
     P99,
     /// The latency of the slowest thousandth.
     P999,
+    /// The fewest messages of a connection, as a share of the most.
+    Fairness,
 }
 
 impl Figure {
-    /// Every one, in the order of the tables.
+    /// Every one of which a ratio says something, in the order of the tables.
     pub const ALL: [Self; 5] = [Self::Cpu, Self::Rate, Self::P50, Self::P99, Self::P999];
 
     /// In words.
@@ -30,6 +32,7 @@ impl Figure {
             Self::P50 => "latency, p50",
             Self::P99 => "latency, p99",
             Self::P999 => "latency, p99.9",
+            Self::Fairness => "fewest messages of a connection, as a share of the most",
         }
     }
 
@@ -41,6 +44,7 @@ impl Figure {
             Self::P50 => turn.p50_ns,
             Self::P99 => turn.p99_ns,
             Self::P999 => turn.p999_ns,
+            Self::Fairness => turn.fairness,
         }
     }
 }
