@@ -45,7 +45,7 @@ mod tests {
     #[test]
     fn the_last_number_is_the_guess_unless_it_is_large() {
         let places = Places::default();
-        assert_eq!(places.guess(), START.into());
+        assert_eq!(places.guess(), usize::from(START));
         for (taken, guess) in [(9, 9), (4, 4), (64, 64), (65, 64), (70_000, 64)] {
             places.learn(taken);
             assert_eq!(places.guess(), guess);

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use tidegate_sys::mem::LocalTask;
 use tidegate_sys::mem::queue::Consumer;
-use tidegate_sys::os::{Time, clock};
+use tidegate_sys::os::{Ticks, Time, clock};
 
 use super::attached::Attached;
 use super::budget::Budget;
@@ -29,10 +29,16 @@ use crate::reactor::{IoHandle, Reactor};
 
 /// Where a core's time comes from.
 pub(crate) enum Clock {
-    /// The monotonic clock.
-    System,
+    /// The monotonic clock, and what tells it between two readings.
+    System(Ticks),
     /// Moved by its owner.
     Manual(ManualClock),
+}
+
+impl Clock {
+    pub(crate) fn system() -> Self {
+        Self::System(Ticks::new())
+    }
 }
 
 /// A clock that stands still until it is moved.
@@ -191,11 +197,22 @@ impl LoopCore {
     }
 
     /// The time, read afresh. What is due is measured from it: a deadline counted from a stale reading
-    /// would be early. A turn reads it twice, in few lines of code.
+    /// would be early.
     #[inline(never)]
     pub(crate) fn now(&self) -> Time {
         let now = match &self.clock {
-            Clock::System => clock::now(),
+            Clock::System(_) => clock::now(),
+            Clock::Manual(clock) => clock.now(),
+        };
+        self.cached_now.set(now);
+        now
+    }
+
+    /// The same for the turn itself, which reads it twice: by the processor's counter where that is the clock's, a moment behind.
+    #[inline]
+    pub(super) fn turn_now(&self) -> Time {
+        let now = match &self.clock {
+            Clock::System(ticks) => ticks.now(),
             Clock::Manual(clock) => clock.now(),
         };
         self.cached_now.set(now);

@@ -190,7 +190,7 @@ fn thread_main(handle: EventLoop) {
     let outcome = boundary::catch(|| {
         prepare_thread(&handle, &kit);
         debug!(loop_name = handle.name(), "an event loop has started");
-        let core = LoopCore::new(handle.clone(), kit, Clock::System);
+        let core = LoopCore::new(handle.clone(), kit, Clock::system());
         // Once for all turns: nothing else runs on this thread. And what is left of the loop in the end goes inside its
         // turn, so that destructors find it.
         let entered = core.enter();

@@ -253,7 +253,7 @@ impl LocalEventLoopBuilder {
             IoRatio::new(self.io_ratio).ok_or_else(|| invalid_io_ratio(self.io_ratio))?;
         let parts = self.config.open()?;
         let (handle, kit) = EventLoop::running(self.config, Some(parts));
-        let core = LoopCore::new(handle, kit, Clock::System);
+        let core = LoopCore::new(handle, kit, Clock::system());
         let this = LocalEventLoop {
             left_at: Cell::new(core.cached_now()),
             core,

@@ -50,7 +50,7 @@ impl Bench {
         let waker = Arc::clone(parts.waker());
         let (handle, kit) = EventLoop::running(config, Some(parts));
         Self {
-            core: LoopCore::new(handle.clone(), kit, Clock::System),
+            core: LoopCore::new(handle.clone(), kit, Clock::system()),
             handle,
             waker,
         }

@@ -245,7 +245,12 @@ impl LoopCore {
             ],
         });
         let tasks_before = self.metrics().tasks_run.get();
-        let timers_due = began;
+        // The clock decides, not the turn's reading of it: no timer is early.
+        let timers_due = if self.first_timer.get() <= began {
+            self.now()
+        } else {
+            began
+        };
         #[cfg(tidegate_mutants)]
         let timers_due = if tidegate_sys::os::sim::is_mutant("B6-timer-early") {
             timers_due + std::time::Duration::from_micros(1)

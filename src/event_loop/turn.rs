@@ -16,7 +16,7 @@ use crate::reactor::{Outcome, Reactor};
 
 impl LoopCore {
     /// One turn. Waits for at most `limit`; with zero, not at all. The caller has entered the loop, and has read the clock if it
-    /// has called foreign code since the last turn. Two readings of 25 ns are left in a turn that sleeps, after the sleep and
+    /// has called foreign code since the last turn. Two readings are left in a turn that sleeps, after the sleep and
     /// after the I/O.
     ///
     /// With one event it takes 370 instructions besides the handle's; what is asked once per turn lies in plain cells. What
@@ -91,7 +91,7 @@ impl LoopCore {
     #[inline(never)]
     fn look(&self, reactor: &Reactor) -> Outcome {
         let outcome = reactor.poll();
-        self.now();
+        self.turn_now();
         outcome
     }
 
@@ -112,7 +112,12 @@ impl LoopCore {
         if self.remote.borrow_mut().wake_up() {
             self.metrics().wakes_sent.add(1);
         }
-        let slept = self.now().nanos_since(began);
+        // Without an event it is the time of a timer, by the kernel's reckoning.
+        let now = match outcome {
+            Outcome::Events => self.turn_now(),
+            _ => self.now(),
+        };
+        let slept = now.nanos_since(began);
         self.metrics().sleep_ns.add(slept);
         if self.spins {
             self.note_sleep(slept);
@@ -213,7 +218,7 @@ impl LoopCore {
         if called == 0 {
             return None;
         }
-        let spent = self.now().nanos_since(began);
+        let spent = self.turn_now().nanos_since(began);
         self.metrics().io_ns.add(spent);
         Some(spent)
     }

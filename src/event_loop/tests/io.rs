@@ -22,7 +22,7 @@ fn each_way(test: impl Fn(&Rc<LoopCore>)) {
                 config.backend = *backend;
                 let parts = config.open().expect("a selector");
                 let (handle, kit) = EventLoop::running(config, Some(parts));
-                let core = LoopCore::new(handle, kit, Clock::System);
+                let core = LoopCore::new(handle, kit, Clock::system());
                 test(&core);
                 let _turn = core.enter();
                 core.end_now();

@@ -11,6 +11,7 @@
 //! * `kqueue_sys`: every kqueue call and constant (and the seam for other implementations of it).
 //! * `waker`: [`Waker`], which ends a wait from another thread.
 //! * [`clock`]: the monotonic clock and [`Time`].
+//! * `ticks`: the same by the processor's counter, for the turns of a loop ([`Ticks`]).
 //! * [`timer`]: a deadline as a descriptor, for loops nested in other loops.
 //! * [`thread`]: names, CPU affinity, signal masks.
 //! * [`net`]: sockets, addresses, options.
@@ -31,6 +32,7 @@ pub mod net;
 #[cfg_attr(not(tidegate_epoll), allow(dead_code))]
 pub mod sim;
 pub mod thread;
+mod ticks;
 pub mod timer;
 
 #[cfg(loom)]
@@ -52,5 +54,6 @@ pub use clock::Time;
 pub use event::{Event, Events, Interest, Ready};
 pub use selector::{Backend, Selector, UnknownBackend, Waited};
 pub use sendfile::send_file;
+pub use ticks::Ticks;
 pub use token::Token;
 pub use waker::Waker;
