@@ -37,8 +37,10 @@ const _: () = assert!(
 );
 
 /// See the module's page. One for each loop.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ticks {
+    /// Whether the counter may be gone by.
+    is_the_clocks: bool,
     /// The counter, and the clock, when that was read.
     at: Cell<u64>,
     time: Cell<u64>,
@@ -51,9 +53,21 @@ pub struct Ticks {
 }
 
 impl Ticks {
-    /// Knows nothing yet.
+    /// Knows nothing yet but what the kernel goes by. That is asked for here, once in a process: one that locks itself in may not be
+    /// able to later.
     pub fn new() -> Self {
-        Self::default()
+        Self::of(counter::is_the_clocks())
+    }
+
+    fn of(is_the_clocks: bool) -> Self {
+        Self {
+            is_the_clocks,
+            at: Cell::new(0),
+            time: Cell::new(0),
+            span: Cell::new(0),
+            rate: Cell::new(0),
+            base: Cell::new((0, 0)),
+        }
     }
 
     /// The time, at most a few hundred nanoseconds ago.
@@ -85,7 +99,7 @@ impl Ticks {
     #[cold]
     #[inline(never)]
     fn look(&self) -> Time {
-        if !counter::is_the_clocks() {
+        if !self.is_the_clocks {
             return clock::now();
         }
         let before = counter::read();
@@ -141,6 +155,12 @@ impl Ticks {
         self.span.set(0);
         self.rate.set(0);
         self.base.set((0, 0));
+    }
+}
+
+impl Default for Ticks {
+    fn default() -> Self {
+        Self::new()
     }
 }
 
@@ -200,7 +220,7 @@ mod tests {
     impl Machine {
         fn new() -> Self {
             Self {
-                ticks: Ticks::new(),
+                ticks: Ticks::of(true),
                 nanos: 5_000_000_000,
                 // Soon goes over its end.
                 count: u64::MAX - (1 << 30),
@@ -305,7 +325,7 @@ mod tests {
 
     #[test]
     fn no_rate_is_made_of_nonsense() {
-        let ticks = Ticks::new();
+        let ticks = Ticks::of(true);
         for (nanos, passed) in [
             (0, WINDOW),
             (u64::MAX, WINDOW),
