@@ -7,6 +7,7 @@
 //! - cloned: one `Arc` is cloned for each task and dropped with it. Producer and consumer then fight over one reference
 //!   count as well, which costs any queue two transfers of a cache line per task.
 
+use std::cell::RefCell;
 use std::hint::{black_box, spin_loop};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -43,10 +44,11 @@ impl<const MADE_BEFORE: bool> Queue for Ours<MADE_BEFORE> {
         "ours"
     };
     type Sender = queue::Producer;
-    type Receiver = queue::Consumer;
+    type Receiver = RefCell<queue::Consumer>;
 
     fn new() -> (Self::Sender, Self::Receiver) {
-        queue::new(None)
+        let (sender, receiver) = queue::new(None);
+        (sender, RefCell::new(receiver))
     }
 
     #[inline]
@@ -59,9 +61,10 @@ impl<const MADE_BEFORE: bool> Queue for Ours<MADE_BEFORE> {
         let _awake = pushed.expect("open and unbounded");
     }
 
+    /// As the event loop does it.
     #[inline]
     fn run_one(receiver: &mut Self::Receiver) -> bool {
-        receiver.pop().map(Task::run).is_some()
+        queue::Consumer::run_next(receiver, || ())
     }
 }
 
