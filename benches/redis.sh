@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# The example kv_server against redis-server, by redis-benchmark (`make redis`): requests per second of both and their
-# ratio, for -P 1 and -P 16.
+# The example kv_server against redis-server, by redis-benchmark (`make redis`): requests per second and processor time per
+# request of both and their ratios, for -P 1 and -P 16.
 #
 # Each server has one thread on the first processor, redis-benchmark the second one. The servers take turns within a
-# round; the ratio is the median of the rounds'. redis-server runs without persistence, as kv_server does.
+# round; a ratio is the median of the rounds'. redis-server runs without persistence, as kv_server does.
+# Where redis-benchmark is the slower of the two (most machines), requests per second say how well answers suit it, and
+# processor time (user and system, of /proc, in steps of 10 ms) says what a server costs.
 # ROUNDS=5 REQUESTS=300000 (times 5 for -P 16) TESTS=ping_mbulk,set,get,incr
 # Exit status 1 if a server fails; no ratio is a failure.
 set -euo pipefail
@@ -31,22 +33,39 @@ start_server "${on_server[@]}" -- --threads 1
 ours=${address##*:}
 theirs=$((ours < 60000 ? ours + 1000 : ours - 1000))
 "${on_server[@]}" redis-server --port "$theirs" --bind 127.0.0.1 --save '' --appendonly no --daemonize no >"$scratch/redis.out" &
-started+=("$!")
+rival=$!
+started+=("$rival")
 wait_for redis-cli -p "$theirs" ping >"$scratch/pong"
 
-# measure NAME PORT DEPTH ROUND: appends a line per test: depth, test, round, name, requests per second.
+# ticks PROCESS: its processor time so far, in ticks of the kernel's clock.
+ticks() {
+    local stat
+    stat=$(<"/proc/$1/stat")
+    # Behind the name, which may have spaces in it; the times are the 14th and 15th field.
+    # shellcheck disable=SC2086
+    set -- ${stat##*) }
+    echo $((${12} + ${13}))
+}
+
+tick=$((1000000 / $(getconf CLK_TCK)))
+
+# measure NAME PORT PROCESS DEPTH ROUND: appends a line per test: depth, test, round, name, requests per second, microseconds of
+# the server's processor time per request.
 measure() {
-    local count=$((requests * ($3 > 1 ? 5 : 1)))
-    "${on_client[@]}" redis-benchmark -p "$2" -P "$3" -c 50 -n "$count" -r 100000 -d 64 -t "$tests" --csv 2>"$scratch/warnings" |
-        awk -F ',' -v depth="$3" -v round="$4" -v name="$1" \
-            'NR > 1 { gsub(/"/, ""); split($1, test, " "); print depth, test[1], round, name, $2 }' >>"$results"
+    local count=$((requests * ($4 > 1 ? 5 : 1))) test before
+    for test in ${tests//,/ }; do
+        before=$(ticks "$3")
+        "${on_client[@]}" redis-benchmark -p "$2" -P "$4" -c 50 -n "$count" -r 100000 -d 64 -t "$test" --csv 2>"$scratch/warnings" >"$scratch/csv"
+        awk -F ',' -v depth="$4" -v round="$5" -v name="$1" -v spent="$((($(ticks "$3") - before) * tick))" -v count="$count" \
+            'NR > 1 { gsub(/"/, ""); split($1, test, " "); print depth, test[1], round, name, $2, spent / count }' "$scratch/csv" >>"$results"
+    done
 }
 
 for ((round = 1; round <= rounds; round++)); do
     for depth in 1 16; do
         echo "round $round of $rounds, -P $depth"
-        measure tidegate "$ours" "$depth" "$round"
-        measure redis "$theirs" "$depth" "$round"
+        measure tidegate "$ours" "$server" "$depth" "$round"
+        measure redis "$theirs" "$rival" "$depth" "$round"
     done
 done
 
@@ -61,17 +80,24 @@ awk '
         key = $1 " " $2
         if (!(key in seen)) { seen[key] = 1; order[++keys] = key }
         rate[key, $3, $4] = $5
-        all[key, $4] = all[key, $4] " " $5
+        cpu[key, $3, $4] = $6
+        rates[key, $4] = rates[key, $4] " " $5
+        cpus[key, $4] = cpus[key, $4] " " $6
         if ($3 > rounds) rounds = $3
     }
     END {
-        printf "%-5s %-14s %14s %14s %8s\n", "-P", "test", "kv_server/s", "redis/s", "ratio"
+        printf "%-5s %-12s %12s %12s %8s   %12s %12s %8s\n", "-P", "test", "kv_server/s", "redis/s", "ratio", "kv_server us", "redis us", "ratio"
         for (k = 1; k <= keys; k++) {
             key = order[k]
-            ratios = ""
-            for (r = 1; r <= rounds; r++) ratios = ratios " " rate[key, r, "tidegate"] / rate[key, r, "redis"]
+            faster = cheaper = ""
+            for (r = 1; r <= rounds; r++) {
+                faster = faster " " rate[key, r, "tidegate"] / rate[key, r, "redis"]
+                cheaper = cheaper " " cpu[key, r, "tidegate"] / cpu[key, r, "redis"]
+            }
             split(key, parts, " ")
-            printf "%-5s %-14s %14.0f %14.0f %8.2f\n", parts[1], parts[2], median(all[key, "tidegate"]), median(all[key, "redis"]), median(ratios)
+            printf "%-5s %-12s %12.0f %12.0f %8.2f   %12.2f %12.2f %8.2f\n", parts[1], parts[2], \
+                median(rates[key, "tidegate"]), median(rates[key, "redis"]), median(faster), \
+                median(cpus[key, "tidegate"]), median(cpus[key, "redis"]), median(cheaper)
         }
     }
 ' "$results"
