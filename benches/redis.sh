@@ -4,8 +4,8 @@
 #
 # Each server has one thread on the first processor, redis-benchmark the second one. The servers take turns within a
 # round; a ratio is the median of the rounds'. redis-server runs without persistence, as kv_server does.
-# Where redis-benchmark is the slower of the two (most machines), requests per second say how well answers suit it, and
-# processor time (user and system, of /proc, in steps of 10 ms) says what a server costs.
+# Where redis-benchmark is the slower of the two, requests per second say how well answers suit it, and processor time (user and
+# system, by /proc, in steps of 10 ms) says what a server costs. Where that is less than a step there is no ratio of it.
 # ROUNDS=5 REQUESTS=300000 (times 5 for -P 16) TESTS=ping_mbulk,set,get,incr
 # Exit status 1 if a server fails; no ratio is a failure.
 set -euo pipefail
@@ -92,12 +92,12 @@ awk '
             faster = cheaper = ""
             for (r = 1; r <= rounds; r++) {
                 faster = faster " " rate[key, r, "tidegate"] / rate[key, r, "redis"]
-                cheaper = cheaper " " cpu[key, r, "tidegate"] / cpu[key, r, "redis"]
+                if (cpu[key, r, "redis"] > 0) cheaper = cheaper " " cpu[key, r, "tidegate"] / cpu[key, r, "redis"]
             }
             split(key, parts, " ")
-            printf "%-5s %-12s %12.0f %12.0f %8.2f   %12.2f %12.2f %8.2f\n", parts[1], parts[2], \
+            printf "%-5s %-12s %12.0f %12.0f %8.2f   %12.2f %12.2f %8s\n", parts[1], parts[2], \
                 median(rates[key, "tidegate"]), median(rates[key, "redis"]), median(faster), \
-                median(cpus[key, "tidegate"]), median(cpus[key, "redis"]), median(cheaper)
+                median(cpus[key, "tidegate"]), median(cpus[key, "redis"]), cheaper == "" ? "-" : sprintf("%.2f", median(cheaper))
         }
     }
 ' "$results"

@@ -103,15 +103,23 @@
 //! | two producers on one processor, `Arc` moved in | 34 | 33 | 11 | 6.5 | 4.4 |
 //! | round trip of two polling threads, ns | 536 | 534 | 883 | 1109 | 1114 |
 //!
-//! On an EPYC with processors near each other, in the same order: 65, 60, 13, 7.0, 6.7; 8.8, 7.5, 11, 5.8, 5.6; 40, 37, 22, 12, 6.0; 415,
-//! 410, 768, 829, 820 ns. The one figure in which another queue is ahead is a consumer that only polls, in step with a producer that
-//! waits for the count; an event loop does more between two looks, and took 23 to 34 million such tasks (`make bench BENCH=tasks`).
+//! On two of an EPYC, without the priority:
+//!
+//! | | ours | ours, the task made before | SegQueue of `Task` | SegQueue, boxed | std mpsc, boxed |
+//! |---|--:|--:|--:|--:|--:|
+//! | one producer, `Arc` moved in | 65 | 60 | 13 | 7.0 | 6.7 |
+//! | one producer, one `Arc` cloned for each task | 8.8 | 7.5 | 11 | 5.8 | 5.6 |
+//! | two producers on one processor, `Arc` moved in | 40 | 37 | 22 | 12 | 6.0 |
+//! | round trip of two polling threads, ns | 415 | 410 | 768 | 829 | 820 |
+//!
+//! Its second row is the one in which another queue is ahead. The consumer there only polls, and keeps step with the producer; an
+//! event loop, which does more between two looks, took 22 to 34 million such tasks a second (`make bench BENCH=tasks`).
 //!
 //! A push is shorter where the task is made in its slot ([`Producer::push_closure`]): a loop that also has to run the tasks took
 //! 34 million a second instead of 29, in turns. And its run is shorter where the task never is a value of its own
 //! ([`Consumer::run_next`]): 29 to 30 million instead of 27 to 29, in turns, on a slower day.
 //!
-//! The second row is the price of a reference count that two cores change in turns, whatever the queue.
+//! In both tables the second row is the price of a reference count that two cores change in turns, whatever the queue.
 //!
 //! Tried and lost; ours is 1.00 with a consumer that only polls, then with one that makes a system call
 //! whenever it finds nothing:
